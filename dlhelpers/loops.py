@@ -1,0 +1,163 @@
+"""The training loop: `train_epoch`, `evaluate`, and `fit`, the for-loop around them.
+
+Functions, no trainer object: what is not here, as callbacks or logging, you write around them. Metrics are functions
+of (outputs, targets) that give one value a sample, so that averages cannot be taken over batches by mistake.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dlhelpers.devices import Device, move
+from dlhelpers.guards import (
+    LossFn,
+    batch_loss,
+    check_epochs,
+    check_first_batch,
+    check_loader,
+    check_loss_fn,
+    check_model,
+    split_batch,
+)  # fmt: skip
+from dlhelpers.history import EpochResult, History
+from dlhelpers.progress import progress_bar
+from dlhelpers.tally import Metric, Tally
+
+
+def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Say for each sample whether its highest output is the target: outputs (n, K), targets (n,), result (n,).
+
+    >>> accuracy(torch.tensor([[2., 1.], [0., 3.]]), torch.tensor([0, 0]))
+    tensor([ True, False])
+    """
+    return outputs.argmax(dim=1) == targets
+
+
+def train_epoch(
+    model: nn.Module, loader: Iterable, loss_fn: LossFn, optimizer: Optimizer, *,
+    device: Device | None = None, metrics: Mapping[str, Metric] | None = None, max_norm: float | None = None,
+    amp_dtype: torch.dtype | None = None, scaler: torch.amp.GradScaler | None = None,
+    epoch: int = 1, history: History | None = None, bar: Any = None,
+) -> EpochResult:  # fmt: skip
+    """Take one optimizer step for each batch of the loader; return the mean loss and metrics over all samples.
+
+    The loss is measured while the weights change, so it describes the epoch, not the model at its end.
+    max_norm   longest gradient that is taken as it is; longer ones are scaled down to it
+    amp_dtype  float16 or bfloat16 for the forward pass; float16 also needs `scaler`, made once for all epochs
+    history    gets the result, and also that of an epoch which is broken off
+    Raises what the guards find, and FloatingPointError when the loss is no finite number.
+    """
+    device = check_model(model, device)
+    check_loss_fn(loss_fn)
+    check_loader(loader, "train", model)
+    scaler = scaler or make_scaler(device, amp_dtype)
+    with Tally("train", epoch, device, metrics, history, bar) as tally, mode(model, training=True):
+        for batch in tally.batches(loader):
+            inputs, labels = split_batch(batch)
+            inputs, targets = move((inputs, labels), device)
+            optimizer.zero_grad()
+            with autocast(device, amp_dtype):
+                outputs = model(inputs)
+                if not tally.batches_seen:
+                    check_first_batch(loss_fn, outputs.detach(), targets)
+                loss = batch_loss(loss_fn, outputs, targets, labels)
+            scaler.scale(loss).backward()
+            if max_norm is not None:
+                scaler.unscale_(optimizer)  # the true length of the gradient, before it is compared
+                nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            tally.optimizer_steps += 1
+            tally.add(loss, outputs.detach(), targets)
+    return tally.result
+
+
+def evaluate(
+    model: nn.Module, loader: Iterable, loss_fn: LossFn, *,
+    device: Device | None = None, metrics: Mapping[str, Metric] | None = None, amp_dtype: torch.dtype | None = None,
+    phase: str = "valid", epoch: int = 1, history: History | None = None, bar: Any = None,
+) -> EpochResult:  # fmt: skip
+    """Return the mean loss and metrics over all samples of the loader: the same numbers for every batch size.
+
+    The model is in evaluation mode meanwhile, and afterwards as it was. Raises as `train_epoch` does.
+    """
+    device = check_model(model, device)
+    check_loss_fn(loss_fn)
+    check_loader(loader, phase, model)
+    with Tally(phase, epoch, device, metrics, history, bar) as tally, mode(model, training=False):
+        for batch in tally.batches(loader):
+            inputs, labels = split_batch(batch)
+            inputs, targets = move((inputs, labels), device)
+            with torch.inference_mode(), autocast(device, amp_dtype):
+                outputs = model(inputs)
+                if not tally.batches_seen:
+                    check_first_batch(loss_fn, outputs, targets)
+                tally.add(batch_loss(loss_fn, outputs, targets, labels), outputs, targets)
+    return tally.result
+
+
+def fit(
+    model: nn.Module, train_loader: Iterable, loss_fn: LossFn, optimizer: Optimizer, *,
+    epochs: int, valid_loader: Iterable | None = None, device: Device | None = None,
+    metrics: Mapping[str, Metric] | None = None, max_norm: float | None = None, amp_dtype: torch.dtype | None = None,
+    history: History | None = None, seed: int | None = None,
+    on_epoch_end: Callable[[EpochResult, EpochResult | None], bool | None] | None = None, progress: bool = True,
+) -> History:  # fmt: skip
+    """Train for `epochs` further epochs and return the history; an interrupt ends it politely, history in hand.
+
+    device        where the model is, unless you ask; it is never moved behind your back
+    metrics       functions of (outputs, targets) that give one value a sample, by name
+    history       one from before is continued, its epochs numbered on, and survives any exception
+    seed          seed + epoch is set before each epoch, so that an epoch's order does not depend on the ones before
+    on_epoch_end  called with the results of training and validation; return True to stop
+    Raises ValueError or TypeError at the door, FloatingPointError when the loss is no finite number.
+    """
+    check_epochs(epochs)
+    history = History() if history is None else history
+    history.stop_reason = None
+    loaders = [train_loader] if valid_loader is None else [train_loader, valid_loader]
+    for loader, phase in zip(loaders, ("train", "valid"), strict=False):
+        check_loader(loader, phase, model)
+    scaler = make_scaler(check_model(model, device), amp_dtype)
+    shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
+    try:
+        with progress_bar(loaders, epochs, progress) as shared["bar"]:
+            for epoch in range(history.epochs + 1, history.epochs + 1 + epochs):
+                if seed is not None:
+                    torch.manual_seed(seed + epoch)
+                trained = train_epoch(
+                    model, train_loader, loss_fn, optimizer, max_norm=max_norm, scaler=scaler, epoch=epoch, **shared
+                )
+                valid = evaluate(model, valid_loader, loss_fn, epoch=epoch, **shared) if valid_loader else None
+                if on_epoch_end is not None and on_epoch_end(trained, valid):
+                    history.stop_reason = f"on_epoch_end returned True after epoch {epoch}"
+                    break
+    except KeyboardInterrupt:
+        history.stop_reason = "interrupted"
+    return history
+
+
+def make_scaler(device: torch.device, amp_dtype: torch.dtype | None) -> torch.amp.GradScaler:
+    """Return the scaler that keeps the small gradients of float16 from rounding to zero; for other types it is idle."""
+    return torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
+
+
+def autocast(device: torch.device, amp_dtype: torch.dtype | None) -> Any:
+    """Return a context in which the forward pass uses `amp_dtype`, or does nothing special for None."""
+    return nullcontext() if amp_dtype is None else torch.autocast(device.type, dtype=amp_dtype)
+
+
+@contextmanager
+def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """Put the model into training or evaluation mode, and every part of it back into its own afterwards."""
+    before = [(part, part.training) for part in model.modules()]
+    try:
+        model.train(training)
+        yield
+    finally:
+        for part, was_training in before:
+            part.training = was_training

@@ -1,0 +1,115 @@
+"""What data costs in bytes, what this process uses, and what the machine can spare.
+
+Prices are exact arithmetic. Use and budget are read from the system, whose numbers differ in honesty:
+a container's limit is read from its control group, because psutil sees the whole host.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+
+def bytes_of(shape: Sequence[int], dtype: torch.dtype = torch.float32, count: int = 1) -> int:
+    """Return the bytes that `count` tensors of `shape` and `dtype` hold.
+
+    >>> bytes_of((3, 224, 224), torch.float32, count=10_000)
+    6021120000
+    """
+    if any(side < 0 for side in shape) or count < 0:
+        raise ValueError(f"shape {tuple(shape)} and count {count}: expected no negative number")
+    return math.prod(shape) * dtype.itemsize * count
+
+
+def human_bytes(count: float) -> str:
+    """Return a number of bytes in decimal units, as disks and this course count: 1 kB is 1,000 bytes.
+
+    >>> human_bytes(6_021_120_000)
+    '6.02 GB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):  # noqa: B007  (used after the loop)
+        if abs(count) < 1000:
+            break
+        count /= 1000
+    else:
+        unit = "TB"
+    return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.2f} {unit}"
+
+
+def memory_budget(device: torch.device | str = "cpu") -> int:
+    """Return the bytes still free for this process: on a GPU its free memory, on the host the tightest known limit.
+
+    The host's limits: the control group (versions 2 and 1), the variable MEM_LIMIT that Binder
+    sets, and the free memory that psutil reports. What this process already uses is taken off.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    if device.type != "cpu":
+        return torch.accelerator.get_memory_info(device)[0]
+    limits = [limit for limit in (*_cgroup_limits(), _number(os.environ.get("MEM_LIMIT"))) if limit]
+    free = psutil.virtual_memory().available
+    return max(0, min([free, *(limit - memory_use().private for limit in limits)]))
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes of RAM that this process holds, by where they came from; None where the system does not tell.
+
+    Only `anonymous` memory is the process's own: file-backed pages can be dropped and read again,
+    shared ones are counted in every process that maps them.
+    """
+
+    resident: int
+    anonymous: int | None = None
+    file_backed: int | None = None
+    shared: int | None = None
+
+    @property
+    def private(self) -> int:
+        """The best known figure for memory that is this process's alone."""
+        return self.resident if self.anonymous is None else self.anonymous
+
+
+def memory_use(pid: int | None = None) -> MemoryUse:
+    """Return what a process (this one by default) holds in RAM; Linux tells the parts, other systems only the sum.
+
+    Source: RssAnon, RssFile and RssShmem of /proc/PID/status (Linux manual page proc_pid_status(5)).
+    Raises psutil.NoSuchProcess for a process that is gone.
+    """
+    resident = psutil.Process(pid).memory_info().rss
+    try:
+        lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
+    except OSError:
+        return MemoryUse(resident)
+    parts = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss")}
+    return MemoryUse(resident, parts.get("RssAnon"), parts.get("RssFile"), parts.get("RssShmem"))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out (CUDA, XPU, MPS or host), and not that something else broke.
+
+    Example: torch.OutOfMemoryError and a CPU allocator's RuntimeError do; "illegal memory access" does not.
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    texts = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in texts)
+
+
+def _cgroup_limits() -> list[int | None]:
+    """The memory limits of this process's control groups, version 2 then 1; an unset one reads as None."""
+    files = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    return [_number(Path(file).read_text()) for file in files if Path(file).is_file()]
+
+
+def _number(text: str | None) -> int | None:
+    """A limit as a number of bytes; "max", nothing, and the huge value by which version 1 says "none" give None."""
+    text = (text or "").strip()
+    return int(text) if text.isdigit() and 0 < int(text) < 2**60 else None

@@ -1,0 +1,133 @@
+"""Add up an epoch so that each sample weighs the same, and ask the device for numbers as rarely as possible.
+
+A loss is a mean over the n samples of its batch, so it counts n times. The sums stay on the device; they are read
+when the progress bar is redrawn and at the end, because each read makes a GPU wait.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from dlhelpers.devices import synchronize
+from dlhelpers.history import EpochResult, History
+
+Metric = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> one value a sample, shape (n,)
+FOLD = 512  # batches whose losses wait in a list before one sum takes them in
+READ_SECONDS = 0.5  # between two reads of the sums during an epoch
+
+
+class Tally:
+    """The sums of one epoch. Use it in a `with`: an epoch that breaks off is still put into the history, marked."""
+
+    def __init__(self, phase: str, epoch: int, device: torch.device, metrics: Mapping[str, Metric] | None,
+                 history: History | None = None, bar: Any = None):  # fmt: skip
+        self.phase, self.epoch, self.device, self.history, self.bar = phase, epoch, device, history, bar
+        self.metrics = dict(metrics or {})
+        self.samples = self.batches_seen = self.optimizer_steps = self.skipped_steps = 0
+        self.seconds = self.data_seconds = 0.0
+        self.result: EpochResult | None = None
+        self.wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+        self._sums = torch.zeros(1 + len(self.metrics), dtype=self.wide, device=device)
+        self._first_bad = torch.full((), math.inf, dtype=self.wide, device=device)
+        self._losses: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._values: list[list[Tensor]] = [[] for _ in self.metrics]
+
+    def __enter__(self) -> Self:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        self._begin = self._last_read = perf_counter()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        synchronize(self.device)
+        self.seconds = perf_counter() - self._begin
+        loss, *metrics = self.means() if kind is None else self._read()[:-1]
+        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
+        self.result = EpochResult(
+            self.phase, self.epoch, loss, dict(zip(self.metrics, metrics, strict=True)), self.samples,
+            self.batches_seen, self.optimizer_steps, self.skipped_steps, self.seconds, self.data_seconds, peak,
+            complete=kind is None,
+        )  # fmt: skip
+        if self.history is not None:
+            self.history.add(self.result)
+
+    def batches(self, loader: Iterable) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the loader's batches, and measure how long the host waits for each."""
+        iterator, end = None, object()
+        try:
+            asked = perf_counter()
+            iterator = iter(loader)
+            while (batch := next(iterator, end)) is not end:
+                self.data_seconds += perf_counter() - asked
+                yield batch
+                asked = perf_counter()
+        finally:
+            iterator = None  # lets worker processes go, also after an interrupt
+        if not self.batches_seen:
+            raise ValueError(
+                "the loader gave no batch: its dataset is empty, or a stream that is already read to its end"
+            )
+
+    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Take in a batch of n samples: its mean loss, and each metric's value for every sample."""
+        n = len(targets)
+        self._losses.append(loss.detach())
+        self._sizes.append(n)
+        for values, (name, metric) in zip(self._values, self.metrics.items(), strict=True):
+            value = metric(outputs, targets)
+            if not isinstance(value, Tensor) or value.shape != (n,):
+                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(
+                    f"metric {name!r} returned {shape} for {n} samples: expected one value a sample, shape ({n},)."
+                    " Leave out the mean: the epoch's mean is taken over all samples"
+                )
+            values.append(value.detach())
+        self.samples += n
+        self.batches_seen += 1
+        if len(self._losses) == FOLD:
+            self._fold()
+        if self.bar is not None:
+            self.bar.update()
+        if perf_counter() - self._last_read > READ_SECONDS:
+            loss_so_far = self.means()[0]
+            self._last_read = perf_counter()
+            if self.bar is not None:
+                self.bar.set_postfix_str(f"epoch {self.epoch}, {self.phase} loss {loss_so_far:.3f}")
+
+    def means(self) -> list[float]:
+        """Return the means so far, the loss first; FloatingPointError names the first batch whose loss is no number."""
+        *means, bad = self._read()
+        if math.isfinite(bad):
+            raise FloatingPointError(
+                f"the {self.phase} loss of epoch {self.epoch}, iteration {int(bad)} is not a finite number. Finished"
+                " epochs are kept in the history. Try a lower learning rate, max_norm=1.0, or look for"
+                " NaN in the data of that batch"
+            )
+        return means
+
+    def _read(self) -> list[float]:
+        """All sums in one read, divided by the samples, and the first bad iteration (infinity where there is none)."""
+        self._fold()
+        *sums, bad = torch.cat([self._sums, self._first_bad.view(1)]).tolist()
+        return [total / self.samples if self.samples else math.nan for total in sums] + [bad]
+
+    def _fold(self) -> None:
+        """Add what waits in the lists to the sums, on the device, without reading anything."""
+        if not self._losses:
+            return
+        losses = torch.stack(self._losses).to(self.wide)
+        sizes = torch.tensor(self._sizes, dtype=self.wide).to(self.device)
+        sums = [losses @ sizes, *(torch.cat(values).sum(dtype=self.wide) for values in self._values)]
+        first = self.batches_seen - len(self._losses) + 1
+        numbers = torch.arange(first, first + len(losses), dtype=self.wide, device=self.device)
+        bad = torch.where(torch.isfinite(losses), math.inf, numbers).min()
+        self._sums += torch.stack(sums)
+        self._first_bad = torch.minimum(self._first_bad, bad)
+        for waiting in (self._losses, self._sizes, *self._values):
+            waiting.clear()
