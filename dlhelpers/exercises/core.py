@@ -1,0 +1,181 @@
+"""Predictions, questions and exercises that answer at once and never raise.
+
+A task holds its prompt, hints, solution and check in one place; a lesson's text is generated from it. A wrong answer
+that is known gets the message that names its misconception, because that is what a learner can mend.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dlhelpers.exercises.progress import record
+from dlhelpers.exercises.replies import Reply, same, show_value
+
+
+class Task:
+    """What predictions, questions and exercises share: a name, a prompt, hints one at a time, a solution."""
+
+    kind = "task"
+
+    def __init__(self, name: str, prompt: str, *, hints: Sequence[str], solution: str):
+        self.name, self.prompt, self.hints, self._solution = name, inspect.cleandoc(prompt), list(hints), solution
+        self._hints_given = 0
+
+    def hint(self) -> Reply:
+        """Return the next hint; after the last one, the last again."""
+        k = min(self._hints_given, len(self.hints) - 1)
+        self._hints_given += 1
+        more = "" if k == len(self.hints) - 1 else f" (hint {k + 1} of {len(self.hints)}; run again for the next)"
+        return Reply("hint", self.hints[k] + more)
+
+    def solution(self) -> Reply:
+        """Return the solution."""
+        return Reply("solution", inspect.cleandoc(self._solution))
+
+    def markdown(self) -> str:
+        """Return the task as a lesson shows it."""
+        return f"**{self.kind.capitalize()}.** {self.prompt}"
+
+    def _open(self, what: str) -> Reply:
+        return Reply("open", f"put {what} in place of the dots and run this cell again. Stuck? {self.name}.hint()")
+
+    def _judged(self, right: bool, text: str) -> Reply:
+        record(self.name, done=right)
+        return Reply("right" if right else "wrong", text)
+
+
+class Prediction(Task):
+    """A guess made before a result: `predict(guess)` notes it, `reveal(result)` holds it against what was measured.
+
+    answer   what the result will be: a number or one of `choices`; `tolerance` is the relative difference allowed
+    wrong    the message for each known wrong guess
+    because  the reason in a sentence, given with every result
+    """
+
+    kind = "predict"
+
+    def __init__(
+        self, name: str, prompt: str, *, answer: float | str, because: str, wrong: Mapping[Any, str] | None = None,
+        choices: Sequence[str] = (), tolerance: float = 1e-6, hints: Sequence[str],
+    ):  # fmt: skip
+        super().__init__(name, prompt, hints=hints, solution=f"{answer}. {because}")
+        self.answer, self.because, self.wrong = answer, because, dict(wrong or {})
+        self.choices, self.tolerance = list(choices), tolerance
+        self.guess: Any = ...
+
+    def predict(self, guess: float | str) -> Reply:
+        """Note a guess; dots leave the prediction open."""
+        if guess is ...:
+            self.guess = ...
+            return self._open("your prediction")
+        if self.choices and guess not in self.choices:
+            return Reply("wrong", f"{guess!r} is not among the answers: {', '.join(map(repr, self.choices))}.")
+        if not self.choices and (isinstance(guess, bool) or not isinstance(guess, (int, float))):
+            return Reply("wrong", f"{guess!r} is no number: write digits without quotes, as 12 or 0.5.")
+        self.guess = guess
+        return Reply("noted", f"{guess}. Go on: a cell below has the result.")
+
+    def reveal(self, result: float | str) -> Reply:
+        """Hold the guess against `result`, which a cell has measured."""
+        if self.guess is ...:
+            return Reply("result", f"{show_value(result)}. {self.because}")
+        if same(self.guess, result, self.tolerance):
+            record(self.name, done=True)
+            return Reply("right", f"{show_value(result)}. {self.because}")
+        record(self.name, done=True)  # a prediction is made to be tested, not to be right
+        known = next((why for guess, why in self.wrong.items() if same(self.guess, guess, self.tolerance)), "")
+        text = f"it is {show_value(result)}, and you predicted {show_value(self.guess)}."
+        return Reply("wrong", " ".join(filter(None, [text, known, self.because])))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One answer of a question: its text, and the reason why it is right or wrong."""
+
+    text: str
+    why: str
+    right: bool = False
+
+
+class Question(Task):
+    """A question with lettered answers; each answer, right or wrong, has its explanation."""
+
+    kind = "question"
+
+    def __init__(self, name: str, prompt: str, choices: Sequence[Choice], *, hints: Sequence[str]):
+        self.choices = dict(zip("abcdefgh", choices, strict=False))
+        letter, right = next((letter, choice) for letter, choice in self.choices.items() if choice.right)
+        super().__init__(name, prompt, hints=hints, solution=f"{letter}) {right.text}\n{right.why}")
+
+    def check(self, letter: str) -> Reply:
+        """Say whether the lettered answer is right, and why."""
+        if letter is ... or letter is None:
+            return self._open('your letter, in quotes as "a",')
+        choice = self.choices.get(str(letter).strip().lower())
+        if choice is None:
+            return Reply(
+                "wrong", f"{letter!r} is not among the answers: write one of {', '.join(self.choices)} in quotes."
+            )
+        return self._judged(choice.right, f"{choice.text}: {choice.why}")
+
+    def markdown(self) -> str:
+        """Return the question with its answers as a list."""
+        answers = "\n".join(f"* **{letter}** {choice.text}" for letter, choice in self.choices.items())
+        return f"{super().markdown()}\n\n{answers}"
+
+
+class Exercise(Task):
+    """A small piece of code to write, judged on cases.
+
+    cases  arguments and the result that is expected of the learner's function
+    wrong  functions that are known mistakes, each with its message: who answers as they do is told so
+    judge  instead of cases: takes the answer, returns None where it is right, else what is wrong
+    """
+
+    kind = "exercise"
+
+    def __init__(
+        self, name: str, prompt: str, *, minutes: int, hints: Sequence[str], solution: str,
+        cases: Sequence[tuple[tuple, Any]] = (), wrong: Sequence[tuple[Any, str]] = (),
+        judge: Callable[[Any], str | None] | None = None, praise: str = "every case holds.",
+    ):  # fmt: skip
+        super().__init__(name, prompt, hints=hints, solution=solution)
+        self.minutes, self.cases, self.wrong, self.praise = minutes, list(cases), list(wrong), praise
+        self.judge = judge or self._judge_cases
+
+    def check(self, answer: Any) -> Reply:
+        """Judge an answer; an empty one is open, and whatever it raises is reported, not raised."""
+        if answer is ... or answer is None:
+            return self._open("your answer")
+        try:
+            problem = self.judge(answer)
+        except NotWritten:
+            return self._open("your code")
+        except Exception as error:  # a learner's code may fail in any way
+            problem = f"your code raised {type(error).__name__}: {error}"
+        return self._judged(problem is None, self.praise if problem is None else problem)
+
+    def markdown(self) -> str:
+        """Return the exercise with the time it takes."""
+        return f"{super().markdown()} ({self.minutes} minutes)"
+
+    def _judge_cases(self, function: Callable) -> str | None:
+        if not callable(function):
+            return f"a function is expected, and {function!r} is none: pass its name without brackets."
+        results = [function(*arguments) for arguments, _ in self.cases]
+        if all(result is None for result in results):
+            raise NotWritten
+        expected = [result for _, result in self.cases]
+        if same(results, expected):
+            return None
+        for mistake, message in self.wrong:
+            if same(results, [mistake(*arguments) for arguments, _ in self.cases]):
+                return message
+        k = next(k for k, pair in enumerate(zip(results, expected, strict=True)) if not same(*pair))
+        call = f"{function.__name__}({', '.join(map(show_value, self.cases[k][0]))})"
+        return f"{call} gives {show_value(results[k])}, and {show_value(expected[k])} is expected."
+
+
+class NotWritten(Exception):
+    """Raised by a judge that finds nothing to judge yet."""
