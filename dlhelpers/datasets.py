@@ -66,7 +66,7 @@ class NumberedImages(Dataset):
         index = _index(index, self.length)
         digits = [torch.tensor([int(bit) for bit in GLYPHS[int(d)]]).view(5, 3) for d in str(index)]
         text = torch.cat([torch.nn.functional.pad(digit, (0, 1)) for digit in digits], dim=1)
-        scale = max(1, 28 // text.shape[1])
+        scale = max(1, min(28 // text.shape[1], 28 // text.shape[0]))
         text = text.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[:32, :32].float()
         top, left = (32 - text.shape[0]) // 2, (32 - text.shape[1]) // 2
         image = torch.zeros(1, 32, 32)
@@ -133,7 +133,8 @@ def load(
 
         return image_folder(root, split, size)
     if name == "shapes":
-        return Shapes(8_000 if split == "train" else 2_000, size or 32, seed=0 if split == "train" else 1)
+        length, seed = (8_000, 0) if split == "train" else (2_000, 1)
+        return Shapes(length, 32 if size is None else size, seed=seed)
     if name == "digits":
         return _digits(split)
     home = Path(root or os.environ.get("DLHELPERS_DATA") or Path.home() / ".cache" / "dlhelpers")

@@ -36,6 +36,8 @@ def image_folder(root: str | Path | None, split: str, size: int | None = None) -
     """
     if root is None:
         raise ValueError("load('folder') needs root=: the folder that holds one folder of images for each class")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"size is {size!r}: expected a whole number of pixels, at least 1")
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(

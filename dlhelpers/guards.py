@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from dlhelpers.devices import Device
@@ -95,14 +96,9 @@ def batch_loss(loss_fn: LossFn, outputs: Tensor, targets: Tensor, labels: Tensor
     `labels` are the targets as the loader gave them: still on the host, they can be checked before
     a GPU meets a class that does not exist, which would end the whole process's use of it.
     """
-    if outputs.device != labels.device and isinstance(loss_fn, CLASS_LOSSES):
+    if outputs.device != labels.device and _wants_classes(loss_fn):
         _check_classes(outputs, labels)
-    try:
-        loss = loss_fn(outputs, targets)
-    except (IndexError, RuntimeError, ValueError):
-        if isinstance(loss_fn, CLASS_LOSSES) or not labels.is_floating_point():
-            _check_classes(outputs, labels)
-        raise
+    loss = _explained(loss_fn, outputs, targets, labels)
     return loss.mean() if loss.ndim else loss
 
 
@@ -111,8 +107,11 @@ def check_first_batch(loss_fn: LossFn, outputs: Tensor, targets: Tensor) -> None
     n = len(targets)
     if len(outputs) != n:
         raise ValueError(f"the model returned {len(outputs)} outputs for {n} samples: expected the same number")
-    if isinstance(loss_fn, CLASS_LOSSES):
+    if _wants_classes(loss_fn):
         _check_classes(outputs, targets)
+    if isinstance(loss_fn, SHAPED_LOSSES) and not targets.is_floating_point():
+        raise ValueError(f"targets have type {targets.dtype}: {type(loss_fn).__name__} expects floating-point numbers;"
+                         " use targets.float()")  # fmt: skip
     if isinstance(loss_fn, SHAPED_LOSSES) and outputs.shape != targets.shape:
         raise ValueError(
             f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}: they would be broadcast"
@@ -133,7 +132,7 @@ def check_first_batch(loss_fn: LossFn, outputs: Tensor, targets: Tensor) -> None
 
 def batch_loss_shape(loss_fn: LossFn, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of a batch; TypeError or ValueError unless it is one number, or one for each sample."""
-    loss = loss_fn(outputs, targets)
+    loss = _explained(loss_fn, outputs, targets, targets)
     if not isinstance(loss, Tensor) or not loss.is_floating_point():
         raise TypeError(f"loss_fn returned {type(loss).__name__}: expected a tensor of floating-point numbers")
     if loss.shape not in ((), (len(targets),)):
@@ -142,6 +141,21 @@ def batch_loss_shape(loss_fn: LossFn, outputs: Tensor, targets: Tensor) -> Tenso
             f" over the batch, or one value a sample, shape ({len(targets)},)"
         )
     return loss
+
+
+def _explained(loss_fn: LossFn, outputs: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+    """What the loss function returns; where it fails because of the labels, our message takes the place of its own."""
+    try:
+        return loss_fn(outputs, targets)
+    except (IndexError, RuntimeError, ValueError):
+        if not labels.is_floating_point() and not isinstance(loss_fn, SHAPED_LOSSES) or _wants_classes(loss_fn):
+            _check_classes(outputs, labels)
+        raise
+
+
+def _wants_classes(loss_fn: LossFn) -> bool:
+    """Whether the loss is one of PyTorch's that take class numbers."""
+    return isinstance(loss_fn, CLASS_LOSSES) or loss_fn in (functional.cross_entropy, functional.nll_loss)
 
 
 def _check_classes(outputs: Tensor, labels: Tensor) -> None:

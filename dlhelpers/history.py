@@ -104,9 +104,17 @@ class History(Sequence[EpochResult]):
         return values
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Return all losses and metrics by column, ready for pandas.DataFrame."""
-        finished = {f"{r.phase}_" for r in self if r.complete}
-        return {name: self.column(name) for name in self.names() if name.startswith(tuple(finished))}
+        """Return all losses and metrics by column, ready for pandas.DataFrame: one row for each epoch.
+
+        NaN stands where a phase of that epoch was not finished, as when an interrupt fell into its validation.
+        """
+        finished = [r for r in self if r.complete]
+        epochs = sorted({r.epoch for r in finished})
+        columns: dict[str, list[float]] = {}
+        for r in finished:
+            for key in ("loss", *r.metrics):
+                columns.setdefault(f"{r.phase}_{key}", [math.nan] * len(epochs))[epochs.index(r.epoch)] = r.value(key)
+        return columns
 
     def best(self, name: str = "valid_loss", mode: str = "min") -> EpochResult:
         """Return the finished epoch whose column is lowest, or highest with mode="max"; ties go to the earliest.
@@ -125,7 +133,7 @@ class History(Sequence[EpochResult]):
         names = self.names()
         rows = []
         for epoch in sorted({r.epoch for r in self}):
-            results = [r for r in self if r.epoch == epoch]
+            results = {r.phase: r for r in self if r.epoch == epoch}.values()  # the last of each, if one was redone
             cells = {f"{r.phase}_{key}": f"{r.value(key):.3f}" for r in results for key in ("loss", *r.metrics)}
             end = "yes" if all(r.complete for r in results) else "no, broken off"
             rows.append([epoch, *(cells.get(name, "") for name in names), end])

@@ -82,7 +82,7 @@ def describe(loader: DataLoader) -> LoaderSummary:
     last = dropped = None
     if samples is not None and size is not None and not stream:
         rest = samples % size
-        last = size if (drop or not rest) and batches else rest
+        last = 0 if not batches else size if drop or not rest else rest
         dropped = rest if drop else 0
     summary = LoaderSummary(samples, size, drop, batches, last, dropped)
     return LoaderSummary(*list(vars(summary).values())[:6], warnings=tuple(_surprises(summary, stream)))
@@ -156,6 +156,8 @@ def _rows(batch: object) -> Tensor:
     """The first tensor of a batch, which has one row for each sample."""
     while not isinstance(batch, Tensor):
         try:
+            if isinstance(batch, (str, bytes)):  # a text's first entry is a text again, without end
+                raise TypeError
             batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
         except (TypeError, StopIteration):
             raise TypeError(f"a batch holds {type(batch).__name__}, expected tensors with one row a sample") from None

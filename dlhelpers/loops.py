@@ -55,6 +55,7 @@ def train_epoch(
     check_loss_fn(loss_fn)
     check_loader(loader, "train", model)
     scaler = scaler or make_scaler(device, amp_dtype)
+    scale = scaler.get_scale()
     with Tally("train", epoch, device, metrics, history, bar) as tally, mode(model, training=True):
         for batch in tally.batches(loader):
             inputs, labels = split_batch(batch)
@@ -71,7 +72,10 @@ def train_epoch(
                 nn.utils.clip_grad_norm_(model.parameters(), max_norm)
             scaler.step(optimizer)
             scaler.update()
-            tally.optimizer_steps += 1
+            before, scale = scale, scaler.get_scale()
+            skipped = scale < before  # a scale that falls tells of an overflow, and of a step left out
+            tally.optimizer_steps += not skipped
+            tally.skipped_steps += skipped
             tally.add(loss, outputs.detach(), targets)
     return tally.result
 
@@ -120,9 +124,9 @@ def fit(
     history = History() if history is None else history
     history.stop_reason = None
     loaders = [train_loader] if valid_loader is None else [train_loader, valid_loader]
+    scaler = make_scaler(check_model(model, device), amp_dtype)
     for loader, phase in zip(loaders, ("train", "valid"), strict=False):
         check_loader(loader, phase, model)
-    scaler = make_scaler(check_model(model, device), amp_dtype)
     shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
     try:
         with progress_bar(loaders, epochs, progress) as shared["bar"]:
@@ -132,7 +136,9 @@ def fit(
                 trained = train_epoch(
                     model, train_loader, loss_fn, optimizer, max_norm=max_norm, scaler=scaler, epoch=epoch, **shared
                 )
-                valid = evaluate(model, valid_loader, loss_fn, epoch=epoch, **shared) if valid_loader else None
+                valid = None
+                if valid_loader is not None:  # its truth would ask for a length
+                    valid = evaluate(model, valid_loader, loss_fn, epoch=epoch, **shared)
                 if on_epoch_end is not None and on_epoch_end(trained, valid):
                     history.stop_reason = f"on_epoch_end returned True after epoch {epoch}"
                     break

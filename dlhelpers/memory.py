@@ -32,7 +32,7 @@ def human_bytes(count: float) -> str:
     '6.02 GB'
     """
     for unit in ("bytes", "kB", "MB", "GB"):  # noqa: B007  (used after the loop)
-        if abs(count) < 1000:
+        if round(abs(count), 2) < 1000:  # 999,999 bytes are 1.00 MB, not 1000.00 kB
             break
         count /= 1000
     else:

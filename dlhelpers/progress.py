@@ -1,5 +1,6 @@
 """One progress bar for a whole `fit`: a widget in a notebook, text on a terminal, silent where TQDM_DISABLE is set."""
 
+import os
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -14,4 +15,5 @@ def progress_bar(loaders: Iterable[Iterable], epochs: int, show: bool) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # without ipywidgets tqdm falls back to text, which is what we want
         from tqdm.auto import tqdm
-    return tqdm(total=total, unit="batch", mininterval=0.5, disable=None if show else True)
+    off = not show or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's own variable, which its notebook bar overlooks
+    return tqdm(total=total, unit="batch", mininterval=0.5, disable=off)

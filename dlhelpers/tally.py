@@ -34,9 +34,7 @@ class Tally:
         self.wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self._sums = torch.zeros(1 + len(self.metrics), dtype=self.wide, device=device)
         self._first_bad = torch.full((), math.inf, dtype=self.wide, device=device)
-        self._losses: list[Tensor] = []
-        self._sizes: list[int] = []
-        self._values: list[list[Tensor]] = [[] for _ in self.metrics]
+        self._waiting: list[tuple] = []  # (loss, samples, value of each metric) of batches not yet summed
 
     def __enter__(self) -> Self:
         if self.device.type == "cuda":
@@ -47,15 +45,17 @@ class Tally:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         synchronize(self.device)
         self.seconds = perf_counter() - self._begin
-        loss, *metrics = self.means() if kind is None else self._read()[:-1]
+        loss, *metrics, bad = self._read()
         peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
         self.result = EpochResult(
             self.phase, self.epoch, loss, dict(zip(self.metrics, metrics, strict=True)), self.samples,
             self.batches_seen, self.optimizer_steps, self.skipped_steps, self.seconds, self.data_seconds, peak,
-            complete=kind is None,
+            complete=kind is None and math.isinf(bad),
         )  # fmt: skip
         if self.history is not None:
             self.history.add(self.result)
+        if kind is None:
+            self._refuse(bad)
 
     def batches(self, loader: Iterable) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the loader's batches, and measure how long the host waits for each."""
@@ -77,20 +77,11 @@ class Tally:
     def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Take in a batch of n samples: its mean loss, and each metric's value for every sample."""
         n = len(targets)
-        self._losses.append(loss.detach())
-        self._sizes.append(n)
-        for values, (name, metric) in zip(self._values, self.metrics.items(), strict=True):
-            value = metric(outputs, targets)
-            if not isinstance(value, Tensor) or value.shape != (n,):
-                shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise ValueError(
-                    f"metric {name!r} returned {shape} for {n} samples: expected one value a sample, shape ({n},)."
-                    " Leave out the mean: the epoch's mean is taken over all samples"
-                )
-            values.append(value.detach())
+        values = [_per_sample(name, metric, outputs, targets) for name, metric in self.metrics.items()]
+        self._waiting.append((loss.detach(), n, *values))  # in one go, so that an interrupt cannot tear it
         self.samples += n
         self.batches_seen += 1
-        if len(self._losses) == FOLD:
+        if len(self._waiting) == FOLD:
             self._fold()
         if self.bar is not None:
             self.bar.update()
@@ -103,13 +94,17 @@ class Tally:
     def means(self) -> list[float]:
         """Return the means so far, the loss first; FloatingPointError names the first batch whose loss is no number."""
         *means, bad = self._read()
+        self._refuse(bad)
+        return means
+
+    def _refuse(self, bad: float) -> None:
+        """FloatingPointError where there is a first bad iteration."""
         if math.isfinite(bad):
             raise FloatingPointError(
                 f"the {self.phase} loss of epoch {self.epoch}, iteration {int(bad)} is not a finite number. Finished"
                 " epochs are kept in the history. Try a lower learning rate, max_norm=1.0, or look for"
                 " NaN in the data of that batch"
             )
-        return means
 
     def _read(self) -> list[float]:
         """All sums in one read, divided by the samples, and the first bad iteration (infinity where there is none)."""
@@ -118,16 +113,28 @@ class Tally:
         return [total / self.samples if self.samples else math.nan for total in sums] + [bad]
 
     def _fold(self) -> None:
-        """Add what waits in the lists to the sums, on the device, without reading anything."""
-        if not self._losses:
+        """Add what waits in the list to the sums, on the device, without reading anything."""
+        if not self._waiting:
             return
-        losses = torch.stack(self._losses).to(self.wide)
-        sizes = torch.tensor(self._sizes, dtype=self.wide).to(self.device)
-        sums = [losses @ sizes, *(torch.cat(values).sum(dtype=self.wide) for values in self._values)]
-        first = self.batches_seen - len(self._losses) + 1
+        losses, sizes, *values = zip(*self._waiting, strict=True)
+        losses = torch.stack(losses).to(self.wide)
+        sizes = torch.tensor(sizes, dtype=self.wide).to(self.device)
+        sums = [losses @ sizes, *(torch.cat(value).sum(dtype=self.wide) for value in values)]
+        first = self.batches_seen - len(losses) + 1
         numbers = torch.arange(first, first + len(losses), dtype=self.wide, device=self.device)
         bad = torch.where(torch.isfinite(losses), math.inf, numbers).min()
         self._sums += torch.stack(sums)
         self._first_bad = torch.minimum(self._first_bad, bad)
-        for waiting in (self._losses, self._sizes, *self._values):
-            waiting.clear()
+        self._waiting.clear()
+
+
+def _per_sample(name: str, metric: Metric, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The metric's values for a batch; ValueError unless there is one for each sample."""
+    value, n = metric(outputs, targets), len(targets)
+    if not isinstance(value, Tensor) or value.shape != (n,):
+        shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"metric {name!r} returned {shape} for {n} samples: expected one value a sample, shape ({n},)."
+            " Leave out the mean: the epoch's mean is taken over all samples"
+        )
+    return value.detach()

@@ -86,7 +86,7 @@ class Prediction(Task):
         record(self.name, done=True)  # a prediction is made to be tested, not to be right
         known = next((why for guess, why in self.wrong.items() if same(self.guess, guess, self.tolerance)), "")
         text = f"it is {show_value(result)}, and you predicted {show_value(self.guess)}."
-        return Reply("wrong", " ".join(filter(None, [text, known, self.because])))
+        return Reply("missed", " ".join(filter(None, [text, known, self.because])))
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,17 @@ from typing import Any
 
 from torch import Tensor
 
-WORDS = {"open": "Not answered yet", "noted": "Noted", "right": "Right", "wrong": "Not yet", "hint": "Hint",
-         "solution": "Solution", "result": "Result"}  # fmt: skip
-COLOURS = {"right": "#009E73", "wrong": "#D55E00"}
+WORDS = {
+    "open": "Not answered yet",
+    "noted": "Noted",
+    "right": "Right",
+    "wrong": "Not yet",
+    "missed": "Not so",
+    "hint": "Hint",
+    "solution": "Solution",
+    "result": "Result",
+}
+COLOURS = {"right": "#009E73", "wrong": "#D55E00", "missed": "#D55E00"}
 
 
 @dataclass(frozen=True)

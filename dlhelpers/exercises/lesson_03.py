@@ -1,0 +1,164 @@
+"""What lesson 03, Weigh your averages, asks."""
+
+from dlhelpers.exercises.core import Choice, Exercise, Prediction, Question
+
+constant_model = Prediction(
+    "lesson_03.constant_model",
+    'A model that has learned nothing answers "1" to every image. Of our 75 images, 19 show a one. What is the model\'s'
+    " accuracy, in percent to the nearest tenth?",
+    answer=25.3,
+    tolerance=0.003,
+    because="19 right answers in 75 are 25.3 %.",
+    wrong={
+        33.3: "That would hold if the three classes were equally many.",
+        19: "19 is the number of right answers; divide it by 75.",
+        0.253: "That is the fraction; the question asks for percent.",
+    },
+    hints=["Accuracy is right answers divided by all answers.", "100 * 19 / 75"],
+)
+
+sample_weight = Prediction(
+    "lesson_03.sample_weight",
+    "Each of the three batches gets the same weight in the mean of batch means. How many times as much does one image"
+    " in the batch of 11 count as one image in a batch of 32?",
+    answer=2.909,
+    tolerance=0.02,
+    because="An image of the batch has one share in as many as the batch has images, so the weights are as 32 to 11.",
+    wrong={
+        1: "It would be 1 if all batches were equally long. Here 11 images share what elsewhere 32 share.",
+        0.344: "It is the other way round: in a small batch each image counts for more.",
+        3: "Close, but divide 32 by 11.",
+    },
+    hints=["One image in a batch of n has 1/n of the batch's weight.", "(1 / 11) / (1 / 32)"],
+)
+
+worst_pair = Prediction(
+    "lesson_03.worst_pair",
+    "257 images in batches of 256. The model is right on the first 256 and wrong on the last one. Which accuracy, in"
+    " percent, does the mean of batch means print?",
+    answer=50,
+    tolerance=0.005,
+    because="Two batches, one at 100 % and one at 0 %: a single image counts as much as the other 256 together.",
+    wrong={
+        99.6: "That is the truth, and what weighing would print. The mean of batch means has two batches to average.",
+        0: "The last batch alone has 0 %. It is averaged with the first.",
+        100: "One image is wrong, and it has a batch to itself.",
+    },
+    hints=["How many batches are there, and what is the accuracy of each?"],
+)
+
+all_batch_sizes = Prediction(
+    "lesson_03.all_batch_sizes",
+    "We evaluate a trained model on all 359 test images with `evaluate`, once for each batch size from 1 to 359. How"
+    " many different accuracies come out?",
+    answer=1,
+    because="Each image counts once, however the images are grouped.",
+    wrong={
+        359: "That is the number of batch sizes. The mean of batch means would come near it.",
+        2: "Whether the batch size divides the number of images no longer matters once samples are weighed.",
+    },
+    hints=["evaluate adds over samples and divides by samples. Where does the batch size enter?"],
+)
+
+divides = Question(
+    "lesson_03.divides",
+    "For which batch sizes is the mean of batch means right for every model?",
+    [
+        Choice("For small ones", "a batch size of 1 is safe, but 2 on 75 images already leaves a last batch of 1."),
+        Choice(
+            "For those that divide the number of samples",
+            "then all batches hold equally many samples, and equal weights are the right weights. A batch size as"
+            " large as the dataset, or larger, is the same case with one batch.",
+            right=True,
+        ),
+        Choice("For powers of two", "64 does not divide 75. Powers of two are a habit, and no cure."),
+        Choice(
+            "For none: only shuffling makes it right",
+            "shuffling decides which images are in the short last batch, so the error turns random. It is not gone.",
+        ),
+    ],
+    hints=["When do all batches deserve the same weight?"],
+)
+
+f1_scores = Question(
+    "lesson_03.f1_scores",
+    "A colleague weighs the F1 score of each batch with the number of its samples. Is the result the F1 score of the"
+    " dataset?",
+    [
+        Choice("Yes, weighing with samples repairs every average", "it repairs means over samples, and F1 is none."),
+        Choice(
+            "No, because F1 is not a mean over samples",
+            "it is a ratio of counts over the whole dataset. Add up true positives, false positives and false"
+            " negatives over all batches, and divide once at the end.",
+            right=True,
+        ),
+        Choice("Only if the last batch is full", "even with equal batches, a mean of ratios is not the ratio of sums."),
+    ],
+    hints=["Can you write F1 as a sum over samples, divided by their number?"],
+)
+
+mean_loss = Exercise(
+    "lesson_03.mean_loss",
+    """
+    Write `mean_loss(losses, sizes)`: the mean over all samples, where `losses` holds the mean loss of each batch and
+    `sizes` the number of its samples.
+    """,
+    minutes=5,
+    cases=[
+        (([1.0, 3.0], [1, 1]), 2.0),
+        (([1.0, 3.0], [3, 1]), 1.5),
+        (([0.0, 0.0, 1.0], [32, 32, 11]), 11 / 75),
+        (([2.5], [7]), 2.5),
+    ],
+    wrong=[
+        (
+            lambda losses, sizes: sum(losses) / len(losses),
+            "this is the mean of batch means: a batch of 1 counts as much as a batch of 3.",
+        ),
+        (
+            lambda losses, sizes: sum(loss * n for loss, n in zip(losses, sizes, strict=True)) / len(sizes),
+            "the weights are right, but the sum is divided by the number of batches. Divide by the samples.",
+        ),
+        (
+            lambda losses, sizes: sum(losses) / sum(sizes),
+            "the losses are means already: multiply each by its number of samples before you add.",
+        ),
+    ],
+    hints=[
+        "A batch's mean times its size is the sum over its samples.",
+        "Add those sums, and divide by the number of all samples.",
+    ],
+    solution="""
+    def mean_loss(losses, sizes):
+        return sum(loss * n for loss, n in zip(losses, sizes)) / sum(sizes)
+    """,
+)
+
+running_mean = Exercise(
+    "lesson_03.running_mean",
+    """
+    A progress bar shows the mean of all samples so far. Write `running_mean(mean, seen, batch_mean, n)`: the new mean
+    after a batch of `n` samples with the mean `batch_mean`, when the `seen` samples before had the mean `mean`.
+    """,
+    minutes=10,
+    cases=[((0.0, 0, 0.5, 32), 0.5), ((1.0, 3, 3.0, 1), 1.5), ((0.5, 64, 0.0, 11), 32 / 75), ((2.0, 5, 2.0, 3), 2.0)],
+    wrong=[
+        (
+            lambda mean, seen, batch_mean, n: (mean + batch_mean) / 2,
+            "this gives the newest batch half of all the weight, however many samples came before.",
+        ),
+        (
+            lambda mean, seen, batch_mean, n: 0.9 * mean + 0.1 * batch_mean,
+            "this is an exponential average. Many bars show one: it is smooth, and it is not the mean of the epoch.",
+        ),
+        (
+            lambda mean, seen, batch_mean, n: mean + (batch_mean - mean) / (seen + 1),
+            "this counts the batch as one sample: it has n.",
+        ),
+    ],
+    hints=["Go back to sums: what do the samples seen so far add up to?", "mean * seen + batch_mean * n"],
+    solution="""
+    def running_mean(mean, seen, batch_mean, n):
+        return (mean * seen + batch_mean * n) / (seen + n)
+    """,
+)
