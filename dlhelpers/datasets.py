@@ -124,7 +124,7 @@ def load(
     if name not in NAMES:
         near = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0.4)
         raise ValueError(
-            f"unknown dataset {name!r}{f': did you mean {near[0]!r}?' if near else ''} There are {', '.join(NAMES)}"
+            f"unknown dataset {name!r}{f': did you mean {near[0]!r}?' if near else '.'} There are {', '.join(NAMES)}"
         )
     if split not in ("train", "test") and name != "folder":
         raise ValueError(f"split is {split!r}: expected 'train' or 'test'")

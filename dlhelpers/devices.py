@@ -61,6 +61,8 @@ def move(batch: object, device: Device) -> object:
     The copy is non-blocking for pinned memory to CUDA only: elsewhere it gains nothing, and on MPS
     it can hand over wrong numbers (pytorch/pytorch issue 83015).
     """
+    if isinstance(batch, Tensor) and batch.device == device:
+        return batch  # first, because on a CPU it is every batch
     device = torch.device(device)
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=device.type == "cuda" and batch.is_pinned())

@@ -77,6 +77,11 @@ def check_loss_fn(loss_fn: LossFn) -> None:
         raise TypeError(f"loss_fn is the class {loss_fn.__name__}: build it first, as in {loss_fn.__name__}()")
     if not callable(loss_fn):
         raise TypeError(f"loss_fn is {loss_fn!r}: expected a function of (outputs, targets), as nn.CrossEntropyLoss()")
+    if isinstance(loss_fn, CLASS_LOSSES) and loss_fn.weight is not None and loss_fn.reduction == "mean":
+        raise ValueError(
+            "loss_fn has class weights and divides by their sum, so it is no mean over samples: expected"
+            f" {type(loss_fn).__name__}(weight=..., reduction='none'), whose weighted values are then averaged"
+        )
     if getattr(loss_fn, "reduction", "mean") == "sum":
         raise ValueError("loss_fn sums over the batch (reduction='sum'), so its size would follow the batch size:"
                          " use reduction='mean', or 'none' for one value a sample")  # fmt: skip

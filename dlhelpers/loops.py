@@ -59,7 +59,7 @@ def train_epoch(
     with Tally("train", epoch, device, metrics, history, bar) as tally, mode(model, training=True):
         for batch in tally.batches(loader):
             inputs, labels = split_batch(batch)
-            inputs, targets = move((inputs, labels), device)
+            inputs, targets = move(inputs, device), move(labels, device)
             optimizer.zero_grad()
             with autocast(device, amp_dtype):
                 outputs = model(inputs)
@@ -76,7 +76,7 @@ def train_epoch(
             skipped = scale < before  # a scale that falls tells of an overflow, and of a step left out
             tally.optimizer_steps += not skipped
             tally.skipped_steps += skipped
-            tally.add(loss, outputs.detach(), targets)
+            tally.add(loss, outputs, targets)
     return tally.result
 
 
@@ -95,7 +95,7 @@ def evaluate(
     with Tally(phase, epoch, device, metrics, history, bar) as tally, mode(model, training=False):
         for batch in tally.batches(loader):
             inputs, labels = split_batch(batch)
-            inputs, targets = move((inputs, labels), device)
+            inputs, targets = move(inputs, device), move(labels, device)
             with torch.inference_mode(), autocast(device, amp_dtype):
                 outputs = model(inputs)
                 if not tally.batches_seen:

@@ -13,6 +13,11 @@ from pathlib import Path
 import psutil
 import torch
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 
 def bytes_of(shape: Sequence[int], dtype: torch.dtype = torch.float32, count: int = 1) -> int:
     """Return the bytes that `count` tensors of `shape` and `dtype` hold.
@@ -43,8 +48,8 @@ def human_bytes(count: float) -> str:
 def memory_budget(device: torch.device | str = "cpu") -> int:
     """Return the bytes still free for this process: on a GPU its free memory, on the host the tightest known limit.
 
-    The host's limits: the control group (versions 2 and 1), the variable MEM_LIMIT that Binder
-    sets, and the free memory that psutil reports. What this process already uses is taken off.
+    The host's limits: the control group (versions 2 and 1), the variable MEM_LIMIT that Binder sets, the process's
+    own (RLIMIT_DATA, RLIMIT_AS), and the free memory that psutil reports. What this process already uses is taken off.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -55,7 +60,7 @@ def memory_budget(device: torch.device | str = "cpu") -> int:
         return torch.accelerator.get_memory_info(device)[0]
     limits = [limit for limit in (*_cgroup_limits(), _number(os.environ.get("MEM_LIMIT"))) if limit]
     free = psutil.virtual_memory().available
-    return max(0, min([free, *(limit - memory_use().private for limit in limits)]))
+    return max(0, min([free, *(limit - memory_use().private for limit in limits), *_own_rooms()]))
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,16 @@ def _cgroup_limits() -> list[int | None]:
     """The memory limits of this process's control groups, version 2 then 1; an unset one reads as None."""
     files = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
     return [_number(Path(file).read_text()) for file in files if Path(file).is_file()]
+
+
+def _own_rooms() -> list[int]:
+    """What this process's own limits leave: they count addresses, private and writable ones (DATA) or all (AS)."""
+    if resource is None:
+        return []
+    used = psutil.Process().memory_info()
+    pairs = [(resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, getattr(used, "data", used.rss))]
+    rooms = [(resource.getrlimit(kind)[0], bytes_used) for kind, bytes_used in pairs]
+    return [limit - bytes_used for limit, bytes_used in rooms if limit != resource.RLIM_INFINITY]
 
 
 def _number(text: str | None) -> int | None:

@@ -110,18 +110,21 @@ def plot_lines(
 ) -> Axes:  # fmt: skip
     """Draw each series over `x` with its own colour, dash and marker; labels carry the units. Return the axes.
 
-    Raises ValueError for a series whose length is not that of `x`.
+    A NaN leaves a gap. Raises ValueError for a series whose length is not that of `x`, or with nothing to draw.
     """
     ax = ax or _axes(6.4, 3.6)
     parts = [f"{ylabel} against {xlabel}, {_number(x[0])} to {_number(x[-1])}."]
     for k, (name, values) in enumerate(series.items()):
         if len(values) != len(x):
             raise ValueError(f"series {name!r} has {len(values)} values for {len(x)} places on the x axis")
+        there = [value for value in values if value == value]  # NaN is not equal to itself
+        if not there:
+            raise ValueError(f"series {name!r} has nothing to draw: expected at least one number that is not NaN")
         look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "marker": MARKERS[k % 4] if markers else None}
         ax.plot(x, values, label=name, markersize=4, **look)
-        low, high = min(values), max(values)
+        low, high = min(there), max(there)
         span = f"{_number(low)} throughout" if low == high else f"between {_number(low)} and {_number(high)}"
-        ends = "" if low == high else f", from {_number(values[0])} to {_number(values[-1])}"
+        ends = "" if low == high else f", from {_number(there[0])} to {_number(there[-1])}"
         parts.append(f"{name}: {span}{ends}.")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.grid(alpha=0.3)
@@ -133,13 +136,12 @@ def plot_lines(
 
 def plot_history(history: History, name: str = "loss", *, ax: Axes | None = None) -> Axes:
     """Draw a loss or metric over the finished epochs, one line for training and one for validation; return the axes."""
-    columns = {column: history.column(column) for column in history.names() if column.partition("_")[2] == name}
+    columns = {column: values for column, values in history.to_dict().items() if column.partition("_")[2] == name}
     if not columns:
-        raise KeyError(f"no {name!r} in this history: it has {', '.join(history.names()) or 'no finished epoch'}")
+        raise KeyError(f"no {name!r} in this history: it has {', '.join(history.to_dict()) or 'no finished epoch'}")
     epochs = range(1, 1 + max(len(values) for values in columns.values()))
-    titles = {column: column.replace("_", " ") for column in columns}
-    whole = {titles[column]: values for column, values in columns.items() if len(values) == len(epochs)}
-    ax = plot_lines(epochs, whole, xlabel="epoch", ylabel=name, ax=ax)
+    lines = {column.replace("_", " "): values for column, values in columns.items()}
+    ax = plot_lines(epochs, lines, xlabel="epoch", ylabel=name, ax=ax)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 

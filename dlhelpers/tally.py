@@ -76,7 +76,7 @@ class Tally:
 
     def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Take in a batch of n samples: its mean loss, and each metric's value for every sample."""
-        n = len(targets)
+        n = targets.shape[0]
         values = [_per_sample(name, metric, outputs, targets) for name, metric in self.metrics.items()]
         self._waiting.append((loss.detach(), n, *values))  # in one go, so that an interrupt cannot tear it
         self.samples += n
@@ -130,7 +130,7 @@ class Tally:
 
 def _per_sample(name: str, metric: Metric, outputs: Tensor, targets: Tensor) -> Tensor:
     """The metric's values for a batch; ValueError unless there is one for each sample."""
-    value, n = metric(outputs, targets), len(targets)
+    value, n = metric(outputs.detach(), targets), len(targets)
     if not isinstance(value, Tensor) or value.shape != (n,):
         shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dlhelpers.exercises.judge import NotWritten, judge_cases
 from dlhelpers.exercises.progress import record
 from dlhelpers.exercises.replies import Reply, same, show_value
 
@@ -26,7 +27,8 @@ class Task:
         """Return the next hint; after the last one, the last again."""
         k = min(self._hints_given, len(self.hints) - 1)
         self._hints_given += 1
-        more = "" if k == len(self.hints) - 1 else f" (hint {k + 1} of {len(self.hints)}; run again for the next)"
+        last = k == len(self.hints) - 1
+        more = f" (the last hint; then {self.name}.solution())" if last else f" (hint {k + 1} of {len(self.hints)})"
         return Reply("hint", self.hints[k] + more)
 
     def solution(self) -> Reply:
@@ -48,7 +50,7 @@ class Task:
 class Prediction(Task):
     """A guess made before a result: `predict(guess)` notes it, `reveal(result)` holds it against what was measured.
 
-    answer   what the result will be: a number or one of `choices`; `tolerance` is the relative difference allowed
+    answer   what the result will be: a number or one of `choices`; a guess `within` that distance counts as right
     wrong    the message for each known wrong guess
     because  the reason in a sentence, given with every result
     """
@@ -57,11 +59,11 @@ class Prediction(Task):
 
     def __init__(
         self, name: str, prompt: str, *, answer: float | str, because: str, wrong: Mapping[Any, str] | None = None,
-        choices: Sequence[str] = (), tolerance: float = 1e-6, hints: Sequence[str],
+        choices: Sequence[str] = (), within: float = 1e-9, hints: Sequence[str],
     ):  # fmt: skip
         super().__init__(name, prompt, hints=hints, solution=f"{answer}. {because}")
         self.answer, self.because, self.wrong = answer, because, dict(wrong or {})
-        self.choices, self.tolerance = list(choices), tolerance
+        self.choices, self.within = list(choices), within
         self.guess: Any = ...
 
     def predict(self, guess: float | str) -> Reply:
@@ -69,6 +71,9 @@ class Prediction(Task):
         if guess is ...:
             self.guess = ...
             return self._open("your prediction")
+        self.guess = ...
+        if self.choices:
+            guess = next((choice for choice in self.choices if choice == str(guess).strip().lower()), guess)
         if self.choices and guess not in self.choices:
             return Reply("wrong", f"{guess!r} is not among the answers: {', '.join(map(repr, self.choices))}.")
         if not self.choices and (isinstance(guess, bool) or not isinstance(guess, (int, float))):
@@ -80,11 +85,11 @@ class Prediction(Task):
         """Hold the guess against `result`, which a cell has measured."""
         if self.guess is ...:
             return Reply("result", f"{show_value(result)}. {self.because}")
-        if same(self.guess, result, self.tolerance):
-            record(self.name, done=True)
-            return Reply("right", f"{show_value(result)}. {self.because}")
         record(self.name, done=True)  # a prediction is made to be tested, not to be right
-        known = next((why for guess, why in self.wrong.items() if same(self.guess, guess, self.tolerance)), "")
+        if self.guess == result or (not self.choices and abs(self.guess - result) <= self.within):
+            return Reply("right", f"{show_value(result)}. {self.because}")
+        exact_first = sorted(self.wrong, key=lambda guess: guess != self.guess)  # or a near one would speak for it
+        known = next((self.wrong[guess] for guess in exact_first if same(self.guess, guess, 0.01)), "")
         text = f"it is {show_value(result)}, and you predicted {show_value(self.guess)}."
         return Reply("missed", " ".join(filter(None, [text, known, self.because])))
 
@@ -142,7 +147,7 @@ class Exercise(Task):
     ):  # fmt: skip
         super().__init__(name, prompt, hints=hints, solution=solution)
         self.minutes, self.cases, self.wrong, self.praise = minutes, list(cases), list(wrong), praise
-        self.judge = judge or self._judge_cases
+        self.judge = judge or (lambda function: judge_cases(function, self.cases, self.wrong))
 
     def check(self, answer: Any) -> Reply:
         """Judge an answer; an empty one is open, and whatever it raises is reported, not raised."""
@@ -159,23 +164,3 @@ class Exercise(Task):
     def markdown(self) -> str:
         """Return the exercise with the time it takes."""
         return f"{super().markdown()} ({self.minutes} minutes)"
-
-    def _judge_cases(self, function: Callable) -> str | None:
-        if not callable(function):
-            return f"a function is expected, and {function!r} is none: pass its name without brackets."
-        results = [function(*arguments) for arguments, _ in self.cases]
-        if all(result is None for result in results):
-            raise NotWritten
-        expected = [result for _, result in self.cases]
-        if same(results, expected):
-            return None
-        for mistake, message in self.wrong:
-            if same(results, [mistake(*arguments) for arguments, _ in self.cases]):
-                return message
-        k = next(k for k, pair in enumerate(zip(results, expected, strict=True)) if not same(*pair))
-        call = f"{function.__name__}({', '.join(map(show_value, self.cases[k][0]))})"
-        return f"{call} gives {show_value(results[k])}, and {show_value(expected[k])} is expected."
-
-
-class NotWritten(Exception):
-    """Raised by a judge that finds nothing to judge yet."""

@@ -21,24 +21,28 @@ test_images = Prediction(
 guessing = Prediction(
     "lesson_00.guessing",
     "Before it has learned anything, a model guesses. There are ten digits, about equally many of each. Near which"
-    " accuracy, in percent, will it be? (Within ten points counts as right.)",
+    " accuracy, in percent, will it be? (Within five points counts as right.)",
     answer=10,
-    tolerance=1.0,
+    within=5,
     because="One guess in ten is right, give or take, which is the number that any training has to beat.",
-    wrong={50: "That would be a coin: two classes.", 0: "Even a guess is right now and then."},
+    wrong={
+        0.1: "That is the fraction; the question asks for percent.",
+        50: "That would be a coin: two classes.",
+        0: "Even a guess is right now and then.",
+    },
     hints=["What share of guesses is right when ten answers are equally likely?"],
 )
 
 after_training = Prediction(
     "lesson_00.after_training",
-    'We now train for five epochs, some seconds of work. Will the accuracy on images it has never seen be "under 50 %",'
-    ' "50 to 90 %" or "over 90 %"?',
-    answer="over 90 %",
-    choices=("under 50 %", "50 to 90 %", "over 90 %"),
+    "We now show it all training images five times, some seconds of work. Will its accuracy on the test images be"
+    ' "under 50", "50 to 90" or "over 90" percent? (Copy one of the three, with its quotes.)',
+    answer="over 90",
+    choices=("under 50", "50 to 90", "over 90"),
     because="Small, centred scans of ten digits are an easy task, even for a small network.",
     wrong={
-        "under 50 %": "It would be so for a harder task; these scans are small and well centred.",
-        "50 to 90 %": "It passes through that range in the first epoch.",
+        "under 50": "It would be so for a harder task; these scans are small and well centred.",
+        "50 to 90": "It passes through that range in the first epoch.",
     },
     hints=["The images have 64 pixels each, and the digits are centred."],
 )
@@ -67,7 +71,8 @@ unseen = Question(
 
 percent_right = Exercise(
     "lesson_00.percent_right",
-    "Write `percent_right(right, total)`: the accuracy in percent when `right` of `total` answers are right.",
+    "Write `percent_right(right, total)`: the accuracy in percent when `right` of `total` answers are right. Do not"
+    " round it.",
     minutes=2,
     cases=[((1, 2), 50.0), ((19, 75), 100 * 19 / 75), ((0, 7), 0.0), ((359, 359), 100.0)],
     wrong=[
@@ -86,8 +91,8 @@ guessing_loss = Exercise(
     "lesson_00.guessing_loss",
     """
     The cross-entropy loss of a sample is minus the natural logarithm of the probability that the model gave to the
-    true class. A model that guesses gives each of K classes the same probability. Write `guessing_loss(classes)`: its
-    loss. You may use `math.log`.
+    true class. A model that guesses gives each class the same probability. Write `guessing_loss(classes)`: its loss
+    when there are that many classes. You may use `math.log`, and need not round.
     """,
     minutes=5,
     cases=[((10,), math.log(10)), ((2,), math.log(2)), ((1,), 0.0)],
@@ -96,7 +101,10 @@ guessing_loss = Exercise(
         (lambda classes: 1 / classes, "this is the probability of the true class. Take minus its logarithm."),
         (lambda classes: math.log10(classes), "this is the logarithm to base 10. The natural one is `math.log`."),
     ],
-    hints=["What probability does each of K equally likely classes get?", "-log(1 / K) is the same as log(K)."],
+    hints=[
+        "What probability does each of ten equally likely classes get?",
+        "Minus the logarithm of 1 / classes is the logarithm of classes.",
+    ],
     solution="""
     import math
 

@@ -4,26 +4,29 @@ from collections.abc import Callable
 
 from torch.utils.data import Dataset
 
-from dlhelpers.exercises.core import Choice, Exercise, NotWritten, Prediction, Question
+from dlhelpers.datasets import NumberedImages
+from dlhelpers.exercises.core import Choice, Exercise, Prediction, Question
+from dlhelpers.exercises.judge import NotWritten, is_blank
 
 eager_bytes = Prediction(
     "lesson_01.eager_bytes",
-    "A dataset class builds `[torch.randn(3, 224, 224) for _ in range(10_000)]` when it is made. How many gigabytes"
-    " (thousand million bytes) does it take, to the nearest tenth?",
-    answer=6.0,
-    tolerance=0.02,
+    "How many gigabytes (of 1,000,000,000 bytes) does `EagerNoise(10_000)` take? A number of this kind, a float32,"
+    " takes four bytes. (Within half a gigabyte counts as right.)",
+    answer=6.02,
+    within=0.5,
     because="Each image has 150,528 numbers of four bytes.",
     wrong={
         1.5: "Those are numbers, not bytes: a float32 number takes four.",
-        5.6: "Those are units of 1,024 x 1,024 x 1,024 bytes. Disks and this course count in thousands.",
+        12: "That counts eight bytes a number, as Python's own floats and float64 take. PyTorch's default takes four.",
         0.0006: "That is one image.",
+        6021: "Those are megabytes.",
     },
     hints=["Numbers in an image, times bytes in a number, times images.", "3 * 224 * 224 * 4 * 10_000"],
 )
 
 promised = Prediction(
     "lesson_01.promised",
-    "The class below can make six images, but its `__len__` returns 1,000. What is `len(dataset)`?",
+    "The class below can make six images, but its `__len__` returns 1,000. What is `len(TooLong())`?",
     answer=1000,
     because="len() calls __len__ and believes it; nobody counts.",
     wrong={
@@ -60,11 +63,11 @@ short_epoch = Prediction(
 
 changes_length = Question(
     "lesson_01.changes_length",
-    "Which of these changes `len(dataset)`?",
+    "Which of these gives a dataset of another length?",
     [
         Choice("A larger batch size", "the batch size belongs to the loader. The dataset does not know of it."),
         Choice("Shuffling", "shuffling changes the order of the indices, and leaves their number alone."),
-        Choice("A random crop in the transform", "each image is cropped anew when it is fetched; there are as many."),
+        Choice("A random crop when an image is fetched", "each fetch is cropped anew; there are as many images."),
         Choice(
             "Keeping only the images of one class",
             "a Subset with fewer indices is a dataset of its own, with a length of its own.",
@@ -97,6 +100,14 @@ price_gb = Exercise(
             "this counts numbers. Each takes bytes_per_number bytes.",
         ),
         (
+            lambda shape, bytes_per_number, length: _product(shape) * bytes_per_number * length / 1e6,
+            "these are megabytes. A gigabyte has 1,000,000,000 bytes.",
+        ),
+        (
+            lambda shape, bytes_per_number, length: _product(shape) * bytes_per_number / 1e9,
+            "this is one tensor. There are `length` of them.",
+        ),
+        (
             lambda shape, bytes_per_number, length: sum(shape) * bytes_per_number * length / 1e9,
             "the sides of a shape are multiplied, not added: 3 x 224 x 224 numbers.",
         ),
@@ -120,42 +131,41 @@ def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
     """What is wrong with a learner's EveryOther class, or None."""
     if not isinstance(answer, type):
         return "a class is expected: pass its name without brackets."
-    letters = "abcdefg"
-    if not hasattr(answer, "__len__") or not hasattr(answer, "__getitem__"):
+    if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitem__")):
         raise NotWritten
-    halved, odd = answer(letters[:6]), answer(letters)
-    length = type(halved).__len__(halved)  # len() would refuse an unwritten None
-    if length is None:
-        raise NotWritten
-    if length == 6:
-        return "of six samples it has the length 6: __len__ must return the number of samples you keep."
-    if length != 3:
-        return f"of six samples it has the length {length}: 3 is expected, the samples 0, 2 and 4."
-    if len(odd) == 3:
+    lengths = [type(kept).__len__(kept) for kept in (answer(NumberedImages(6)), answer(NumberedImages(7)))]
+    if None in lengths:
+        return "`__len__` gave back None: is a `return` missing?"
+    if lengths == [6, 7]:
+        return "of six samples it has the length 6: `__len__` must return the number of samples you keep."
+    if lengths == [3, 3]:
         return "of seven samples it has the length 3: samples 0, 2, 4 and 6 are four. Round up."
-    if len(odd) != 4:
-        return f"of seven samples it has the length {len(odd)}: 4 is expected, the samples 0, 2, 4 and 6."
-    try:
-        got = "".join(odd[k] for k in range(4))
-    except IndexError:
-        return "the last sample it promises fails with an IndexError: is the index doubled twice, or counted from 1?"
-    if got == "abcd":
+    if lengths != [3, 4]:
+        return f"of six and seven samples it has the lengths {lengths[0]} and {lengths[1]}: 3 and 4 are expected."
+    kept = answer(NumberedImages(7))
+    samples = [kept[k] for k in range(4)]
+    if samples[0] is None:
+        return "the length is right; `__getitem__` gave back None. Write it too, and `return` the sample."
+    if not all(isinstance(sample, tuple) and len(sample) == 2 for sample in samples):
+        return "a sample came without its label: hand on the whole sample of the wrapped dataset, image and label."
+    got = [label for _, label in samples]
+    if got == [0, 1, 2, 3]:
         return "it returns samples 0, 1, 2, 3: the index is passed on as it is. Sample k of yours is sample 2 * k."
-    if got != "aceg":
-        return f"of the samples a to g it returns {', '.join(got)}: a, c, e, g are expected."
+    if got != [0, 2, 4, 6]:
+        return f"of the samples 0 to 6 it returns {got}: 0, 2, 4, 6 are expected."
     try:
-        extra = odd[4]
+        _, extra = kept[4]
     except IndexError:
         return None
-    return f"index 4 is beyond its length of 4 and still gives {extra!r}: an IndexError is expected."
+    return f"index 4 is beyond its length of 4 and still gives sample {extra}: an IndexError is expected."
 
 
 every_other = Exercise(
     "lesson_01.every_other",
     """
-    Write the class `EveryOther`: it takes a dataset and offers its samples 0, 2, 4, ... and no others, as
-    `Subset` would. Its length must be right for odd lengths too, and an index beyond it must raise an `IndexError`
-    (the wrapped dataset already does so).
+    Write the class `EveryOther`: it takes a dataset and offers its samples 0, 2, 4, ... and no others, each with its
+    label. Its length must be right for odd lengths too, and an index beyond it must raise an `IndexError` (the wrapped
+    dataset already does so). Negative indices do not matter here.
     """,
     minutes=10,
     judge=judge_every_other,

@@ -79,8 +79,7 @@ never_seen = Question(
         ),
         Choice(
             "None, because drop_last fills the last batch up with samples from the start",
-            "nothing is filled up: drop_last only drops. What you describe is a policy of samplers for several"
-            " processes.",
+            "nothing is filled up: drop_last only drops.",
         ),
     ],
     hints=["What does shuffle do at the start of each epoch?"],
@@ -105,8 +104,12 @@ last_batch_size = Exercise(
             "that is the size of a full batch. The last one holds what remains.",
         ),
         (
-            lambda samples, batch_size: samples - samples // batch_size * batch_size or None,
-            "the case without a remainder is missing: then the last batch is full.",
+            lambda samples, batch_size: samples // batch_size,
+            "that is the number of full batches. What do they leave?",
+        ),
+        (
+            lambda samples, batch_size: batch_size - samples % batch_size,
+            "that is how many samples are missing to fill the last batch. How many are in it?",
         ),
     ],
     hints=[

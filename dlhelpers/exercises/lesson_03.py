@@ -7,7 +7,7 @@ constant_model = Prediction(
     'A model that has learned nothing answers "1" to every image. Of our 75 images, 19 show a one. What is the model\'s'
     " accuracy, in percent to the nearest tenth?",
     answer=25.3,
-    tolerance=0.003,
+    within=0.05,
     because="19 right answers in 75 are 25.3 %.",
     wrong={
         33.3: "That would hold if the three classes were equally many.",
@@ -20,10 +20,10 @@ constant_model = Prediction(
 sample_weight = Prediction(
     "lesson_03.sample_weight",
     "Each of the three batches gets the same weight in the mean of batch means. How many times as much does one image"
-    " in the batch of 11 count as one image in a batch of 32?",
-    answer=2.909,
-    tolerance=0.02,
-    because="An image of the batch has one share in as many as the batch has images, so the weights are as 32 to 11.",
+    " in the batch of 11 count as one image in a batch of 32? (To the nearest tenth.)",
+    answer=2.9,
+    within=0.06,
+    because="Among 11 images, each has 1/11 of its batch's weight; among 32, each has 1/32. That is 32 to 11.",
     wrong={
         1: "It would be 1 if all batches were equally long. Here 11 images share what elsewhere 32 share.",
         0.344: "It is the other way round: in a small batch each image counts for more.",
@@ -37,10 +37,11 @@ worst_pair = Prediction(
     "257 images in batches of 256. The model is right on the first 256 and wrong on the last one. Which accuracy, in"
     " percent, does the mean of batch means print?",
     answer=50,
-    tolerance=0.005,
+    within=0.2,
     because="Two batches, one at 100 % and one at 0 %: a single image counts as much as the other 256 together.",
     wrong={
         99.6: "That is the truth, and what weighing would print. The mean of batch means has two batches to average.",
+        0.5: "That is the fraction; the question asks for percent.",
         0: "The last batch alone has 0 %. It is averaged with the first.",
         100: "One image is wrong, and it has a batch to itself.",
     },
@@ -54,10 +55,25 @@ all_batch_sizes = Prediction(
     answer=1,
     because="Each image counts once, however the images are grouped.",
     wrong={
-        359: "That is the number of batch sizes. The mean of batch means would come near it.",
+        359: "That is the number of batch sizes. With the mean of batch means, many of them would differ.",
         2: "Whether the batch size divides the number of images no longer matters once samples are weighed.",
     },
     hints=["evaluate adds over samples and divides by samples. Where does the batch size enter?"],
+)
+
+same_image = Prediction(
+    "lesson_03.same_image",
+    'In which mode do the scores of that image differ between the two batches: "training", "evaluation", "both" or'
+    ' "neither"?',
+    answer="training",
+    choices=("training", "evaluation", "both", "neither"),
+    because="In training mode BatchNorm looks at the batch, in evaluation mode at averages that it has collected.",
+    wrong={
+        "evaluation": "It is the other way round.",
+        "both": "In evaluation mode nothing is computed from the batch.",
+        "neither": "The image is the same, but what BatchNorm subtracts and divides by is not.",
+    },
+    hints=["In which mode does BatchNorm compute a mean over the batch at hand?"],
 )
 
 divides = Question(
@@ -82,14 +98,14 @@ divides = Question(
 
 f1_scores = Question(
     "lesson_03.f1_scores",
-    "A colleague weighs the F1 score of each batch with the number of its samples. Is the result the F1 score of the"
-    " dataset?",
+    "The F1 score of a class is 2 T / (2 T + F), where T counts the images of the class that were found, and F all"
+    " mistakes about it, in either direction. A colleague weighs the F1 score of each batch with the number of its"
+    " samples. Is the result the F1 score of the dataset?",
     [
         Choice("Yes, weighing with samples repairs every average", "it repairs means over samples, and F1 is none."),
         Choice(
             "No, because F1 is not a mean over samples",
-            "it is a ratio of counts over the whole dataset. Add up true positives, false positives and false"
-            " negatives over all batches, and divide once at the end.",
+            "it is a ratio of counts. Add up T and F over all batches, and divide once at the end.",
             right=True,
         ),
         Choice("Only if the last batch is full", "even with equal batches, a mean of ratios is not the ratio of sums."),
@@ -101,7 +117,7 @@ mean_loss = Exercise(
     "lesson_03.mean_loss",
     """
     Write `mean_loss(losses, sizes)`: the mean over all samples, where `losses` holds the mean loss of each batch and
-    `sizes` the number of its samples.
+    `sizes` the number of its samples. Do not round.
     """,
     minutes=5,
     cases=[
@@ -138,7 +154,8 @@ running_mean = Exercise(
     "lesson_03.running_mean",
     """
     A progress bar shows the mean of all samples so far. Write `running_mean(mean, seen, batch_mean, n)`: the new mean
-    after a batch of `n` samples with the mean `batch_mean`, when the `seen` samples before had the mean `mean`.
+    after a batch of `n` samples with the mean `batch_mean`, when the `seen` samples before had the mean `mean`. At the
+    first batch `seen` is 0.
     """,
     minutes=10,
     cases=[((0.0, 0, 0.5, 32), 0.5), ((1.0, 3, 3.0, 1), 1.5), ((0.5, 64, 0.0, 11), 32 / 75), ((2.0, 5, 2.0, 3), 2.0)],

@@ -21,11 +21,18 @@ def progress_file() -> Path:
 
 def read() -> dict[str, dict]:
     """Return the remembered tasks by name; a file that cannot be understood is set aside, never overwritten."""
+    try:
+        return _stored()
+    except OSError:
+        return {}
+
+
+def _stored() -> dict[str, dict]:
     path = progress_file()
     try:
         tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
         return {name: {"state": str(task["state"]), "tries": int(task["tries"])} for name, task in tasks.items()}
-    except OSError:
+    except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError):
         number = 1
@@ -37,13 +44,13 @@ def read() -> dict[str, dict]:
 
 def record(name: str, *, done: bool) -> None:
     """Count one try of a task; once done, it stays done. A disk that refuses is no reason to stop a lesson."""
-    tasks = read()
-    before = tasks.get(name, {"state": "tried", "tries": 0})
-    state = "done" if done or before["state"] == "done" else "tried"
-    tasks[name] = {"state": state, "tries": before["tries"] + 1}
     path = progress_file()
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     try:
+        tasks = _stored()
+        before = tasks.get(name, {"state": "tried", "tries": 0})
+        state = "done" if done or before["state"] == "done" else "tried"
+        tasks[name] = {"state": state, "tries": before["tries"] + 1}
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(json.dumps({"version": 1, "tasks": tasks}, indent=1), encoding="utf-8")
         unfinished.replace(path)  # at once, so that a crash leaves the old file or the new one

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from torch import Tensor
-
 WORDS = {
     "open": "Not answered yet",
     "noted": "Noted",
@@ -32,14 +30,19 @@ class Reply:
 
     def _repr_html_(self) -> str:
         style = f"border-left:4px solid {COLOURS.get(self.kind, '#0072B2')};padding-left:0.8em;white-space:pre-wrap"
+        word, text = f"<strong>{WORDS[self.kind]}:</strong>", escape(self.text)
+        if self.kind == "result":  # nobody has predicted: keep the answer folded, also on a page that is only read
+            summary = "<summary>Predict first, then open the result</summary>"
+            return f'<details style="{style}">{summary}{word} {text}</details>'
         tag = "pre" if self.kind == "solution" else "span"
-        return f'<div style="{style}"><strong>{WORDS[self.kind]}:</strong> <{tag}>{escape(self.text)}</{tag}></div>'
+        return f'<div style="{style}">{word} <{tag}>{text}</{tag}></div>'
 
 
 def same(one: Any, other: Any, tolerance: float = 1e-6) -> bool:
     """Say whether two answers are equal: numbers within `tolerance`, tensors and lists part by part, else by ==."""
-    if isinstance(one, Tensor) or isinstance(other, Tensor):
-        one, other = (value.tolist() if isinstance(value, Tensor) else value for value in (one, other))
+    one, other = (value.tolist() if hasattr(value, "tolist") else value for value in (one, other))
+    if isinstance(one, bool) is not isinstance(other, bool):
+        return False
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(one) == len(other) and all(same(a, b, tolerance) for a, b in zip(one, other, strict=True))
     if isinstance(one, (int, float)) and isinstance(other, (int, float)):

@@ -1,0 +1,45 @@
+"""Figures of the studies of batch sizes and of speed, each with the sentence that `plots.show` adds."""
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from dlhelpers.batch_sizes import BatchSizeStudy
+from dlhelpers.plots import PALETTE, _axes, _sentences, plot_lines
+from dlhelpers.speed import PipelineSpeed
+
+COLUMNS = {"samples_per_second": ("samples a second", 1), "peak_memory": ("peak memory (MB)", 1e6)}
+
+
+def plot_batch_sizes(study: BatchSizeStudy, column: str = "samples_per_second", *, ax: Axes | None = None) -> Axes:
+    """Draw samples a second, or peak memory in MB, over the batch sizes that ran; the recommended size is marked.
+
+    Raises KeyError for another column.
+    """
+    if column not in COLUMNS:
+        raise KeyError(f"no column {column!r}: expected one of {', '.join(COLUMNS)}")
+    label, unit = COLUMNS[column]
+    sizes = [trial.batch_size for trial in study.fitting]
+    values = [getattr(trial, column) / unit for trial in study.fitting]
+    ax = plot_lines(sizes, {label: values}, xlabel="batch size (samples)", ylabel=label, ax=ax)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(bottom=0)
+    ax.axvline(study.recommended, color=PALETTE[4], linestyle=":", label=f"recommended: {study.recommended}")
+    ax.legend(frameon=False)
+    _sentences[ax] += f" Recommended: {study.recommended}; largest that ran: {study.largest}."
+    return ax
+
+
+def plot_speed(speed: PipelineSpeed, *, ax: Axes | None = None) -> Axes:
+    """Draw the milliseconds a batch of the loader alone, the model alone, and both together as horizontal bars."""
+    ax = ax or _axes(6.4, 2.2)
+    names, values = list(speed.milliseconds), list(speed.milliseconds.values())
+    bars = ax.barh(names, values, height=0.6, color=PALETTE[:3], hatch=["", "//", ".."], edgecolor="white")
+    ax.bar_label(bars, [f"{value:.1f}" for value in values], padding=3)
+    ax.invert_yaxis()
+    ax.set(xlabel="milliseconds a batch", xlim=(0, 1.15 * max(values)))
+    ax.spines[["top", "right"]].set_visible(False)
+    parts = ", ".join(f"{name} {value:.1f}" for name, value in speed.milliseconds.items())
+    _sentences[ax] = f"Milliseconds a batch: {parts}. {speed.verdict}"
+    return ax

@@ -1,0 +1,212 @@
+"""What every lesson must keep: one function a rule, each yielding a complaint for each breach.
+
+The rules are functions over a notebook, so that test_notebooks can also show each of them a broken miniature.
+"""
+
+import ast
+import html
+import re
+import statistics
+from collections.abc import Iterator
+from itertools import groupby
+
+from nbformat import NotebookNode
+
+from dlhelpers.exercises.core import Exercise, Prediction, Question, Task
+
+CLOSING = ["## What we saw", "## Exercises", "## Fine print", "## Further reading"]
+BANNED = r"\b(simply|obviously|of course|magic\w*)\b"
+EMOJI = r"[\U0001F000-\U0001FAFF\u2600-\u27BF\uFE0F]"
+HOME = r"(?<![\w/.:~-])/(?:home|root|work|tmp|usr|Users|content|mnt|var|opt|private)/\w|\b[A-Z]:\\\w"
+CALLS = {Prediction: [".predict(...)", ".reveal("], Question: [".check(...)"], Exercise: [".check("]}
+CODE_SPAN = r"(?s)```.*?```|`[^`\n]*`"
+
+
+def of_kind(book: NotebookNode, kind: str) -> list[NotebookNode]:
+    """Return the cells of a kind that are not empty."""
+    return [cell for cell in book.cells if cell.cell_type == kind and cell.source.strip()]
+
+
+def prose(cell: NotebookNode) -> str:
+    """Return a markdown cell without its code and without the addresses of its links."""
+    return re.sub(r"\]\([^)]*\)", "]", re.sub(CODE_SPAN, " ", cell.source))
+
+
+def texts(cell: NotebookNode) -> list[str]:
+    """Return what a code cell's outputs say in plain text."""
+    return [output.get("text", output.get("data", {}).get("text/plain", "")) for output in cell.outputs]
+
+
+def bundles(book: NotebookNode) -> Iterator[tuple[NotebookNode, NotebookNode]]:
+    """Yield each output that a notebook displays, with its cell."""
+    yield from ((cell, o.data) for cell in of_kind(book, "code") for o in cell.outputs if "data" in o)
+
+
+def lines(source: str) -> int:
+    """Return how many lines of a cell are not blank."""
+    return sum(bool(line.strip()) for line in source.splitlines())
+
+
+def parsed(cell: NotebookNode) -> ast.Module:
+    """Return a code cell as a tree; a line with a magic command counts as `pass`."""
+    return ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", cell.source))
+
+
+def was_run(book: NotebookNode) -> Iterator[str]:
+    cells = of_kind(book, "code")
+    counts = [cell.execution_count for cell in cells]
+    if counts != list(range(1, len(cells) + 1)):
+        yield f"execution counts {counts} are not 1..{len(cells)}"
+    if not any(cell.outputs for cell in cells):
+        yield "no cell has an output: nothing would be compared"
+
+
+def no_errors(book: NotebookNode) -> Iterator[str]:
+    for cell in of_kind(book, "code"):
+        allowed = "raises-exception" in cell.metadata.get("tags", [])
+        if not allowed and any(output.output_type == "error" for output in cell.outputs):
+            yield f"{cell.id}: an error is stored"
+
+
+def ids_are_slugs(book: NotebookNode) -> Iterator[str]:
+    ids = [cell.id for cell in book.cells]
+    yield from (f"{name}: the id comes twice" for name in sorted({n for n in ids if ids.count(n) > 1}))
+    for name in ids:
+        if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or re.fullmatch(r"(?=.*\d)[0-9a-f]{8}", name):
+            yield f"{name}: the id is no slug that a person chose"
+
+
+def headings(book: NotebookNode) -> list[tuple[int, str]]:
+    """Return level and line of each heading."""
+    found: list[tuple[int, str]] = []
+    for cell in of_kind(book, "markdown"):
+        text = re.sub(r"(?s)```.*?```", "", cell.source)
+        found += [(len(match[1]), match[0].strip()) for match in re.finditer(r"(?m)^(#{1,6}) .*$", text)]
+    return found
+
+
+def headings_in_order(book: NotebookNode) -> Iterator[str]:
+    found = headings(book)
+    levels = [level for level, _ in found]
+    if levels.count(1) != 1 or not re.match(r"# \w", book.cells[0].source):
+        yield "there must be one heading of level 1, at the start of the first cell"
+    for (before, _), (level, title) in zip(found, found[1:], strict=False):
+        if level > before + 1:
+            yield f"{title}: skips a level"
+    closing = [title for level, title in found if level == 2][-4:]
+    if closing != CLOSING:
+        yield f"ends with {closing}, expected {CLOSING}"
+
+
+def opening(book: NotebookNode) -> Iterator[str]:
+    first = book.cells[0].source
+    can = first.partition("**You will be able to**")[2].partition("**You need**")[0]
+    if len(re.findall(r"(?m)^[*-] ", can)) != 3:
+        yield "the first cell needs **You will be able to** and three bullets"
+    if "minutes" not in first.partition("**You need**")[2]:
+        yield "the first cell needs **You need** with earlier lessons, minutes and device"
+
+
+def set_up(book: NotebookNode) -> Iterator[str]:
+    cell = book.cells[1]
+    if cell.cell_type != "code" or cell.id != "set-up":
+        yield "the second cell must be the code cell `set-up`"
+    elif lines(cell.source) > 6 or cell.outputs:
+        yield "set-up: at most six lines, and nothing printed"
+
+
+def short_cells(book: NotebookNode) -> Iterator[str]:
+    cells = of_kind(book, "code")
+    for cell in cells:
+        body = parsed(cell).body
+        one_definition = len(body) == 1 and isinstance(body[0], (ast.FunctionDef, ast.ClassDef))
+        if lines(cell.source) > 10 and not one_definition:
+            yield f"{cell.id}: {lines(cell.source)} lines, at most 10 unless it is one definition"
+    if (median := statistics.median([lines(cell.source) for cell in cells])) > 4:
+        yield f"the median code cell has {median} lines, at most 4"
+    for kind, group in groupby(book.cells, key=lambda cell: cell.cell_type):
+        group = list(group)
+        if kind == "code" and len(group) > 3:
+            yield f"{group[0].id}: {len(group)} code cells in a row, at most 3"
+
+
+def plain_style(book: NotebookNode) -> Iterator[str]:
+    for cell in of_kind(book, "code"):
+        if re.search(r";\s*(#.*)?$", cell.source.rstrip()):
+            yield f"{cell.id}: ends with `;`, which nbval does not obey"
+        if re.search(r"clear_output|display_id|NBVAL_", cell.source):
+            yield f"{cell.id}: clear_output, display_id and NBVAL_ comments are not for lessons (tags are)"
+        for node in ast.walk(parsed(cell)):
+            if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+                yield f"{cell.id}: star import"
+
+
+def no_absolute_paths(book: NotebookNode) -> Iterator[str]:
+    for cell in book.cells:
+        outputs = cell.get("outputs", [])
+        said = [str(value) for o in outputs for value in [o.get("text", ""), *o.get("data", {}).values()]]
+        text = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", "\n".join([*said, cell.source]))
+        if found := re.search(HOME, text):
+            yield f"{cell.id}: absolute path {text[found.start() : found.end() + 20]!r}"
+
+
+def no_widget_state(book: NotebookNode) -> Iterator[str]:
+    if "widgets" in book.metadata:
+        yield "metadata.widgets is stored"
+    for cell, data in bundles(book):
+        if any("widget-view" in key for key in data):
+            yield f"{cell.id}: a widget view is stored; viewers without its kernel show an error"
+
+
+def figures_speak(book: NotebookNode) -> Iterator[str]:
+    for cell, data in bundles(book):
+        if any(key.startswith("image/") for key in data):
+            yield f"{cell.id}: a bare image has no alt text: use dlhelpers.plots.show"
+        for tag in re.findall(r"<img\b[^>]*>", data.get("text/html", "")):
+            alt = re.search(r'\balt="([^"]*)"', tag)
+            if not alt or not alt[1].strip() or data.get("text/plain") != f"Figure: {html.unescape(alt[1])}":
+                yield f"{cell.id}: the image's alt text must be the sentence of its plain text"
+    for cell in of_kind(book, "markdown"):
+        if re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", cell.source):
+            yield f"{cell.id}: an image without alt text"
+
+
+def few_exempt(book: NotebookNode) -> Iterator[str]:
+    exempt = [c for c in of_kind(book, "code") if {"nbval-ignore-output", "nbval-skip"} & {*c.metadata.get("tags", [])}]
+    for cell in exempt:
+        if len(cell.metadata.get("reason", "").split()) < 4:
+            yield f"{cell.id}: exempt from comparison without a reason in its metadata"
+    printing = [cell for cell in of_kind(book, "code") if any(texts(cell))]
+    silent = [cell for cell in exempt if any(texts(cell))]
+    if 10 * len(silent) > len(printing):
+        yield f"{len(silent)} of {len(printing)} cells that print are exempt, at most one in ten may be"
+
+
+def plain_words(book: NotebookNode) -> Iterator[str]:
+    for cell in book.cells:
+        text = cell.source if cell.cell_type == "code" else re.sub(CODE_SPAN, " ", cell.source)
+        yield from (f"{cell.id}: {found[0]!r}" for found in re.finditer(BANNED, text, re.IGNORECASE))
+        if found := re.search(EMOJI, cell.source + " ".join(texts(cell) if cell.cell_type == "code" else [])):
+            yield f"{cell.id}: emoji {found[0]!r}"
+        if re.search(r'(?<!["“])\bloader size', text, re.IGNORECASE):
+            yield f"{cell.id}: say batch size or number of batches, not 'loader size'"
+        if cell.cell_type == "markdown" and re.search(r"!(?!\[)", text):
+            yield f"{cell.id}: exclamation mark"
+
+
+RULES = [
+    was_run, no_errors, ids_are_slugs, headings_in_order, opening, set_up, short_cells, plain_style, no_absolute_paths,
+    no_widget_state, figures_speak, few_exempt, plain_words,
+]  # fmt: skip
+
+
+def tasks_are_used(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:
+    """Tasks by their name `lesson_NN.variable`: enough of each kind, each shown word for word and asked, unsolved."""
+    for kind, least in ((Prediction, 3), (Exercise, 2), (Question, 1)):
+        if (number := sum(isinstance(task, kind) for task in tasks.values())) < least:
+            yield f"{number} {kind.kind}s, at least {least}"
+    code = "\n".join(cell.source for cell in of_kind(book, "code"))
+    for name, task in tasks.items():
+        if not any(task.markdown() in cell.source for cell in of_kind(book, "markdown")):
+            yield f"{name}: its markdown() stands in no cell word for word"
+        yield from (f"{name}: no cell has {name}{call}" for call in CALLS[type(task)] if f"{name}{call}" not in code)

@@ -1,0 +1,161 @@
+"""Tests of `devices`: which device is picked, how a batch gets there, what a seed fixes."""
+
+import random
+from collections import OrderedDict, namedtuple
+
+import numpy as np
+import pytest
+import torch
+
+from dlhelpers import devices
+from dlhelpers.devices import (
+    describe_machine,
+    loader_options,
+    move,
+    pick_amp_dtype,
+    pick_device,
+    seed_everything,
+    synchronize,
+)
+
+Pair = namedtuple("Pair", "image label")
+
+
+@pytest.fixture(autouse=True)
+def no_wish_from_outside(monkeypatch):
+    monkeypatch.delenv("DLHELPERS_DEVICE", raising=False)
+
+
+def pretend_cuda(monkeypatch, count):
+    """Make PyTorch report `count` CUDA devices; nothing is ever put on them."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
+
+
+def test_the_cpu_is_picked_where_there_is_no_accelerator(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert pick_device() == torch.device("cpu")
+
+
+def test_the_accelerator_is_picked_where_there_is_one(monkeypatch):
+    pretend_cuda(monkeypatch, 1)
+    assert pick_device() == torch.device("cuda")
+
+
+def test_the_variable_beats_the_accelerator_and_the_argument_beats_both(monkeypatch):
+    pretend_cuda(monkeypatch, 2)
+    monkeypatch.setenv("DLHELPERS_DEVICE", "cpu")
+    assert pick_device() == torch.device("cpu")
+    assert pick_device("cuda:1") == torch.device("cuda", 1)
+
+
+def test_an_unknown_device_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown device 'gpu': expected 'cpu', 'cuda', 'xpu' or 'mps'"):
+        pick_device("gpu")
+
+
+def test_an_absent_kind_of_device_is_refused_with_what_there_is(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="(?s)'cuda' is not here: this machine offers only 'cpu'.*Leave `prefer`"):
+        pick_device("cuda")
+
+
+def test_an_absent_index_is_refused_with_the_number_of_devices(monkeypatch):
+    pretend_cuda(monkeypatch, 2)
+    with pytest.raises(ValueError, match="'cuda:2' is not here: this machine offers 'cpu' and 2 x 'cuda'"):
+        pick_device("cuda:2")
+
+
+def test_an_absent_device_in_the_variable_is_refused_and_the_variable_named(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setenv("DLHELPERS_DEVICE", "mps")
+    with pytest.raises(ValueError, match="'mps' is not here.*DLHELPERS_DEVICE"):
+        pick_device()
+
+
+def test_mixed_precision_is_off_on_a_cpu():
+    assert pick_amp_dtype("cpu") is None
+
+
+@pytest.mark.parametrize("native, dtype", [(True, torch.bfloat16), (False, torch.float16)])
+def test_an_emulated_bfloat16_does_not_count(monkeypatch, native, dtype):
+    def supported(including_emulation=True):
+        return native or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert pick_amp_dtype("cuda") is dtype
+
+
+def test_move_reaches_every_tensor_and_keeps_every_form():
+    one = torch.zeros(2)
+    batch = {"list": [one, one], "tuple": (one, "name"), "pair": Pair(one, 3), "order": OrderedDict(a=one)}
+    there = move(batch, "meta")  # PyTorch's device without data: a real change of device on any machine
+    assert type(there["list"]) is list and type(there["tuple"]) is tuple and type(there["order"]) is OrderedDict
+    assert isinstance(there["pair"], Pair) and there["pair"].label == 3 and there["tuple"][1] == "name"
+    moved = [*there["list"], there["tuple"][0], there["pair"].image, there["order"]["a"]]
+    assert [tensor.device.type for tensor in moved] == ["meta"] * 5
+    assert batch["list"][0].device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "pinned, device, expected", [(True, "cuda", True), (False, "cuda", False), (True, "mps", False)]
+)
+def test_only_pinned_memory_to_cuda_is_copied_without_waiting(monkeypatch, pinned, device, expected):
+    asked = {}
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: pinned)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device, non_blocking: asked.update(wait=not non_blocking))
+    move(torch.zeros(1), device)
+    assert asked == {"wait": not expected}
+
+
+def test_synchronize_asks_nothing_of_a_cpu(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", calls.append)
+    synchronize("cpu")
+    assert calls == []
+    synchronize("cuda")
+    assert calls == [torch.device("cuda")]
+
+
+def test_a_seed_fixes_python_numpy_and_torch():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    seed_everything(7)
+    first = draw()
+    seed_everything(7)
+    assert draw() == first
+    seed_everything(8)
+    assert all(one != other for one, other in zip(draw(), first, strict=True))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True, "7"])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(ValueError, match=r"seed is .*: expected a whole number from 0 to 4294967295"):
+        seed_everything(seed)
+
+
+def test_loader_options_are_accepted_by_a_dataloader_and_need_no_worker_on_a_cpu():
+    options = loader_options("cpu")
+    loader = torch.utils.data.DataLoader(range(3), **options)
+    assert loader.num_workers == 0 and loader.pin_memory is False and len(list(loader)) == 3
+
+
+def test_workers_stay_away_where_processes_are_spawned(monkeypatch):
+    monkeypatch.setattr(devices.sys, "platform", "win32")
+    assert loader_options("cuda") == {"num_workers": 0, "pin_memory": True, "persistent_workers": False}
+
+
+def test_describe_machine_names_device_and_version():
+    rows = dict((row[0], row[1]) for row in describe_machine().rows)
+    assert rows["device"].startswith(str(pick_device())) and rows["torch"] == torch.__version__
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_a_pinned_batch_arrives_whole_on_the_accelerator():
+    batch = torch.randn(1000).pin_memory()
+    there = move((batch, batch), "cuda")
+    synchronize("cuda")
+    assert torch.equal(there[0].cpu(), batch) and there[1].device.type == "cuda"

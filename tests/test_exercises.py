@@ -1,0 +1,166 @@
+"""Every task of every lesson answers: unsolved, solved, wrong in a known way, and broken."""
+
+import ast
+import importlib
+import pkgutil
+
+import nbformat
+import pytest
+from judged import JUDGED
+from run_notebooks import execute, lessons
+from solve import solve
+
+from dlhelpers import exercises
+from dlhelpers.exercises import progress
+from dlhelpers.exercises.core import Exercise, Prediction, Question, Task
+
+LESSONS = sorted(name for _, name, _ in pkgutil.iter_modules(exercises.__path__) if name.startswith("lesson_"))
+TASKS = [
+    pytest.param(f"{lesson}.{variable}", task, id=f"{lesson}.{variable}")
+    for lesson in LESSONS
+    for variable, task in vars(importlib.import_module(f"dlhelpers.exercises.{lesson}")).items()
+    if isinstance(task, Task)
+]
+
+
+def of_kind(kind):
+    return [param for param in TASKS if isinstance(param.values[1], kind)]
+
+
+predictions = pytest.mark.parametrize(("name", "task"), of_kind(Prediction))
+questions = pytest.mark.parametrize(("name", "task"), of_kind(Question))
+each_exercise = pytest.mark.parametrize(("name", "task"), of_kind(Exercise))
+each_task = pytest.mark.parametrize(("name", "task"), TASKS)
+
+
+@pytest.fixture(autouse=True)
+def own_progress(tmp_path, monkeypatch):
+    """Keep what these tests answer out of every other file, and forget the guess that a test made."""
+    monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "progress.json"))
+    yield
+    for param in of_kind(Prediction):
+        param.values[1].guess = ...
+
+
+def defined_by(source):
+    """Run a solution and return what it defined last: a function, a class, or a value."""
+    space = {}
+    exec(source, space)
+    last = ast.parse(source).body[-1]
+    return space[last.name if hasattr(last, "name") else last.targets[-1].id]
+
+
+def wants_class(task):
+    return isinstance(defined_by(task.solution().text), type)
+
+
+def test_there_are_tasks():
+    assert len(TASKS) >= 6 * len(LESSONS) > 0
+
+
+@each_task
+def test_the_name_says_where_the_task_is(name, task):
+    assert task.name == name
+
+
+@each_task
+def test_hints_are_there_and_give_nothing_away(name, task):
+    assert task.hints and all(len(hint) > 5 for hint in task.hints)
+    if isinstance(task, Exercise):
+        body = " ".join(task.solution().text.split("return ")[-1].split())
+        assert not any(body in hint for hint in task.hints)
+    if isinstance(task, Question):
+        right = next(choice for choice in task.choices.values() if choice.right)
+        assert not any(right.text in hint or right.why in hint for hint in task.hints)
+
+
+@predictions
+def test_an_open_prediction_is_no_error_and_leaves_no_trace(name, task):
+    assert task.predict(...).kind == "open"
+    reply = task.reveal(task.answer)
+    assert reply.kind == "result" and task.because in reply.text
+    assert progress.read() == {}
+
+
+@predictions
+def test_the_answer_of_a_prediction_is_right(name, task):
+    assert task.predict(task.answer).kind == "noted"
+    assert task.reveal(task.answer).kind == "right"
+    assert progress.read() == {name: {"state": "done", "tries": 1}}
+
+
+@predictions
+def test_each_known_wrong_guess_is_told_why(name, task):
+    assert task.wrong, "a prediction without a known wrong guess teaches nothing"
+    for guess, why in task.wrong.items():
+        assert task.predict(guess).kind == "noted", guess
+        reply = task.reveal(task.answer)
+        assert reply.kind == "missed" and why in reply.text, (guess, reply)
+
+
+@predictions
+def test_a_guess_of_the_wrong_kind_is_refused_and_not_noted(name, task):
+    assert task.predict("twelve or so").kind == "wrong"
+    assert task.predict([1]).kind == "wrong"
+    assert task.guess is ...
+
+
+@questions
+def test_a_question_explains_each_of_its_answers(name, task):
+    assert task.check(...).kind == "open" and progress.read() == {}
+    assert [choice.right for choice in task.choices.values()].count(True) == 1
+    for letter, choice in task.choices.items():
+        for written in (letter, f" {letter.upper()} "):
+            reply = task.check(written)
+            assert reply.kind == ("right" if choice.right else "wrong") and choice.why in reply.text
+    assert task.check("z").kind == task.check(3).kind == "wrong"
+    assert progress.read()[name]["state"] == "done"
+
+
+@each_exercise
+def test_an_unsolved_exercise_is_open_and_leaves_no_trace(name, task):
+    empty = type("Empty", (), {}) if wants_class(task) else lambda *arguments: None
+    assert task.check(...).kind == task.check(None).kind == task.check(empty).kind == "open"
+    assert progress.read() == {}
+
+
+@each_exercise
+def test_the_reference_solution_is_right(name, task):
+    reply = task.check(defined_by(task.solution().text))
+    assert reply.kind == "right", reply
+    assert progress.read() == {name: {"state": "done", "tries": 1}}
+
+
+@each_exercise
+def test_each_known_mistake_gets_the_message_that_names_it(name, task):
+    mistakes = [*task.wrong, *JUDGED.get(name, [])]
+    assert mistakes, "an exercise without a known mistake teaches nothing; a judge's mistakes are in judged.py"
+    for mistake, message in mistakes:
+        reply = task.check(mistake)
+        assert reply.kind == "wrong" and message in reply.text, reply
+
+
+@each_exercise
+def test_an_answer_that_raises_is_reported(name, task):
+    def broken(*arguments):
+        raise ZeroDivisionError("no samples")
+
+    methods = {"__init__": broken, "__len__": broken, "__getitem__": broken}
+    reply = task.check(type("Broken", (), methods) if wants_class(task) else broken)
+    assert reply.kind == "wrong" and "ZeroDivisionError: no samples" in reply.text
+    assert progress.read() == {name: {"state": "tried", "tries": 1}}
+
+
+@pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
+def test_with_every_task_solved_a_lesson_says_right_to_each(path):
+    name = f"lesson_{path.name[:2]}"
+    module = importlib.import_module(f"dlhelpers.exercises.{name}")
+    tasks = {f"{name}.{variable}": task for variable, task in vars(module).items() if isinstance(task, Task)}
+    book = solve(nbformat.read(path, as_version=4), tasks)
+    execute(book, path.parent)
+    said = [
+        str(output.get("text", output.get("data", {}).get("text/plain", "")))
+        for cell in book.cells if cell.cell_type == "code" for output in cell.outputs
+    ]  # fmt: skip
+    assert [text for text in said if text.startswith(("Not yet", "Not so", "Not answered yet"))] == []
+    assert sum(text.startswith("Right") for text in said) == len(tasks)

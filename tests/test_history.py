@@ -1,0 +1,112 @@
+"""Tests of `history`: columns, best, numbering, and how a broken-off epoch is kept apart."""
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlhelpers.history import EpochResult, History
+
+
+def result(phase, epoch, loss, *, complete=True, **metrics):
+    return EpochResult(phase, epoch, loss, metrics, samples=10, batches=2, seconds=4.0, complete=complete)
+
+
+def filled(*results):
+    history = History()
+    for one in results:
+        history.add(one)
+    return history
+
+
+@pytest.fixture
+def two_epochs():
+    return filled(
+        result("train", 1, 2.0, accuracy=0.25), result("valid", 1, 1.5, accuracy=0.5),
+        result("train", 2, 1.0, accuracy=0.75), result("valid", 2, 1.75, accuracy=0.5),
+    )  # fmt: skip
+
+
+def test_a_history_is_a_sequence_of_its_results(two_epochs):
+    assert len(two_epochs) == 4 and two_epochs[0].epoch == 1 and list(two_epochs)[-1] is two_epochs[-1]
+
+
+def test_a_result_cannot_be_altered(two_epochs):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        two_epochs[0].loss = 0.0
+
+
+def test_columns_read_losses_metrics_and_fields(two_epochs):
+    assert two_epochs.column("train_loss") == [2.0, 1.0]
+    assert two_epochs.column("valid_accuracy") == [0.5, 0.5]
+    assert two_epochs.column("train_samples") == [10, 10]
+    assert two_epochs.column("train_samples_per_second") == [2.5, 2.5]
+
+
+@pytest.mark.parametrize("name", ["train_f1", "test_loss", "loss", ""])
+def test_an_unknown_column_is_refused_with_the_known_ones(two_epochs, name):
+    with pytest.raises(KeyError, match=f"no column '{name}': this history has train_loss, train_accuracy, valid_loss"):
+        two_epochs.column(name)
+
+
+def test_an_empty_history_says_so():
+    history = History()
+    assert repr(history) == "History: no epoch yet" and "no epoch yet" in history._repr_html_()
+    assert history.epochs == 0 and history.to_dict() == {} and not history.interrupted
+    with pytest.raises(KeyError, match="no finished epoch"):
+        history.column("train_loss")
+
+
+def test_best_takes_the_lowest_or_the_highest_and_the_earliest_of_equals(two_epochs):
+    assert two_epochs.best() is two_epochs[1]
+    assert two_epochs.best("train_accuracy", mode="max") is two_epochs[2]
+    assert two_epochs.best("valid_accuracy", mode="max") is two_epochs[1]
+
+
+def test_best_refuses_another_mode(two_epochs):
+    with pytest.raises(ValueError, match="mode is 'highest': expected 'min' or 'max'"):
+        two_epochs.best("valid_loss", mode="highest")
+
+
+@given(st.lists(st.floats(0, 9), min_size=1, max_size=8))
+def test_best_agrees_with_min_and_max(losses):
+    history = filled(*(result("valid", epoch, loss) for epoch, loss in enumerate(losses, 1)))
+    assert history.best().loss == min(losses) and history.best(mode="max").loss == max(losses)
+    assert history.best().epoch == losses.index(min(losses)) + 1
+
+
+def test_a_broken_off_epoch_is_in_no_column_and_not_counted(two_epochs):
+    two_epochs.add(result("train", 3, 0.5, complete=False, accuracy=0.9))
+    assert two_epochs.epochs == 2 and two_epochs.column("train_loss") == [2.0, 1.0]
+    assert two_epochs.best("train_loss").epoch == 2
+    assert two_epochs.table().rows[2][-1] == "no, broken off"
+
+
+def test_an_epoch_that_was_redone_is_shown_as_finished(two_epochs):
+    two_epochs.add(result("train", 3, 0.5, complete=False, accuracy=0.9))
+    two_epochs.add(result("train", 3, 0.25, accuracy=1.0))
+    assert two_epochs.table().rows[2] == ["3", "0.250", "1.000", "", "", "yes"]
+
+
+def test_to_dict_has_one_row_an_epoch_and_nan_for_a_phase_that_was_not_finished(two_epochs):
+    two_epochs.add(result("train", 3, 0.5, accuracy=0.9))
+    two_epochs.add(result("valid", 3, 0.5, complete=False, accuracy=0.9))
+    columns = two_epochs.to_dict()
+    assert list(columns) == ["train_loss", "train_accuracy", "valid_loss", "valid_accuracy"]
+    assert columns["train_loss"] == [2.0, 1.0, 0.5]
+    assert columns["valid_loss"][:2] == [1.5, 1.75] and math.isnan(columns["valid_loss"][2])
+
+
+def test_the_table_has_a_row_an_epoch_and_tells_why_it_stopped(two_epochs):
+    two_epochs.stop_reason = "interrupted"
+    table = two_epochs.table()
+    assert table.headers == ["epoch", "train loss", "train accuracy", "valid loss", "valid accuracy", "finished"]
+    assert table.rows[0] == ["1", "2.000", "0.250", "1.500", "0.500", "yes"]
+    assert two_epochs.interrupted and "stopped early: interrupted." in repr(two_epochs)
+    assert "stopped early: interrupted." in two_epochs._repr_html_()
+
+
+def test_speed_without_time_is_no_number():
+    assert math.isnan(EpochResult("train", 1, 0.0).samples_per_second)

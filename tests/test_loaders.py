@@ -1,0 +1,184 @@
+"""Tests of `loaders`: counts against PyTorch's own DataLoader, and warnings for what surprises."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
+
+from dlhelpers.loaders import batches_per_epoch, count, describe
+
+
+def numbers(n):
+    """n samples (k, k), all different."""
+    return TensorDataset(torch.arange(n), torch.arange(n))
+
+
+class Claims(Dataset):
+    """A dataset of `n` samples that says it has `said`."""
+
+    def __init__(self, n, said):
+        self.items, self.said = torch.arange(n), said
+
+    def __len__(self):
+        return self.said
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+class Stream(IterableDataset):
+    """A stream of `n` samples without a length; each worker reads all of it."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __iter__(self):
+        yield from torch.arange(self.n)
+
+
+class StreamThatClaims(Stream):
+    def __init__(self, n, said):
+        super().__init__(n)
+        self.said = said
+
+    def __len__(self):
+        return self.said
+
+
+@given(st.integers(0, 500), st.integers(1, 600), st.booleans())
+def test_batches_per_epoch_is_the_length_of_pytorchs_loader(n, size, drop_last):
+    assert batches_per_epoch(n, size, drop_last=drop_last) == len(DataLoader(numbers(n), size, drop_last=drop_last))
+
+
+@given(st.integers(0, 10**15), st.integers(1, 10**6))
+def test_batches_per_epoch_is_exact_where_floating_point_is_not(n, size):
+    whole, up = batches_per_epoch(n, size, drop_last=True), batches_per_epoch(n, size)
+    assert whole * size <= n < (whole + 1) * size and (up - 1) * size < n <= up * size
+
+
+@pytest.mark.parametrize("n, size, message", [
+    (-1, 4, "samples is -1: expected a whole number, at least 0"),
+    (10, 0, "batch_size is 0: expected a whole number, at least 1"),
+    (10, -3, "batch_size is -3: expected a whole number, at least 1"),
+    (10, 2.5, "batch_size is 2.5: expected a whole number, at least 1"),
+    (True, 4, "samples is True: expected a whole number, at least 0"),
+])  # fmt: skip
+def test_counts_that_cannot_be_are_refused(n, size, message):
+    with pytest.raises(ValueError, match=message):
+        batches_per_epoch(n, size)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(1, 70), st.booleans())
+def test_describe_foretells_what_count_finds(n, size, drop_last):
+    loader = DataLoader(numbers(n), size, drop_last=drop_last)
+    said, came = describe(loader), count(loader)
+    assert (said.batches, said.last_batch) == (came.batches, came.last_batch)
+    assert (said.batch_size, said.drop_last) == (came.batch_size, came.drop_last)
+    assert said.samples == n and said.samples - said.dropped == came.samples
+    assert came.counted and not said.counted
+
+
+def test_describe_shows_the_formula_beside_each_number():
+    table = {row[0]: row[1:] for row in describe(DataLoader(numbers(75), 32)).table().rows}
+    assert table["samples"] == ["75", "len(loader.dataset)"]
+    assert table["batches"] == ["3", "len(loader) = ceil(75 / 32)"]
+    assert table["last batch"] == ["11", "75 - 2 x 32"]
+    dropping = {row[0]: row[1:] for row in describe(DataLoader(numbers(75), 32, drop_last=True)).table().rows}
+    assert dropping["batches"] == ["2", "len(loader) = floor(75 / 32)"]
+    assert dropping["left out"] == ["11", "75 - 2 x 32"]
+
+
+def test_describe_fetches_no_sample():
+    class Untouched(Claims):
+        def __getitem__(self, index):
+            raise AssertionError("a sample was fetched")
+
+    assert describe(DataLoader(Untouched(0, 10), 4)).batches == 3
+
+
+def test_describe_refuses_what_is_no_dataloader():
+    with pytest.raises(TypeError, match=r"describe takes a DataLoader, not list; count\(...\) takes any iterable"):
+        describe([1, 2])
+
+
+def test_an_empty_dataset_is_described_as_no_batch():
+    summary = describe(DataLoader(numbers(0), 4))
+    assert (summary.samples, summary.batches, summary.last_batch) == (0, 0, 0)
+    assert summary.warnings == ("no batch at all: 0 samples, batch size 4, drop_last False.",)
+
+
+@pytest.mark.parametrize("n, size, drop_last, warnings", [
+    (3, 8, True, ["no batch at all: 3 samples, batch size 8, drop_last True."]),
+    (3, 8, False, ["the batch size 8 is larger than the dataset: one batch of 3."]),
+    (9, 4, False, ["the last batch holds 1 sample: BatchNorm1d fails on it in training."]),
+    (9, 4, True, ["1 samples are left out of each epoch: fine in training with shuffle=True, wrong in validation."]),
+    (8, 4, False, []),
+])  # fmt: skip
+def test_surprises_are_told_before_the_epoch(n, size, drop_last, warnings):
+    summary = describe(DataLoader(numbers(n), size, drop_last=drop_last))
+    assert list(summary.warnings) == warnings
+    assert all(warning in repr(summary) and warning in summary._repr_html_() for warning in warnings)
+
+
+def test_a_stream_without_length_is_unknown_to_describe_and_known_to_count():
+    loader = DataLoader(Stream(10), 4)
+    said, came = describe(loader), count(loader)
+    assert (said.samples, said.batches, said.last_batch) == (None, None, None) and "unknown" in repr(said)
+    assert "count(loader) tells the truth" in said.warnings[0]
+    assert (came.samples, came.batches, came.last_batch, came.warnings) == (10, 3, 2, ())
+
+
+def test_a_batch_sampler_of_ones_own_is_described_by_its_length():
+    sampler = BatchSampler(SequentialSampler(range(10)), 3, drop_last=False)
+    said = describe(DataLoader(numbers(10), batch_sampler=sampler))
+    assert (said.samples, said.batches, said.batch_size) == (10, 4, None)
+    assert said.warnings == ("batch_size is None: the dataset or a batch_sampler makes the batches.",)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_count_tells_of_a_length_that_is_too_long(workers):
+    came = count(DataLoader(Claims(5, said=8), 2, num_workers=workers))
+    assert came.samples == 4  # the third batch holds index 5, which is not there
+    assert "length is too long: it promises more samples than it has" in came.warnings[0]
+
+
+def test_count_tells_of_a_length_that_is_too_short():
+    came = count(DataLoader(Claims(8, said=5), 2))
+    assert came.samples == 5
+    assert came.warnings == (
+        "dataset[5] answers, though len(dataset) is 5: the length may be too short, samples unused.",
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Length of IterableDataset")
+@pytest.mark.parametrize("said", [3, 9])
+def test_count_tells_of_a_stream_whose_length_is_wrong(said):
+    came = count(DataLoader(StreamThatClaims(6, said), 2))
+    assert came.warnings == (f"the dataset says it has {said} samples, but 6 came.",)
+
+
+def test_count_finds_the_samples_that_two_workers_both_read():
+    came = count(DataLoader(Stream(6), 2, num_workers=2))
+    assert came.samples == 12 and came.batches == 6
+    assert came.warnings == ("6 samples came twice or more: do several workers each read the whole stream?",)
+
+
+def test_count_stops_where_it_is_asked_to():
+    came = count(DataLoader(numbers(10), 2), max_batches=2)
+    assert (came.samples, came.batches) == (4, 2)
+    assert came.warnings == ("stopped after 2 batches, as max_batches asked: the epoch may go on.",)
+
+
+@pytest.mark.parametrize("batch", [
+    torch.zeros(3, 2), [torch.rand(3), 5], {"image": torch.rand(3, 1)}, (torch.rand(3, dtype=torch.bfloat16), "names"),
+])  # fmt: skip
+def test_count_reads_batches_of_any_usual_form(batch):
+    assert count([batch]).samples == 3
+
+
+@pytest.mark.parametrize("batch, kind", [(["a", "b"], "str"), ([], "list"), (7, "int")])
+def test_count_refuses_batches_without_a_tensor(batch, kind):
+    with pytest.raises(TypeError, match=f"a batch holds {kind}, expected tensors with one row a sample"):
+        count([batch])

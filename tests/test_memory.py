@@ -1,0 +1,143 @@
+"""Tests of `memory`: prices against PyTorch, use against what the test itself allocates, limits against fakes."""
+
+import gc
+import math
+import mmap
+import sys
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlhelpers import memory
+from dlhelpers.memory import bytes_of, human_bytes, is_out_of_memory, memory_budget, memory_use
+
+MB = 1_000_000
+DTYPES = [torch.uint8, torch.bool, torch.bfloat16, torch.float16, torch.float32, torch.int64, torch.complex128]
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the parts of a process's memory")
+
+
+@given(st.lists(st.integers(0, 12), max_size=4), st.sampled_from(DTYPES), st.integers(0, 5))
+def test_the_price_is_what_pytorch_holds(shape, dtype, count):
+    assert bytes_of(shape, dtype, count) == torch.empty(shape, dtype=dtype).nbytes * count
+
+
+@pytest.mark.parametrize("shape, count", [((3, -1), 1), ((3, 1), -1)])
+def test_a_negative_price_is_refused(shape, count):
+    with pytest.raises(ValueError, match=r"shape \(3, -?1\) and count -?1: expected no negative number"):
+        bytes_of(shape, count=count)
+
+
+@given(st.integers(0, 10**14))
+def test_human_bytes_reads_back_to_the_number(count):
+    number, unit = human_bytes(count).split()
+    factor = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
+    assert math.isclose(float(number) * factor, count, rel_tol=0.0051)
+    assert float(number) < 1000 and (unit == "bytes" or float(number) >= 1)
+
+
+def test_a_rounded_number_takes_the_next_unit():
+    assert [human_bytes(n) for n in (999, 1000, 999_994, 999_999)] == ["999 bytes", "1.00 kB", "999.99 kB", "1.00 MB"]
+
+
+@linux_only
+def test_own_memory_counts_as_anonymous():
+    gc.collect()
+    before = memory_use()
+    block = np.ones(40 * MB, dtype=np.uint8)
+    after = memory_use()
+    assert 36 * MB < after.anonymous - before.anonymous < 60 * MB
+    assert after.private == after.anonymous and block[0] == 1
+
+
+@linux_only
+def test_a_mapped_file_counts_as_file_backed_and_not_as_private(tmp_path):
+    file = tmp_path / "block.npy"
+    np.save(file, np.ones(40 * MB, dtype=np.uint8))
+    gc.collect()
+    before = memory_use()
+    block = np.load(file, mmap_mode="r")
+    assert block.sum(dtype=np.int64) == 40 * MB
+    after = memory_use()
+    assert after.file_backed - before.file_backed > 30 * MB
+    assert after.private - before.private < 20 * MB
+
+
+@linux_only
+def test_shared_memory_counts_as_shared():
+    before = memory_use()
+    with mmap.mmap(-1, 40 * MB) as block:
+        block[:] = b"x" * (40 * MB)
+        assert memory_use().shared - before.shared > 36 * MB
+
+
+def test_another_process_can_be_asked_and_a_dead_one_is_named():
+    parent = psutil.Process().ppid()
+    assert memory_use(parent).resident > 0
+    with pytest.raises(psutil.NoSuchProcess):
+        memory_use(2**22 + 12345)  # beyond the largest process number that Linux gives
+
+
+def test_private_falls_back_to_resident_where_the_parts_are_unknown():
+    assert memory.MemoryUse(resident=5).private == 5
+
+
+@pytest.mark.parametrize(
+    "cgroup, environment, limit", [([], None, None), ([300], None, 300), ([None, 300], "200", 200)]
+)
+def test_the_budget_is_the_tightest_limit_less_what_is_used(monkeypatch, cgroup, environment, limit):
+    monkeypatch.setattr(memory, "_cgroup_limits", lambda: [n and n * MB for n in cgroup])
+    monkeypatch.setattr(memory, "memory_use", lambda: memory.MemoryUse(resident=50 * MB))
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: type("Free", (), {"available": 900 * MB}))
+    monkeypatch.delenv("MEM_LIMIT", raising=False)
+    monkeypatch.setattr(memory, "_own_rooms", list)  # whatever limits this test itself runs under
+    if environment:
+        monkeypatch.setenv("MEM_LIMIT", str(int(environment) * MB))
+    assert memory_budget() == (900 * MB if limit is None else (limit - 50) * MB)
+
+
+def test_the_budget_is_never_negative(monkeypatch):
+    monkeypatch.setenv("MEM_LIMIT", "1000")
+    assert memory_budget() == 0
+
+
+@pytest.mark.parametrize("text", ["max\n", "", None, "9223372036854771712", "0"])
+def test_an_unset_limit_reads_as_none(text):
+    assert memory._number(text) is None
+
+
+def test_the_budget_is_at_most_what_psutil_calls_free():
+    assert 0 < memory_budget() <= psutil.virtual_memory().total
+
+
+def test_a_real_allocation_that_fails_is_out_of_memory():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**52, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    with pytest.raises(MemoryError) as caught:
+        np.empty(2**52, dtype=np.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("error, answer", [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+    (RuntimeError("MPS backend out of memory (MPS allocated: 17.99 GB)"), True),
+    (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    (ValueError("out of memory"), False),
+    (KeyboardInterrupt(), False),
+])  # fmt: skip
+def test_only_errors_of_memory_count_as_such(error, answer):
+    assert is_out_of_memory(error) is answer
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_the_budget_of_a_gpu_falls_by_what_is_taken():
+    torch.zeros(1, device="cuda")
+    before = memory_budget("cuda")
+    block = torch.empty(400 * MB, dtype=torch.uint8, device="cuda")
+    assert before - memory_budget("cuda") >= block.nbytes

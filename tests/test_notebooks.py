@@ -1,0 +1,283 @@
+"""The lessons keep the course's anatomy, and the rules that say so can fail."""
+
+import copy
+import importlib
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebook_rules import CLOSING, RULES, tasks_are_used
+from prose_numbers import unshown
+from run_notebooks import VIEW, complaints, lessons, tidy
+
+from dlhelpers.exercises.core import Choice, Exercise, Prediction, Question, Task
+
+each_lesson = pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def tasks_of(path):
+    name = f"lesson_{path.name[:2]}"
+    module = importlib.import_module(f"dlhelpers.exercises.{name}")
+    return {f"{name}.{variable}": task for variable, task in vars(module).items() if isinstance(task, Task)}
+
+
+def test_there_are_lessons():
+    assert [path.name[:2] for path in lessons()][:4] == ["00", "01", "02", "03"]
+
+
+@each_lesson
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_lesson_keeps_the_rule(path, rule):
+    assert list(rule(read(path))) == []
+
+
+@each_lesson
+def test_a_lesson_carries_nothing_that_a_machine_made(path):
+    assert list(complaints(path)) == []
+
+
+@each_lesson
+def test_a_lesson_shows_and_asks_each_of_its_tasks(path):
+    assert list(tasks_are_used(read(path), tasks_of(path))) == []
+
+
+@each_lesson
+def test_every_number_in_the_text_was_shown_by_a_cell(path):
+    assert list(unshown(read(path), tasks_of(path))) == []
+
+
+def test_the_set_up_cell_is_the_same_in_all():
+    assert len({read(path).cells[1].source for path in lessons()}) == 1
+
+
+# ---- the rules can fail: each is shown a miniature lesson that is good but for one thing ----
+
+OPENING = """# Count the miniature
+
+**You will be able to**
+
+* count;
+* name;
+* doubt.
+
+**You need** nothing, 5 minutes and no GPU."""
+FIGURE = '<img alt="Two bars." src="data:image/png;base64,iVBORw0KGgo=">'
+
+
+def shows(text, **data):
+    return new_output("execute_result", {"text/plain": text, **data}, execution_count=1)
+
+
+def miniature():
+    """A lesson without fault, as small as the rules allow."""
+    book = new_notebook(cells=[
+        new_markdown_cell(OPENING, id="title"),
+        new_code_cell("import torch", id="set-up"),
+        new_markdown_cell("## How many?\n\nWe count 313 batches.", id="question"),
+        new_code_cell("batches = 313", id="run"),
+        new_code_cell("batches", id="result", outputs=[shows("313")]),
+        new_markdown_cell("There are 313 of them.", id="explain"),
+        new_code_cell("show(ax)", id="figure", outputs=[shows("Figure: Two bars.", **{"text/html": FIGURE})]),
+        *[new_markdown_cell(f"{title}\n\nWords.", id=f"closing-{k}") for k, title in enumerate(CLOSING)],
+    ])  # fmt: skip
+    for count, cell in enumerate((cell for cell in book.cells if cell.cell_type == "code"), 1):
+        cell.execution_count = count
+    return tidy(book)
+
+
+def test_the_miniature_has_no_fault():
+    assert [complaint for rule in RULES for complaint in rule(miniature())] == []
+    assert list(unshown(miniature(), {})) == []
+
+
+def write(cell, text):
+    return lambda book: book.cells[cell].update(source=text)
+
+
+def add(cell, text):
+    return lambda book: book.cells[cell].update(source=book.cells[cell].source + text)
+
+
+def put(cell, **entries):
+    return lambda book: book.cells[cell].update(**entries)
+
+
+def out(cell, text, **data):
+    return put(cell, outputs=[shows(text, **data)])
+
+
+def tag(cell, name, **more):
+    return lambda book: book.cells[cell].metadata.update(tags=[name], **more)
+
+
+def bare_image(book):
+    book.cells[6].outputs = [shows("<Figure size 640x480 with 1 Axes>", **{"image/png": "iVBORw0KGgo="})]
+
+
+def strip(book):
+    for cell in book.cells:
+        cell.update({"outputs": []} if cell.cell_type == "code" else {})
+
+
+ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
+ELEVEN = "\n".join(f"x{k} = {k}" for k in range(11))
+BROKEN = [
+    (put(3, execution_count=None), "execution counts"),
+    (put(3, execution_count=7), "execution counts"),
+    (strip, "nothing would be compared"),
+    (put(3, outputs=[ERROR]), "an error is stored"),
+    (put(3, id="question"), "the id comes twice"),
+    (put(3, id="46114cc9"), "no slug"),
+    (put(3, id="a46114c9"), "no slug"),
+    (add(2, "\n\n# Another title"), "one heading of level 1"),
+    (write(0, OPENING.replace("# Count", "Intro\n\n# Count")), "one heading of level 1"),
+    (add(2, "\n\n#### Deep"), "skips a level"),
+    (write(8, "## Tasks"), "ends with"),
+    (add(10, "\n\n## And more"), "ends with"),
+    (write(0, OPENING.replace("* doubt.", "")), "three bullets"),
+    (write(0, OPENING.replace("**You will", "**You might")), "three bullets"),
+    (write(0, OPENING.replace("5 minutes", "little time")), "**You need**"),
+    (put(1, id="imports"), "second cell"),
+    (write(1, "\n".join(f"import m{k}" for k in range(7))), "at most six lines"),
+    (out(1, "installed"), "nothing printed"),
+    (write(3, ELEVEN), "11 lines"),
+    (lambda book: [write(k, "a = 1\n" * 6)(book) for k in (3, 4, 6)], "the median code cell has 6"),
+    (write(3, "def f():\n" + "    x = 1\n" * 12 + "\n\nf()"), "14 lines"),
+    (lambda book: book.cells.insert(4, new_code_cell("1")) or book.cells.insert(4, new_code_cell("2")), "in a row"),
+    (write(3, "ax.plot();"), "ends with `;`"),
+    (write(3, "ax.plot();  # quiet"), "ends with `;`"),
+    (write(3, "clear_output()"), "clear_output"),
+    (write(3, "# NBVAL_SKIP"), "NBVAL_"),
+    (write(3, "from torch import *"), "star import"),
+    (write(3, 'open("/home/ann/data.npy")'), "absolute path"),
+    (out(4, "no such file:\n/root/data"), "absolute path"),
+    (write(5, "Look into `/tmp/results`."), "absolute path"),
+    (out(4, r"C:\Users\ann"), "absolute path"),
+    (lambda book: book.metadata.update(widgets={}), "metadata.widgets"),
+    (out(4, "Slider", **{VIEW: {"model_id": "1"}}), "widget view"),
+    (bare_image, "bare image"),
+    (out(6, "Figure: Two bars.", **{"text/html": FIGURE.replace("Two bars.", "")}), "alt text must be"),
+    (out(6, "Figure: Two bars.", **{"text/html": FIGURE.replace("alt=", "title=")}), "alt text must be"),
+    (out(6, "Figure: Three bars.", **{"text/html": FIGURE}), "alt text must be"),
+    (add(5, "\n\n![](chart.png)"), "without alt text"),
+    (add(5, '\n\n<img src="chart.png">'), "without alt text"),
+    (tag(3, "nbval-ignore-output"), "without a reason"),
+    (tag(4, "nbval-ignore-output", reason="Each machine says something else."), "1 of 2 cells that print are exempt"),
+    (add(5, " It is simply so."), "'simply'"),
+    (add(5, " Of course."), "'Of course'"),
+    (write(3, "batches = 313  # obviously"), "'obviously'"),
+    (add(5, " Magic."), "'Magic'"),
+    (add(5, " \U0001f600"), "emoji"),
+    (out(4, "done \u2705"), "emoji"),
+    (add(5, " The loader size is 313."), "loader size"),
+    (add(5, " Done!"), "exclamation mark"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("breakage", "complaint"), BROKEN, ids=[f"{k}-{text}" for k, (_, text) in enumerate(BROKEN)])
+def test_a_rule_sees_a_broken_lesson(breakage, complaint):
+    book = miniature()
+    breakage(book)
+    found = [text for rule in RULES for text in rule(book)]
+    assert any(complaint in text for text in found), found
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        write(3, "class A:\n" + "    x = 1\n" * 12),
+        add(5, ' Never say "loader size".'),
+        add(5, " Write `loader size != 3`, and `simply()`."),
+        add(5, " See [the source](https://example.org/data/home/x)."),
+        put(3, outputs=[ERROR], metadata={"tags": ["raises-exception"]}),
+    ],
+)
+def test_the_rules_let_honest_lessons_pass(harmless):
+    book = miniature()
+    harmless(book)
+    assert [complaint for rule in RULES for complaint in rule(book)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("There are 314 of them.", "314"), ("There are 313.5 of them.", "313.5"), ("It is 19.8 %.", "19.8 %"),
+        ("It takes 6.03 GB.", "6.03 GB"), ("That is 50,000 images.", "50,000"), ("It is 2 %.", "2 %"),
+    ],
+)  # fmt: skip
+def test_a_number_that_no_cell_has_shown_is_reported(text, missing):
+    book = miniature()
+    book.cells[5].source = text
+    assert list(unshown(book, {})) == [f"explain: {missing!r} is shown by no cell above"]
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "text"),
+    [
+        ("", "6021120000", "It takes 6.02 GB, or 6,021 MB."), ("", "0.19778", "It prints 19.8 %, that is 0.198."),
+        ("n = 10_000", "", "With 10,000 images."), ("range(1, 41)", "", "Up to 40."), ("", "", "Three and 12."),
+        ("", "", "See lessons 13, 14 and 15, and `len(40)`, and [forty](https://example.org/40)."),
+    ],
+)  # fmt: skip
+def test_a_number_that_a_cell_has_shown_is_accepted(source, output, text):
+    book = miniature()
+    book.cells[3].source, book.cells[4].outputs, book.cells[5].source = source, [shows(output)], text
+    book.cells[2].source = "## How many?"
+    assert list(unshown(book, {})) == []
+
+
+def test_what_is_not_compared_is_no_evidence():
+    book = miniature()
+    book.cells[5].source = "It took 17 s."
+    book.cells[4].outputs = [shows("17")]
+    assert list(unshown(book, {})) == []
+    book.cells[4].metadata.tags = ["nbval-ignore-output"]
+    assert len(list(unshown(book, {}))) == 1
+
+
+def test_what_a_task_gives_may_be_repeated():
+    tasks = {"t.p": Prediction("t.p", "How many batches do 77 samples make?", answer=3, because="88.", hints=["?"])}
+    book = miniature()
+    book.cells[2].source = f"## How many?\n\n{tasks['t.p'].markdown()}"
+    book.cells[3].source = "batches = 313"
+    book.cells[5].source = "77 samples, and 88."
+    book.cells[4].outputs = [shows("313. 88.")]
+    assert list(unshown(book, tasks)) == ["explain: '88' is shown by no cell above"]
+
+
+def test_a_number_from_below_is_no_evidence():
+    book = miniature()
+    book.cells[2].source = "There will be 626."
+    book.cells[4].outputs = [shows("626")]
+    assert list(unshown(book, {})) == ["question: '626' is shown by no cell above"]
+
+
+def small_tasks():
+    right, hints = Choice("Yes", "so it is.", right=True), ["Think of it."]
+    tasks = [Prediction(f"t.p{k}", f"How many, {k}?", answer=k, because="So.", hints=hints) for k in range(3)]
+    tasks += [Exercise(f"t.e{k}", f"Write e{k}.", minutes=1, hints=hints, solution="e = 1") for k in range(2)]
+    return {task.name: task for task in [*tasks, Question("t.q", "Is it?", [right], hints=hints)]}
+
+
+def asking(tasks):
+    calls = {Prediction: "{0}.predict(...)\n{0}.reveal(1)", Exercise: "{0}.check(f)", Question: "{0}.check(...)"}
+    return new_notebook(cells=[
+        *[new_markdown_cell(task.markdown()) for task in tasks.values()],
+        *[new_code_cell(calls[type(task)].format(name)) for name, task in tasks.items()],
+    ])  # fmt: skip
+
+
+def test_tasks_must_be_enough_shown_word_for_word_and_asked():
+    tasks = small_tasks()
+    book = asking(tasks)
+    assert list(tasks_are_used(book, tasks)) == []
+    assert len(list(tasks_are_used(book, {}))) == 3
+    for k, cell in enumerate(book.cells):
+        broken = copy.deepcopy(book)
+        for good, bad in (("(...)", "(3)"), ("check(f)", "hint()"), (".** ", ".**")):
+            broken.cells[k].source = broken.cells[k].source.replace(good, bad)
+        assert len(list(tasks_are_used(broken, tasks))) == 1, cell.source

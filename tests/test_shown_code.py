@@ -1,0 +1,93 @@
+"""Code of the library that a lesson shows is the library's code, docstrings aside.
+
+A cell with the tag `helper:module.function` must hold the very definition of `dlhelpers.module`: the same tree, so the
+same names, annotations and defaults, and the same comments. Imports that the definition needs may stand above it.
+"""
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell
+from run_notebooks import ROOT, lessons
+
+DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
+SHOWN = [
+    pytest.param(cell, tag.removeprefix("helper:"), id=f"{path.stem}-{cell.id}")
+    for path in lessons()
+    for cell in nbformat.read(path, as_version=4).cells
+    for tag in cell.metadata.get("tags", [])
+    if tag.startswith("helper:")
+]
+
+
+def without_docstrings(node):
+    """Return a definition as text, its own docstring and those inside it left out."""
+    for part in ast.walk(node):
+        if isinstance(part, DEFINITIONS) and ast.get_docstring(part) is not None:
+            part.body = part.body[1:] or [ast.Expr(ast.Constant(...))]
+    return ast.dump(node, indent=1)
+
+
+def definition(source, name):
+    """Return a definition's tree as text and its comments in order; those to tools (`# fmt:`) left out."""
+    node = next((n for n in ast.parse(source).body if isinstance(n, DEFINITIONS) and n.name == name), None)
+    assert node is not None, f"no definition of {name}"
+    text = ast.get_source_segment(source, node)
+    comments = [t.string for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
+    return without_docstrings(node), [c for c in comments if not c.startswith(("# fmt:", "# noqa"))]
+
+
+def compare(cell, helper):
+    """Hold a cell against the library; raises AssertionError where they differ or the cell defines something else."""
+    module, _, name = helper.rpartition(".")
+    library = (Path(ROOT) / "dlhelpers" / f"{module}.py").read_text(encoding="utf-8")
+    assert definition(cell.source, name) == definition(library, name)
+    allowed = (*DEFINITIONS, ast.Import, ast.ImportFrom)
+    other = [node for node in ast.parse(cell.source).body if not isinstance(node, allowed)]
+    assert not other, "a cell that shows a helper holds nothing else"
+
+
+def test_lessons_show_library_code():
+    assert SHOWN, "no cell is tagged helper:module.function"
+
+
+@pytest.mark.parametrize(("cell", "helper"), SHOWN)
+def test_shown_code_is_library_code(cell, helper):
+    compare(cell, helper)
+
+
+HONEST = """
+def batches_per_epoch(samples: int, batch_size: int, *, drop_last: bool = False) -> int:
+    for name, value, least in (("samples", samples, 0), ("batch_size", batch_size, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} is {value!r}: expected a whole number, at least {least}")
+    full, rest = divmod(samples, batch_size)
+    return full if drop_last or not rest else full + 1
+"""
+
+
+def test_the_same_code_is_no_drift():
+    compare(new_code_cell(HONEST), "loaders.batches_per_epoch")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("full + 1", "full"),
+        (": int,", ","),
+        ("least}", "most}"),
+        ("full, rest", "rest, full"),
+        ("batch_size)\n", "batch_size)  # both at once\n"),
+        ("def batches_per_epoch", "def batches"),
+        ("    return", "    x = 1\n    return"),
+        ("\ndef", "\nbatches = 3\n\n\ndef"),
+    ],
+)
+def test_any_drift_is_seen(old, new):
+    assert old in HONEST
+    with pytest.raises(AssertionError):
+        compare(new_code_cell(HONEST.replace(old, new, 1)), "loaders.batches_per_epoch")

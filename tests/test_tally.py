@@ -1,0 +1,138 @@
+"""Tests of `tally`: exact means over samples, few reads, and an epoch that breaks off."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlhelpers import tally as module
+from dlhelpers.history import History
+from dlhelpers.tally import Tally
+
+CPU = torch.device("cpu")
+
+
+def is_right(outputs, targets):
+    return outputs.argmax(dim=1) == targets
+
+
+def fill(tally, losses, sizes):
+    """Add a batch for each loss, of which the first sample is right and all others are wrong."""
+    for loss, size in zip(losses, sizes, strict=True):
+        outputs = torch.zeros(size, 2)
+        outputs[1:, 1] = 1.0
+        tally.add(torch.tensor(loss), outputs, torch.zeros(size, dtype=torch.int64))
+
+
+batches = st.lists(st.tuples(st.floats(0, 100, width=32), st.integers(1, 50)), min_size=1, max_size=30)
+
+
+@settings(deadline=None)
+@given(batches, st.sampled_from([1, 2, 7, 512]))
+def test_each_sample_weighs_the_same_however_often_sums_are_folded(batches, fold):
+    losses, sizes = zip(*batches, strict=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "FOLD", fold)
+        with Tally("valid", 1, CPU, {"right": is_right}) as tally:
+            fill(tally, losses, sizes)
+    expected = math.fsum(loss * size for loss, size in batches) / sum(sizes)
+    assert math.isclose(tally.result.loss, expected, rel_tol=1e-12, abs_tol=1e-300)
+    assert tally.result.metrics["right"] == len(batches) / sum(sizes)
+    assert (tally.result.samples, tally.result.batches) == (sum(sizes), len(batches))
+
+
+def test_the_published_mean_of_means_is_not_what_comes_out():
+    with Tally("valid", 1, CPU, None) as tally:
+        fill(tally, [1.0, 1.0, 4.0], [32, 32, 11])
+    assert tally.result.loss == pytest.approx((32 + 32 + 44) / 75, rel=1e-15)
+    assert tally.result.loss != pytest.approx(2.0)
+
+
+def test_many_small_losses_are_not_lost_beside_a_large_one():
+    with Tally("train", 1, CPU, None) as tally:
+        fill(tally, [2.0**24] + [1.0] * 1000, [1] * 1001)  # in float32 each 1.0 would vanish
+    assert tally.result.loss == (2**24 + 1000) / 1001
+
+
+def test_the_first_bad_iteration_is_named_and_the_epoch_kept_as_broken_off():
+    history = History()
+    with pytest.raises(FloatingPointError, match=r"train loss of epoch 3, iteration 2 is not a finite.*lower learning"):
+        with Tally("train", 3, CPU, None, history) as tally:
+            fill(tally, [1.0, math.nan, math.inf, 1.0], [4] * 4)
+    assert len(history) == 1 and not history[0].complete and history[0].batches == 4
+
+
+def test_a_bad_loss_is_found_during_the_epoch_too(monkeypatch):
+    monkeypatch.setattr(module, "READ_SECONDS", -1.0)  # so that each batch is a time to read
+    history = History()
+    with pytest.raises(FloatingPointError, match="epoch 1, iteration 2 "):
+        with Tally("train", 1, CPU, None, history) as tally:
+            fill(tally, [1.0, math.nan, 1.0], [4] * 3)
+    assert tally.batches_seen == 2 and [r.complete for r in history] == [False]
+
+
+@pytest.mark.parametrize("fold", [1, 2, 512])
+def test_the_bad_iteration_has_the_same_number_for_every_fold(monkeypatch, fold):
+    monkeypatch.setattr(module, "FOLD", fold)
+    with pytest.raises(FloatingPointError, match="iteration 5 "):
+        with Tally("train", 1, CPU, None) as tally:
+            fill(tally, [1.0] * 4 + [math.inf] + [1.0] * 2, [1] * 7)
+
+
+@pytest.mark.parametrize("metric, shown", [
+    (lambda o, t: is_right(o, t).float().mean(), r"shape \(\)"),
+    (lambda o, t: is_right(o, t).float().mean().item(), "float"),
+    (lambda o, t: is_right(o, t).unsqueeze(1), r"shape \(4, 1\)"),
+])  # fmt: skip
+def test_a_metric_that_gives_no_value_a_sample_is_refused(metric, shown):
+    history = History()
+    expected = rf"metric 'right' returned {shown} for 4 samples: expected one value a sample, shape \(4,\). Leave out"
+    with pytest.raises(ValueError, match=expected):
+        with Tally("train", 1, CPU, {"first": is_right, "right": metric}, history) as tally:
+            fill(tally, [1.0], [4])
+    assert [(r.samples, r.complete) for r in history] == [(0, False)]
+
+
+def test_what_breaks_off_is_put_into_the_history_with_the_means_so_far():
+    history = History()
+    with pytest.raises(KeyboardInterrupt):
+        with Tally("train", 1, CPU, {"right": is_right}, history) as tally:
+            fill(tally, [1.0, 4.0], [3, 1])
+            raise KeyboardInterrupt
+    assert (history[0].loss, history[0].metrics, history[0].samples) == (7 / 4, {"right": 0.5}, 4)
+    assert not history[0].complete
+
+
+def test_batches_passes_on_what_comes_and_measures_the_wait(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(module, "perf_counter", lambda: next(clock))
+    tally = Tally("train", 1, CPU, None)
+    for batch in tally.batches(["a", "b"]):
+        assert batch in "ab"
+        tally.batches_seen += 1
+    assert tally.data_seconds == 2 and tally.batches_seen == 2
+
+
+def test_a_loader_without_a_batch_is_refused():
+    spent = iter([])
+    with pytest.raises(ValueError, match="gave no batch: its dataset is empty, or a stream that is already read"):
+        list(Tally("train", 1, CPU, None).batches(spent))
+
+
+def test_the_bar_advances_by_one_a_batch_and_shows_the_loss(monkeypatch):
+    class Bar:
+        steps, texts = 0, []
+
+        def update(self):
+            self.steps += 1
+
+        def set_postfix_str(self, text):
+            self.texts.append(text)
+
+    monkeypatch.setattr(module, "READ_SECONDS", -1.0)
+    bar = Bar()
+    with Tally("train", 2, CPU, None, bar=bar) as tally:
+        fill(tally, [1.0, 4.0], [3, 1])
+    assert bar.steps == 2 and bar.texts == ["epoch 2, train loss 1.000", "epoch 2, train loss 1.750"]
