@@ -60,7 +60,7 @@ class BatchSizeStudy(Sequence[BatchSizeTrial]):
 
     @property
     def largest(self) -> int:
-        """The largest size that ran."""
+        """The largest size that ran; so near to a limit, it may not run twice when memory is in pieces."""
         return self.fitting[-1].batch_size
 
     @property

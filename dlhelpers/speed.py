@@ -135,9 +135,9 @@ class PipelineSpeed(_Shown):
 def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 5) -> LoaderSpeed:
     """Return how fast a loader delivers, over `batches` batches or to the end of one epoch.
 
-    The warm-up is not timed: while it runs, workers start, which takes seconds, and is paid once an epoch at most. A
-    loader with fewer batches is timed on the second half of them, or on its only one. Several workers deliver in
-    bursts: ask for many more batches than there are workers. Raises ValueError for a loader without a batch.
+    The warm-up is not timed: in it workers start, which takes seconds, once an epoch at most. A loader with few batches
+    is timed on the second half of them, or on its only one. Workers deliver in bursts: ask for many more batches than
+    there are workers. Raises ValueError for a loader without a batch.
     """
     own = own_loader(loader)
     with undisturbed(torch.device("cpu"), *generators_of(loader)):
