@@ -71,8 +71,7 @@ class LoaderSpeed(_Shown):
 class PipelineSpeed(_Shown):
     """Samples a second of the loader alone, the model alone on one repeated batch, and both together.
 
-    samples_per_batch  the mean over the `batches` that were timed, after `warmup` untimed ones, with `workers`
-    """
+    `samples_per_batch` is the mean over the `batches` timed, after `warmup` untimed ones, with `workers`."""
 
     loader_only: float
     model_only: float
@@ -97,8 +96,8 @@ class PipelineSpeed(_Shown):
     def bound(self) -> str:
         """What to improve first: "data", "compute" or "no overlap"."""
         loader, model, together = self.milliseconds.values()
-        shorter = min(loader, model)
-        if shorter > SMALL * max(loader, model) and loader + model - together < HIDDEN * shorter:
+        shorter, longer = sorted([loader, model])
+        if shorter > SMALL * longer and loader + model - together < HIDDEN * shorter:
             return "no overlap"
         return "data" if loader > model else "compute"
 
@@ -115,14 +114,14 @@ class PipelineSpeed(_Shown):
                     " A faster loader would hardly help.")  # fmt: skip
         else:
             remedy = "Workers and model may want the same cores: try fewer." if self.workers else "Try num_workers=1."
-            said = (f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
-                    f" the model costs {share}. {remedy}")  # fmt: skip
+            said = f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
+            said += f" the model costs {share}. {remedy}"
         return said if self.warmup else f"{said} No batch was left for a warm-up: the start of the loader is included."
 
     def table(self) -> Table:
         """Return one row for each of the three, and the verdict."""
-        times = self.milliseconds.items()
-        rows = [[name, f"{1000 * self.samples_per_batch / ms:,.0f}", f"{ms:.1f}"] for name, ms in times]
+        rows = [[name, f"{1000 * self.samples_per_batch / ms:,.0f}", f"{ms:.1f}"]
+                for name, ms in self.milliseconds.items()]  # fmt: skip
         return Table(["what ran", "samples a second", "milliseconds a batch"], rows, notes=[self.verdict])
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
