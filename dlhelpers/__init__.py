@@ -8,6 +8,9 @@ history    what each epoch gave
 tally      add up an epoch so that each sample weighs the same
 loops      train_epoch, evaluate, and fit, the for-loop around them
 guards     refuse at the door what would fail later
+micro_batches, schedules, checkpoints: what a longer training run needs
+batch_sizes  find the largest, the fastest and the recommended batch size (with peaks, rehearsal, study_plots)
+speed      say whether the data or the model is slow
 plots      show; widgets do the same with sliders
 exercises  ask, check, hint
 

@@ -7,6 +7,8 @@ import os
 import platform
 import random
 import sys
+from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,6 +75,11 @@ def move(batch: object, device: Device) -> object:
     if isinstance(batch, (list, tuple)):
         return type(batch)(move(part, device) for part in batch)
     return batch
+
+
+def autocast(device: torch.device, amp_dtype: torch.dtype | None) -> Any:
+    """Return a context in which the forward pass uses `amp_dtype`, or does nothing special for None."""
+    return nullcontext() if amp_dtype is None else torch.autocast(device.type, dtype=amp_dtype)
 
 
 def synchronize(device: Device) -> None:

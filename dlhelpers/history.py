@@ -5,7 +5,8 @@ A history only remembers. It is filled by the loops, and survives whatever stops
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Self
 
 from dlhelpers.tables import Table
 
@@ -18,6 +19,7 @@ class EpochResult:
     optimizer_steps  updates of the weights; skipped_steps were left out because float16 overflowed
     seconds          the whole pass; data_seconds of it the host waited for the loader
     peak_memory      most bytes held on the accelerator, None on the CPU
+    micro_batches    forward and backward passes; more than batches where these were split
     complete         False where the pass was broken off
     """
 
@@ -33,6 +35,7 @@ class EpochResult:
     data_seconds: float = 0.0
     peak_memory: int | None = None
     complete: bool = True
+    micro_batches: int = 0
 
     @property
     def samples_per_second(self) -> float:
@@ -47,7 +50,16 @@ class EpochResult:
         return known[name]
 
 
-NUMBERS = ("samples", "batches", "optimizer_steps", "skipped_steps", "seconds", "data_seconds", "samples_per_second")
+NUMBERS = (
+    "samples",
+    "batches",
+    "micro_batches",
+    "optimizer_steps",
+    "skipped_steps",
+    "seconds",
+    "data_seconds",
+    "samples_per_second",
+)
 
 
 class History(Sequence[EpochResult]):
@@ -83,6 +95,18 @@ class History(Sequence[EpochResult]):
     def epochs(self) -> int:
         """The number of the last finished training epoch, 0 before the first."""
         return max((r.epoch for r in self if r.phase == "train" and r.complete), default=0)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the history as plain values, for a checkpoint."""
+        return {"results": [asdict(result) for result in self], "stop_reason": self.stop_reason}
+
+    @classmethod
+    def from_state_dict(cls, state: dict) -> Self:
+        """Return the history that `state_dict` described."""
+        history = cls()
+        history._results = [EpochResult(**values) for values in state["results"]]
+        history.stop_reason = state["stop_reason"]
+        return history
 
     def names(self) -> list[str]:
         """The columns of losses and metrics, as "train_loss" or "valid_accuracy"."""

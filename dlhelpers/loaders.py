@@ -146,7 +146,10 @@ def _surprises(summary: LoaderSummary, stream: bool) -> list[str]:
     if summary.last_batch == 1 and summary.batches:
         found.append("the last batch holds 1 sample: BatchNorm1d fails on it in training.")
     if summary.dropped and summary.batches:
-        found.append(f"{summary.dropped} samples are left out of each epoch: fine in training with shuffle=True, wrong in validation.")
+        found.append(
+            f"{summary.dropped} samples are left out of each epoch: fine in training with shuffle=True,"
+            " wrong in validation."
+        )
     if size and n and size > n and not summary.drop_last:
         found.append(f"the batch size {size} is larger than the dataset: one batch of {n}.")
     return found

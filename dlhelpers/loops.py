@@ -5,14 +5,16 @@ of (outputs, targets) that give one value a sample, so that averages cannot be t
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlhelpers.devices import Device, move
+from dlhelpers.checkpoints import save_checkpoint
+from dlhelpers.devices import Device, autocast, move
 from dlhelpers.guards import (
     LossFn,
     batch_loss,
@@ -22,9 +24,11 @@ from dlhelpers.guards import (
     check_loss_fn,
     check_model,
     split_batch,
-)  # fmt: skip
+)
 from dlhelpers.history import EpochResult, History
+from dlhelpers.micro_batches import BatchGradients, Size
 from dlhelpers.progress import progress_bar
+from dlhelpers.schedules import check_scheduler, step_after_epoch
 from dlhelpers.tally import Metric, Tally
 
 
@@ -40,15 +44,17 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
 def train_epoch(
     model: nn.Module, loader: Iterable, loss_fn: LossFn, optimizer: Optimizer, *,
     device: Device | None = None, metrics: Mapping[str, Metric] | None = None, max_norm: float | None = None,
-    amp_dtype: torch.dtype | None = None, scaler: torch.amp.GradScaler | None = None,
-    epoch: int = 1, history: History | None = None, bar: Any = None,
+    micro_batch_size: Size = None, amp_dtype: torch.dtype | None = None, scaler: torch.amp.GradScaler | None = None,
+    scheduler: Any = None, epoch: int = 1, history: History | None = None, bar: Any = None,
 ) -> EpochResult:  # fmt: skip
     """Take one optimizer step for each batch of the loader; return the mean loss and metrics over all samples.
 
     The loss is measured while the weights change, so it describes the epoch, not the model at its end.
-    max_norm   longest gradient that is taken as it is; longer ones are scaled down to it
-    amp_dtype  float16 or bfloat16 for the forward pass; float16 also needs `scaler`, made once for all epochs
-    history    gets the result, and also that of an epoch which is broken off
+    max_norm          longest gradient that is taken as it is; longer ones are scaled down to it
+    micro_batch_size  most samples that are on the device at a time, or "auto"; the update stays that of the batch
+    amp_dtype         float16 or bfloat16 for the forward pass; float16 also needs `scaler`, one for all epochs
+    scheduler         moved on after each optimizer step
+    history           gets the result, and also that of an epoch which is broken off
     Raises what the guards find, and FloatingPointError when the loss is no finite number.
     """
     device = check_model(model, device)
@@ -56,17 +62,11 @@ def train_epoch(
     check_loader(loader, "train", model)
     scaler = scaler or make_scaler(device, amp_dtype)
     scale = scaler.get_scale()
+    gradients = BatchGradients(model, loss_fn, device, micro_batch_size, amp_dtype, scaler)
     with Tally("train", epoch, device, metrics, history, bar) as tally, mode(model, training=True):
         for batch in tally.batches(loader):
-            inputs, labels = split_batch(batch)
-            inputs, targets = move(inputs, device), move(labels, device)
             optimizer.zero_grad()
-            with autocast(device, amp_dtype):
-                outputs = model(inputs)
-                if not tally.batches_seen:
-                    check_first_batch(loss_fn, outputs.detach(), targets)
-                loss = batch_loss(loss_fn, outputs, targets, labels)
-            scaler.scale(loss).backward()
+            loss, outputs, targets = gradients(batch)  # forward, loss, backward
             if max_norm is not None:
                 scaler.unscale_(optimizer)  # the true length of the gradient, before it is compared
                 nn.utils.clip_grad_norm_(model.parameters(), max_norm)
@@ -76,6 +76,9 @@ def train_epoch(
             skipped = scale < before  # a scale that falls tells of an overflow, and of a step left out
             tally.optimizer_steps += not skipped
             tally.skipped_steps += skipped
+            tally.micro_batches = gradients.micro_batches
+            if scheduler is not None and not skipped:
+                scheduler.step()
             tally.add(loss, outputs, targets)
     return tally.result
 
@@ -107,38 +110,49 @@ def evaluate(
 def fit(
     model: nn.Module, train_loader: Iterable, loss_fn: LossFn, optimizer: Optimizer, *,
     epochs: int, valid_loader: Iterable | None = None, device: Device | None = None,
-    metrics: Mapping[str, Metric] | None = None, max_norm: float | None = None, amp_dtype: torch.dtype | None = None,
-    history: History | None = None, seed: int | None = None,
+    metrics: Mapping[str, Metric] | None = None, micro_batch_size: Size = None, max_norm: float | None = None,
+    amp_dtype: torch.dtype | None = None, scaler: torch.amp.GradScaler | None = None, scheduler: Any = None,
+    scheduler_unit: str = "epoch", history: History | None = None, checkpoint: str | Path | None = None,
+    seed: int | None = None,
     on_epoch_end: Callable[[EpochResult, EpochResult | None], bool | None] | None = None, progress: bool = True,
 ) -> History:  # fmt: skip
     """Train for `epochs` further epochs and return the history; an interrupt ends it politely, history in hand.
 
-    device        where the model is, unless you ask; it is never moved behind your back
-    metrics       functions of (outputs, targets) that give one value a sample, by name
-    history       one from before is continued, its epochs numbered on, and survives any exception
-    seed          seed + epoch is set before each epoch, so that an epoch's order does not depend on the ones before
-    on_epoch_end  called with the results of training and validation; return True to stop
+    device          where the model is, unless you ask; it is never moved behind your back
+    metrics         functions of (outputs, targets) that give one value a sample, by name
+    scheduler       moved on after each "epoch" or each optimizer "step", as `scheduler_unit` says
+    history         one from before is continued, its epochs numbered on, and survives any exception
+    checkpoint      a file to write after each epoch; checkpoints.load_checkpoint reads it
+    seed            seed + epoch is set before each epoch, so that its order does not depend on the ones before
+    on_epoch_end    called with the results of training and validation; return True to stop
+    micro_batch_size, max_norm, amp_dtype, scaler: see `train_epoch`.
     Raises ValueError or TypeError at the door, FloatingPointError when the loss is no finite number.
     """
     check_epochs(epochs)
     history = History() if history is None else history
     history.stop_reason = None
     loaders = [train_loader] if valid_loader is None else [train_loader, valid_loader]
-    scaler = make_scaler(check_model(model, device), amp_dtype)
+    scaler = scaler or make_scaler(check_model(model, device), amp_dtype)
     for loader, phase in zip(loaders, ("train", "valid"), strict=False):
         check_loader(loader, phase, model)
+    check_scheduler(scheduler, scheduler_unit, epochs, train_loader)
     shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
     try:
         with progress_bar(loaders, epochs, progress) as shared["bar"]:
             for epoch in range(history.epochs + 1, history.epochs + 1 + epochs):
                 if seed is not None:
-                    torch.manual_seed(seed + epoch)
+                    seed_epoch(seed + epoch, train_loader)
                 trained = train_epoch(
-                    model, train_loader, loss_fn, optimizer, max_norm=max_norm, scaler=scaler, epoch=epoch, **shared
-                )
+                    model, train_loader, loss_fn, optimizer, max_norm=max_norm, micro_batch_size=micro_batch_size,
+                    scaler=scaler, scheduler=scheduler if scheduler_unit == "step" else None, epoch=epoch, **shared,
+                )  # fmt: skip
                 valid = None
                 if valid_loader is not None:  # its truth would ask for a length
                     valid = evaluate(model, valid_loader, loss_fn, epoch=epoch, **shared)
+                if scheduler is not None and scheduler_unit == "epoch":
+                    step_after_epoch(scheduler, valid or trained)
+                if checkpoint is not None:
+                    save_checkpoint(checkpoint, model, optimizer, history=history, scheduler=scheduler, scaler=scaler)
                 if on_epoch_end is not None and on_epoch_end(trained, valid):
                     history.stop_reason = f"on_epoch_end returned True after epoch {epoch}"
                     break
@@ -152,9 +166,11 @@ def make_scaler(device: torch.device, amp_dtype: torch.dtype | None) -> torch.am
     return torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
 
 
-def autocast(device: torch.device, amp_dtype: torch.dtype | None) -> Any:
-    """Return a context in which the forward pass uses `amp_dtype`, or does nothing special for None."""
-    return nullcontext() if amp_dtype is None else torch.autocast(device.type, dtype=amp_dtype)
+def seed_epoch(seed: int, loader: Iterable) -> None:
+    """Seed PyTorch's random numbers, and the loader's own generator where it was given one."""
+    torch.manual_seed(seed)
+    if getattr(loader, "generator", None) is not None:
+        loader.generator.manual_seed(seed)
 
 
 @contextmanager

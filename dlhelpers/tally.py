@@ -28,7 +28,7 @@ class Tally:
                  history: History | None = None, bar: Any = None):  # fmt: skip
         self.phase, self.epoch, self.device, self.history, self.bar = phase, epoch, device, history, bar
         self.metrics = dict(metrics or {})
-        self.samples = self.batches_seen = self.optimizer_steps = self.skipped_steps = 0
+        self.samples = self.batches_seen = self.micro_batches = self.optimizer_steps = self.skipped_steps = 0
         self.seconds = self.data_seconds = 0.0
         self.result: EpochResult | None = None
         self.wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
@@ -50,7 +50,7 @@ class Tally:
         self.result = EpochResult(
             self.phase, self.epoch, loss, dict(zip(self.metrics, metrics, strict=True)), self.samples,
             self.batches_seen, self.optimizer_steps, self.skipped_steps, self.seconds, self.data_seconds, peak,
-            complete=kind is None and math.isinf(bad),
+            complete=kind is None and math.isinf(bad), micro_batches=self.micro_batches,
         )  # fmt: skip
         if self.history is not None:
             self.history.add(self.result)

@@ -1,0 +1,141 @@
+"""Save a training run at the end of an epoch, and go on from there as if it had never stopped.
+
+A checkpoint holds tensors and plain values only, and is loaded with weights_only=True, so it cannot run code. It is
+written beside its target and moved there at once: a crash leaves the old file or the new one. Resuming in the middle
+of an epoch is left to the lessons about streams.
+"""
+
+import os
+import pickle
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from dlhelpers.history import History
+
+FORMAT = "dlhelpers checkpoint, version 1"
+
+
+def save_checkpoint(
+    path: str | Path, model: nn.Module, optimizer: Optimizer, *, history: History, scheduler: Any = None,
+    scaler: torch.amp.GradScaler | None = None,
+) -> None:  # fmt: skip
+    """Write model, optimizer, scheduler, scaler, history and random state to one file, at once or not at all.
+
+    Raises OSError where the disk refuses; the file that was there before is then untouched.
+    """
+    path = Path(path)
+    content = {
+        "format": FORMAT,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict() if scheduler is not None else None,
+        "scaler": scaler.state_dict() if scaler is not None else None,
+        "history": history.state_dict(),
+        "random": _random_state(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before the name points to it
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(
+    path: str | Path, model: nn.Module, optimizer: Optimizer | None = None, *, scheduler: Any = None,
+    scaler: torch.amp.GradScaler | None = None,
+) -> History:  # fmt: skip
+    """Put model, optimizer, scheduler, scaler and random state back, and return the history, to be given to `fit`.
+
+    Raises FileNotFoundError, or ValueError for a file that is cut short, holds code, is no checkpoint, or belongs to
+    another model; in each case nothing has been changed.
+    """
+    content = _read(Path(path))
+    _check_model(content["model"], model, path)
+    given = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
+    for name, part in given.items():
+        if part is not None and content[name] is None:
+            raise ValueError(f"{path} was saved without a {name}: leave out {name}=, or start it afresh")
+    if optimizer is not None:
+        _check_optimizer(content["optimizer"], optimizer, path)
+    model.load_state_dict(content["model"])
+    for name, part in given.items():
+        if part is not None:
+            part.load_state_dict(content[name])
+    _set_random_state(content["random"])
+    return History.from_state_dict(content["history"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}: check the name; fit(..., checkpoint=path) writes one")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors and plain values, and could run code when it is read: not loaded."
+            " Expected a file written by save_checkpoint"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} is cut short or damaged ({type(error).__name__}): take an older checkpoint"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is no checkpoint of this course: expected a file written by save_checkpoint")
+    return content
+
+
+def _check_model(saved: dict[str, torch.Tensor], model: nn.Module, path: str | Path) -> None:
+    """ValueError that names the first difference between the saved model and this one."""
+    here = model.state_dict()
+    for name in [*saved, *here]:
+        one, other = (tuple(side[name].shape) if name in side else "nothing" for side in (saved, here))
+        if one != other:
+            raise ValueError(
+                f"{path} belongs to another model: under {name!r} it has {one}, and this model {other}."
+                " Build the model as it was when the checkpoint was saved"
+            )
+
+
+def _check_optimizer(saved: dict[str, Any], optimizer: Optimizer, path: str | Path) -> None:
+    """ValueError where the saved optimizer held other groups of parameters."""
+    one, other = ([len(group["params"]) for group in side["param_groups"]] for side in (saved, optimizer.state_dict()))
+    options = [set(side["param_groups"][0]) for side in (saved, optimizer.state_dict())]
+    if one != other or options[0] != options[1]:
+        raise ValueError(
+            f"{path} belongs to another optimizer: it has groups of {one} parameters, and this one of {other}, or"
+            " other settings. Build the optimizer as it was when the checkpoint was saved"
+        )
+
+
+def _random_state() -> dict[str, Any]:
+    version, numbers, spare = random.getstate()
+    kind, keys, place, has_spare, gauss = np.random.get_state()
+    return {
+        "python": (version, list(numbers), spare),
+        "numpy": (kind, keys.tolist(), place, has_spare, gauss),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    version, numbers, spare = state["python"]
+    random.setstate((version, tuple(numbers), spare))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
