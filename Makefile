@@ -19,11 +19,11 @@ endif
 	$(BIN)/python -m pip install --quiet --editable ".[course,test]"
 	@touch $@
 
-lab: .venv/.ok
-	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) \
+lab: .venv/.ok  # the address it prints, or opens, is that of the first lesson
+	@$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.port=$(PORT) --ServerApp.root_dir=. \
+	  --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
 	  $$([ "$$(id -u)" != 0 ] || echo --allow-root) \
-	  $$(command -v xdg-open open >/dev/null 2>&1 || echo --no-browser) \
-	  notebooks/00_start_here.ipynb
+	  $$(command -v xdg-open open >/dev/null 2>&1 || echo --no-browser)
 
 test: .venv/.ok
 	@$(BIN)/python -m pytest
