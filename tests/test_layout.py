@@ -85,7 +85,7 @@ def test_the_top_level_is_what_the_course_needs_and_no_more():
 
 
 def test_the_licence_is_mit():
-    assert PROJECT["license"] == {"text": "MIT"} and "MIT License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert PROJECT["license"] == "MIT" and "MIT License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
 
 
 def test_no_file_names_a_folder_of_somebodys_machine():

@@ -1,0 +1,69 @@
+"""The drawing of all counts: a box a sample, a frame a micro-batch, a row a batch, and a sentence of the same numbers."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from dlhelpers.plots import show
+from dlhelpers.step_plots import plot_steps
+
+TWO_EPOCHS = [[[3, 1, 4, 0], [2, 6, 5, 9], [8, 7]], [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]]
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def frames(ax):
+    return [patch for patch in ax.patches if patch.get_facecolor()[3] == 0]
+
+
+def test_the_sentence_has_all_counts():
+    assert show(plot_steps(TWO_EPOCHS, 3)).alt == (
+        "2 epochs with 20 samples in all: 6 batches, 10 micro-batches of at most 3, 6 optimizer steps."
+        " Samples of each batch by micro-batch: 3+1, 3+1, 2; 3+1, 3+1, 2."
+    )
+
+
+def test_one_of_each_is_said_in_the_singular():
+    assert show(plot_steps([[[0]]], 8)).alt == (
+        "1 epoch with 1 sample in all: 1 batch, 1 micro-batch of at most 8, 1 optimizer step."
+        " Samples of each batch by micro-batch: 1."
+    )
+
+
+@pytest.mark.parametrize(("size", "micro_batches"), [(1, 20), (2, 10), (3, 10), (4, 6), (5, 6)])
+def test_each_sample_has_a_box_each_micro_batch_a_frame_and_each_batch_a_step(size, micro_batches):
+    ax = plot_steps(TWO_EPOCHS, size)
+    assert [text for text in texts(ax) if text.isdigit()] == [str(n) for epoch in TWO_EPOCHS for n in sum(epoch, [])]
+    assert len(frames(ax)) == micro_batches and len(ax.patches) == 20 + micro_batches
+    assert [t for t in texts(ax) if t.startswith("optimizer")] == [f"optimizer step {k}" for k in range(1, 7)]
+    assert [t for t in texts(ax) if t.startswith("batch")] == ["batch 1", "batch 2", "batch 3"] * 2
+    assert [t for t in texts(ax) if t.startswith("epoch")] == ["epoch 1", "epoch 2"]
+    plt.close(ax.figure)
+
+
+def test_a_frame_holds_the_boxes_of_its_micro_batch_and_no_other():
+    ax = plot_steps([[[0, 1, 2, 3], [4, 5]]], 3)
+    boxes = [patch for patch in ax.patches if patch.get_facecolor()[3] != 0]
+    held = [sum(frame.get_bbox().containsx(b.get_x()) and frame.get_bbox().containsy(b.get_y()) for b in boxes)
+            for frame in frames(ax)]  # fmt: skip
+    assert held == [3, 1, 2]
+    plt.close(ax.figure)
+
+
+def test_it_draws_on_the_ax_it_is_given():
+    ax = plt.subplots()[1]
+    assert plot_steps(TWO_EPOCHS, 3, ax=ax) is ax
+    plt.close("all")
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, None])
+def test_a_micro_batch_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match=r"micro_batch_size is .*: expected a whole number of samples, at least 1"):
+        plot_steps(TWO_EPOCHS, size)
+
+
+@pytest.mark.parametrize("epochs", [[], [[]]])
+def test_a_drawing_without_a_batch_is_refused(epochs):
+    with pytest.raises(ValueError, match=f"{len(epochs)} epochs without a batch: expected at least one batch"):
+        plot_steps(epochs, 3)
