@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
@@ -28,16 +28,19 @@ OUTPUTS = f"() => {CELLS}.flatMap(cell => cell.outputs.toJSON())"
 
 
 @contextmanager
-def open_in_lab(notebook: Path) -> Iterator:
-    """Yield a Playwright page that shows a copy of the notebook, its outputs removed, in a JupyterLab of its own."""
+def lab(notebooks: list[Path]) -> Iterator[Callable]:
+    """Start a JupyterLab of its own on copies of notebooks, outputs removed; yield a function that opens one by path.
+
+    Each page that it returns shows the notebook alone, its kernel ready.
+    """
     from playwright.sync_api import sync_playwright
 
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        _write(home / "work" / notebook.name, _without_outputs(notebook))
+        for notebook in notebooks:
+            _write(home / "work" / notebook.name, _without_outputs(notebook))
         for name, values in SETTINGS.items():
-            path = home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-            _write(path, values)
+            _write(home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / f"{name}.jupyterlab-settings", values)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         token = secrets.token_hex()
@@ -49,6 +52,7 @@ def open_in_lab(notebook: Path) -> Iterator:
         })  # fmt: skip
         environment = os.environ | {name: str(home / name) for name in PRIVATE_FOLDERS}
         environment["DLHELPERS_PROGRESS"] = str(home / "progress.json")
+        environment.pop("TQDM_DISABLE", None)  # a learner sees the bar
         log = stack.enter_context(open(home / "log", "w"))
         server = subprocess.Popen([sys.executable, "-m", "jupyterlab"], env=environment, stdout=log, stderr=log)
         stack.callback(server.wait, 30)
@@ -59,16 +63,26 @@ def open_in_lab(notebook: Path) -> Iterator:
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
         )
         stack.callback(browser.close)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(60_000)
-        page.goto(f"{address}/lab/tree/{notebook.name}?reset&token={token}")
-        page.wait_for_selector(".jp-Notebook .jp-Cell")
-        # The page says "idle" before the kernel is there, and a run started then does nothing. Ask the kernel itself.
-        page.evaluate(
-            "async () => { const panel = jupyterapp.shell.currentWidget; await panel.context.ready;"
-            " await panel.sessionContext.ready; await panel.sessionContext.session.kernel.info; }"
-        )
-        yield page
+        yield lambda notebook: _open(browser, f"{address}/lab/tree/{notebook.name}?reset&token={token}")
+
+
+def _open(browser: object, address: str) -> object:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(address)
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    # The page says "idle" before the kernel is there, and a run started then does nothing. Ask the kernel itself.
+    page.evaluate(
+        "async () => { const panel = jupyterapp.shell.currentWidget; await panel.context.ready;"
+        " await panel.sessionContext.ready; await panel.sessionContext.session.kernel.info; }"
+    )
+    return page
+
+
+def close(page: object) -> None:
+    """End the page's kernel, lest the kernels of many lessons add up, and close the page."""
+    page.evaluate("async () => { await jupyterapp.shell.currentWidget.sessionContext.shutdown(); }")
+    page.close()
 
 
 def run_all(page: object, timeout: float = 180) -> list[dict]:
