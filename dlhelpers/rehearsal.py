@@ -16,8 +16,9 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.devices import Device, move, synchronize
-from dlhelpers.guards import LossFn, batch_loss, check_first_batch, check_loss_fn, check_model, split_batch
-from dlhelpers.loops import autocast, make_scaler
+from dlhelpers.guards import LossFn, check_loss_fn, check_model, split_batch
+from dlhelpers.loops import make_scaler
+from dlhelpers.micro_batches import BatchGradients
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -48,7 +49,7 @@ class Rehearsal:
                 f"optimizer_fn is {type(optimizer_fn).__name__}: expected a function of the parameters, since the"
                 " copy needs an optimizer of its own, as lambda parameters: torch.optim.Adam(parameters)"
             )
-        self.model, self.optimizer_fn, self.checked = deepcopy(model).train(), optimizer_fn, False
+        self.model, self.optimizer_fn = deepcopy(model).train(), optimizer_fn
         self.reset()
 
     def reset(self) -> None:
@@ -58,6 +59,9 @@ class Rehearsal:
         if not isinstance(self.optimizer, Optimizer):
             raise TypeError(f"optimizer_fn returned {type(self.optimizer).__name__}: expected a torch.optim.Optimizer")
         self.scaler = make_scaler(self.device, self.amp_dtype)
+        self.gradients = BatchGradients(
+            self.model, self.loss_fn, self.device, amp_dtype=self.amp_dtype, scaler=self.scaler
+        )
 
     def batch(self, make_batch: Callable[[int], tuple[Tensor, Tensor]], size: int) -> tuple[Tensor, Tensor]:
         """Return a batch from a factory, on the device; ValueError unless it has the size asked."""
@@ -70,17 +74,9 @@ class Rehearsal:
 
     def step(self, batch: object) -> int:
         """Take one optimizer step on a batch of (inputs, targets), as `train_epoch` does; return its samples."""
-        inputs, labels = split_batch(batch)
-        inputs, targets = move((inputs, labels), self.device)
         with torch.enable_grad():
             self.optimizer.zero_grad()
-            with autocast(self.device, self.amp_dtype):
-                outputs = self.model(inputs)
-                if not self.checked:
-                    check_first_batch(self.loss_fn, outputs.detach(), targets)
-                    self.checked = True
-                loss = batch_loss(self.loss_fn, outputs, targets, labels)
-            self.scaler.scale(loss).backward()
+            _, _, targets = self.gradients(batch)
             self.scaler.step(self.optimizer)
             self.scaler.update()
         return len(targets)
