@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from torch.optim import Optimizer
 from dlhelpers.history import History
 
 FORMAT = "dlhelpers checkpoint, version 1"
+PARTS = {"model", "optimizer", "scheduler", "scaler", "history", "random"}
+SCHEDULED = {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr"}  # what schedulers add
+ZIP = b"PK\3\4"  # how the file of torch.save begins
 
 
 def save_checkpoint(
@@ -28,7 +32,8 @@ def save_checkpoint(
 ) -> None:  # fmt: skip
     """Write model, optimizer, scheduler, scaler, history and random state to one file, at once or not at all.
 
-    Raises OSError where the disk refuses; the file that was there before is then untouched.
+    Raises OSError where the disk refuses, and TypeError for more than tensors and plain values, which could not be
+    loaded again; the file that was there before is then untouched.
     """
     path = Path(path)
     content = {
@@ -47,9 +52,14 @@ def save_checkpoint(
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())  # on the disk before the name points to it
+        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(name):
+            raise TypeError(f"the checkpoint would hold {', '.join(sorted(unsafe))} and could not be loaded again:"
+                            " use plain numbers and tensors, as float(lr) for a NumPy number")  # fmt: skip
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and isinstance(error.__context__, (OSError, KeyboardInterrupt)):
+            raise error.__context__ from None  # torch.save, closing its archive, complains about a torn one instead
         raise
 
 
@@ -60,39 +70,52 @@ def load_checkpoint(
     """Put model, optimizer, scheduler, scaler and random state back, and return the history, to be given to `fit`.
 
     Raises FileNotFoundError, or ValueError for a file that is cut short, holds code, is no checkpoint, or belongs to
-    another model; in each case nothing has been changed.
+    another model, optimizer or scheduler; in each case nothing has been changed. A generator given to the DataLoader
+    is not in the file: give `fit` a seed as well.
     """
     content = _read(Path(path))
     _check_model(content["model"], model, path)
+    if scaler is not None and not scaler.is_enabled():
+        scaler = None  # an idle one has nothing to remember
     given = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     for name, part in given.items():
-        if part is not None and content[name] is None:
+        if part is not None and not content[name]:
             raise ValueError(f"{path} was saved without a {name}: leave out {name}=, or start it afresh")
     if optimizer is not None:
         _check_optimizer(content["optimizer"], optimizer, path)
+    if scheduler is not None and set(content["scheduler"]) != set(scheduler.state_dict()):
+        raise ValueError(f"{path} belongs to another scheduler than {type(scheduler).__name__}: build it as it was")
+    history = History.from_state_dict(content["history"])
     model.load_state_dict(content["model"])
     for name, part in given.items():
         if part is not None:
             part.load_state_dict(content[name])
     _set_random_state(content["random"])
-    return History.from_state_dict(content["history"])
+    return history
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}: check the name; fit(..., checkpoint=path) writes one")
     try:
+        with path.open("rb") as file:
+            start = file.read(len(ZIP))
+        if not ZIP.startswith(start):
+            raise pickle.UnpicklingError("no file of torch.save, which is a zip archive: nothing of it was read")
+        with zipfile.ZipFile(path) as archive:
+            if broken := archive.testzip():  # torch.load does not look at the checksums
+                raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors and plain values, and could run code when it is read: not loaded."
             " Expected a file written by save_checkpoint"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path} is cut short or damaged ({type(error).__name__}): take an older checkpoint"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= PARTS:
         raise ValueError(f"{path} is no checkpoint of this course: expected a file written by save_checkpoint")
     return content
 
@@ -112,7 +135,7 @@ def _check_model(saved: dict[str, torch.Tensor], model: nn.Module, path: str | P
 def _check_optimizer(saved: dict[str, Any], optimizer: Optimizer, path: str | Path) -> None:
     """ValueError where the saved optimizer held other groups of parameters."""
     one, other = ([len(group["params"]) for group in side["param_groups"]] for side in (saved, optimizer.state_dict()))
-    options = [set(side["param_groups"][0]) for side in (saved, optimizer.state_dict())]
+    options = [set(side["param_groups"][0]) - SCHEDULED for side in (saved, optimizer.state_dict())]
     if one != other or options[0] != options[1]:
         raise ValueError(
             f"{path} belongs to another optimizer: it has groups of {one} parameters, and this one of {other}, or"

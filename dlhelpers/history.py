@@ -124,7 +124,8 @@ class History(Sequence[EpochResult]):
         except KeyError:
             values = []
         if not values:
-            raise KeyError(f"no column {name!r}: this history has {', '.join(self.names()) or 'no finished epoch'}")
+            known = ", ".join(self.to_dict()) or "no finished epoch yet"
+            raise KeyError(f"no column {name!r}: this history has {known}")
         return values
 
     def to_dict(self) -> dict[str, list[float]]:

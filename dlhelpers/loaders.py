@@ -29,13 +29,15 @@ class LoaderSummary:
 
     def table(self) -> Table:
         """Return the counts as rows of (what, number, where it comes from)."""
-        where = dict.fromkeys(("samples", "batches", "last batch", "left out"), "counted while iterating")
+        where = dict.fromkeys(("samples", "batches", "last batch"), "counted while iterating")
+        where["left out"] = "drop_last is False" if self.dropped == 0 else "drop_last hides it"
         if not self.counted:
             n, b, m = self.samples, self.batch_size, self.batches
             where = {"samples": "len(loader.dataset)", "batches": "len(loader)", "last batch": "", "left out": ""}
             if None not in (n, b, m) and n and b:
                 where["batches"] += f" = {'floor' if self.drop_last else 'ceil'}({n} / {b})"
                 where["last batch"] = f"{b}, as all are whole" if self.drop_last else f"{n} - {max(m - 1, 0)} x {b}"
+                where["last batch"] = where["last batch"] if m else "there is none"
                 where["left out"] = f"{n} - {m} x {b}" if self.drop_last else "drop_last is False"
         rows = [
             ["samples", _show(self.samples), where["samples"]],

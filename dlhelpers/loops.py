@@ -26,9 +26,9 @@ from dlhelpers.guards import (
     split_batch,
 )
 from dlhelpers.history import EpochResult, History
-from dlhelpers.micro_batches import BatchGradients, Size
+from dlhelpers.micro_batches import AutoSize, BatchGradients, Size
 from dlhelpers.progress import progress_bar
-from dlhelpers.schedules import check_scheduler, step_after_epoch
+from dlhelpers.schedules import asks_loss, check_scheduler
 from dlhelpers.tally import Metric, Tally
 
 
@@ -136,6 +136,8 @@ def fit(
     for loader, phase in zip(loaders, ("train", "valid"), strict=False):
         check_loader(loader, phase, model)
     check_scheduler(scheduler, scheduler_unit, epochs, train_loader)
+    if micro_batch_size == "auto":
+        micro_batch_size = AutoSize()  # found once, not once an epoch
     shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
     try:
         with progress_bar(loaders, epochs, progress) as shared["bar"]:
@@ -146,11 +148,13 @@ def fit(
                     model, train_loader, loss_fn, optimizer, max_norm=max_norm, micro_batch_size=micro_batch_size,
                     scaler=scaler, scheduler=scheduler if scheduler_unit == "step" else None, epoch=epoch, **shared,
                 )  # fmt: skip
+                if scheduler is not None and scheduler_unit == "epoch" and not asks_loss(scheduler):
+                    scheduler.step()  # before validation: an interrupt there must not leave it an epoch behind
                 valid = None
                 if valid_loader is not None:  # its truth would ask for a length
                     valid = evaluate(model, valid_loader, loss_fn, epoch=epoch, **shared)
-                if scheduler is not None and scheduler_unit == "epoch":
-                    step_after_epoch(scheduler, valid or trained)
+                if asks_loss(scheduler):
+                    scheduler.step((valid or trained).loss)
                 if checkpoint is not None:
                     save_checkpoint(checkpoint, model, optimizer, history=history, scheduler=scheduler, scaler=scaler)
                 if on_epoch_end is not None and on_epoch_end(trained, valid):

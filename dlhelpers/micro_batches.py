@@ -15,7 +15,14 @@ from dlhelpers.devices import autocast, move
 from dlhelpers.guards import LossFn, batch_loss, check_first_batch, split_batch
 from dlhelpers.memory import is_out_of_memory
 
-Size = int | Literal["auto"] | None
+
+class AutoSize:
+    """The size that "auto" has come to, kept from one epoch to the next; None while batches are taken whole."""
+
+    size: int | None = None
+
+
+Size = int | Literal["auto"] | AutoSize | None
 
 
 class BatchGradients:
@@ -23,23 +30,25 @@ class BatchGradients:
 
     With "auto" the batch is whole until memory runs out; then the size is halved and the batch tried again, with
     buffers, gradients and random state put back, so that what is learned does not change.
-    Raises ValueError for a size below 1, and torch.OutOfMemoryError where one sample does not fit.
+    A size above the batch's takes it whole. Raises ValueError for a size below 1, or one that leaves BatchNorm1d with
+    a single sample, and torch.OutOfMemoryError where one sample does not fit.
     """
 
     def __init__(self, model: nn.Module, loss_fn: LossFn, device: torch.device, size: Size = None,
                  amp_dtype: torch.dtype | None = None, scaler: torch.amp.GradScaler | None = None):  # fmt: skip
-        if size not in (None, "auto") and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        auto = AutoSize() if isinstance(size, str) and size == "auto" else size if isinstance(size, AutoSize) else None
+        if auto is None and size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
             raise ValueError(f"micro_batch_size is {size!r}: expected a whole number of samples, at least 1, or 'auto'")
         self.model, self.loss_fn, self.device = model, loss_fn, device
-        self.auto, self.size = size == "auto", None if size == "auto" else size
+        self.auto, self.size = auto, auto.size if auto else size
         self.amp_dtype, self.scaler = amp_dtype, scaler
         self.micro_batches = 0  # taken so far
-        self._checked = False
+        self._checked = 0  # samples on which the loss function was checked
 
     def __call__(self, batch: object) -> tuple[Tensor, Tensor, Tensor]:
         """Add the batch's gradients to the parameters; return its mean loss, outputs and targets."""
         inputs, labels = split_batch(batch)
-        if not self.auto:
+        if self.auto is None:
             return self._gradients(inputs, labels)
         while True:
             before = _keep(self.model, self.device)
@@ -60,7 +69,7 @@ class BatchGradients:
                 outputs = self.model(part_inputs)
                 if not self._checked:
                     check_first_batch(self.loss_fn, outputs.detach(), targets)
-                    self._checked = True
+                    self._checked = len(targets)
                 loss = batch_loss(self.loss_fn, outputs, targets, part_labels)
             share = targets.shape[0] / n
             loss = loss if share == 1 else loss * share
@@ -71,7 +80,11 @@ class BatchGradients:
         self.micro_batches += len(losses)
         if len(losses) == 1:
             return losses[0], all_outputs[0], all_targets[0]
-        return torch.stack(losses).sum(), torch.cat(all_outputs), torch.cat(all_targets)
+        outputs, targets = torch.cat(all_outputs), torch.cat(all_targets)
+        if self._checked == 1:  # a single sample cannot tell a mean from a sum
+            check_first_batch(self.loss_fn, outputs, targets)
+            self._checked = n
+        return torch.stack(losses).sum(), outputs, targets
 
     def _parts(self, inputs: object, labels: Tensor) -> Iterator[tuple[object, Tensor]]:
         """The batch in parts of at most `size` samples, in order; the last may be smaller."""
@@ -79,6 +92,10 @@ class BatchGradients:
         if self.size is None or self.size >= n:
             yield inputs, labels
             return
+        layer = next((name for name, part in self.model.named_modules() if isinstance(part, nn.BatchNorm1d)), None)
+        if layer is not None and (self.size == 1 or n % self.size == 1):
+            raise ValueError(f"micro_batch_size {self.size} leaves 1 sample alone in a batch of {n}, and BatchNorm1d"
+                             f" ({layer}) needs at least 2 in training: use another size or batch size")  # fmt: skip
         for start in range(0, n, self.size):
             part = slice(start, start + self.size)
             yield _slice(inputs, part), labels[part]
@@ -88,13 +105,15 @@ class BatchGradients:
         if tried == 1:
             raise torch.OutOfMemoryError("one sample alone does not fit into memory: use a smaller model or smaller"
                                          " images; micro_batch_size cannot go below 1")  # fmt: skip
-        self.size = -(-tried // 2)
-        warnings.warn(f"memory ran out at {tried} samples: going on in micro-batches of {self.size}. What is"
-                      " learned does not change", stacklevel=4)  # fmt: skip
+        self.size = self.auto.size = -(-tried // 2)
+        warnings.warn(f"memory ran out at {tried} samples: going on in micro-batches of {self.size}, which give the"
+                      " same update where the model has neither BatchNorm nor dropout", stacklevel=4)  # fmt: skip
 
 
 def _slice(inputs: object, part: slice) -> object:
     """The samples of a part of a batch, whatever the form of its inputs."""
+    if isinstance(inputs, tuple) and hasattr(inputs, "_fields"):
+        return type(inputs)(*(_slice(value, part) for value in inputs))
     if isinstance(inputs, dict):
         return {key: _slice(value, part) for key, value in inputs.items()}
     if isinstance(inputs, (list, tuple)):
@@ -104,7 +123,7 @@ def _slice(inputs: object, part: slice) -> object:
 
 def _keep(model: nn.Module, device: torch.device) -> tuple:
     """What a failed try would change: buffers, gradients, and the random state of host and device."""
-    random = torch.get_rng_state(), _device_random(device).get_rng_state(device) if device.type != "cpu" else None
+    random = torch.get_rng_state(), _device_random(device, "get_rng_state") if device.type != "cpu" else None
     grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
     return [buffer.clone() for buffer in model.buffers()], grads, random
 
@@ -118,10 +137,11 @@ def _put_back(model: nn.Module, device: torch.device, before: tuple) -> None:
         parameter.grad = grad
     torch.set_rng_state(host)
     if device.type != "cpu":
-        _device_random(device).set_rng_state(other, device)
+        _device_random(device, "set_rng_state", other)
         torch.accelerator.empty_cache()
 
 
-def _device_random(device: torch.device) -> object:
-    """The module that keeps a device's random state, torch.cuda or torch.xpu."""
-    return getattr(torch, device.type)
+def _device_random(device: torch.device, name: str, *state: Tensor) -> Tensor | None:
+    """Read or set a device's random state; MPS, the only one of its kind in a machine, takes no device."""
+    place = () if device.type == "mps" else (device,)
+    return getattr(getattr(torch, device.type), name)(*state, *place)

@@ -1,10 +1,12 @@
-"""Figures of the studies of batch sizes and of speed, each with the sentence that `plots.show` adds."""
+"""Figures of studies (batch sizes, speed, runs with several seeds), each with the sentence that `plots.show` adds."""
+
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from dlhelpers.batch_sizes import BatchSizeStudy
-from dlhelpers.plots import PALETTE, _axes, _sentences, plot_lines
+from dlhelpers.plots import DASHES, PALETTE, _axes, _many, _number, _sentences, plot_lines
 from dlhelpers.speed import PipelineSpeed
 
 COLUMNS = {"samples_per_second": ("samples a second", 1), "peak_memory": ("peak memory (MB)", 1e6)}
@@ -42,4 +44,34 @@ def plot_speed(speed: PipelineSpeed, *, ax: Axes | None = None) -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     parts = ", ".join(f"{name} {value:.1f}" for name, value in speed.milliseconds.items())
     _sentences[ax] = f"Milliseconds a batch: {parts}. {speed.verdict}"
+    return ax
+
+
+def plot_runs(
+    runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]], *, xlabel: str, ylabel: str,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Draw each run, a pair (x, y), as a thin line; runs of one name share colour and dash, so their spread is seen.
+
+    Raises ValueError for a name without runs, for a run without values, and for x and y of unequal lengths.
+    """
+    ax = ax or _axes(6.4, 3.6)
+    parts = [f"{ylabel} against {xlabel}."]
+    for k, (name, lines) in enumerate(runs.items()):
+        if not lines:
+            raise ValueError(f"{name!r} has no runs: expected at least one pair of x and y")
+        for n, (x, y) in enumerate(lines):
+            if not len(x) == len(y) > 0:
+                found = f"{len(x)} places and {len(y)} values"
+                raise ValueError(f"run {n} of {name!r} has {found}: expected as many, not 0")
+            look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "linewidth": 1.2, "alpha": 0.8}
+            ax.plot(x, y, label=None if n else name, **look)
+        ends = [y[-1] for _, y in lines]
+        low, high = _number(min(ends)), _number(max(ends))
+        parts.append(f"{name}: {_many(len(ends), 'run')}, ending between {low} and {high}.")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    _sentences[ax] = " ".join(parts)
     return ax

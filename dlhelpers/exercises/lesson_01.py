@@ -133,16 +133,19 @@ def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
         return "a class is expected: pass its name without brackets."
     if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitem__")):
         raise NotWritten
-    lengths = [type(kept).__len__(kept) for kept in (answer(NumberedImages(6)), answer(NumberedImages(7)))]
+    wrapped = [answer(NumberedImages(length)) for length in (5, 6, 7)]
+    lengths = [type(kept).__len__(kept) for kept in wrapped]  # len() would refuse what is no whole number
     if None in lengths:
         return "`__len__` gave back None: is a `return` missing?"
-    if lengths == [6, 7]:
+    if any(type(length) is not int for length in lengths):
+        return "`__len__` must return a whole number, an int: divide with `//`, not with `/`."
+    if lengths == [5, 6, 7]:
         return "of six samples it has the length 6: `__len__` must return the number of samples you keep."
-    if lengths == [3, 3]:
+    if lengths == [2, 3, 3]:
         return "of seven samples it has the length 3: samples 0, 2, 4 and 6 are four. Round up."
-    if lengths != [3, 4]:
-        return f"of six and seven samples it has the lengths {lengths[0]} and {lengths[1]}: 3 and 4 are expected."
-    kept = answer(NumberedImages(7))
+    if lengths != [3, 3, 4]:
+        return f"of five, six and seven samples it has the lengths {lengths}: 3, 3 and 4 are expected."
+    kept = wrapped[-1]
     samples = [kept[k] for k in range(4)]
     if samples[0] is None:
         return "the length is right; `__getitem__` gave back None. Write it too, and `return` the sample."
