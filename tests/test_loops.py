@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset, TensorDataset, dataloader, get_worker_info
 
-from dlhelpers import tally
-from dlhelpers.history import History
+from dlhelpers import loops, tally
+from dlhelpers.history import EpochResult, History
 from dlhelpers.loops import accuracy, evaluate, fit, make_scaler, mode, train_epoch
 
 LOSS = nn.CrossEntropyLoss()
@@ -186,6 +186,92 @@ def test_float16_steps_that_overflow_are_skipped_and_counted():
     assert same(before, weights(model)) and math.isfinite(result.loss)
 
 
+class FakeScaler:
+    """A scaler that notes what it is asked, and leaves out the steps whose numbers (from 1) it is given."""
+
+    def __init__(self, skipped=()):
+        self.calls, self.skipped, self.scale_now, self.steps, self.unscaled = [], skipped, 64.0, 0, False
+
+    def get_scale(self):
+        return self.scale_now
+
+    def scale(self, loss):
+        self.calls.append("scale")
+        return loss * self.scale_now
+
+    def unscale_(self, optimizer):
+        self.calls.append("unscale_")
+        assert not self.unscaled
+        self.unscaled = True
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad /= self.scale_now
+
+    def step(self, optimizer):
+        if not self.unscaled:
+            self.unscale_(optimizer)
+            self.calls.pop()
+        self.calls.append("step")
+        self.steps += 1
+        if self.steps not in self.skipped:
+            optimizer.step()
+
+    def update(self):
+        self.calls.append("update")
+        self.unscaled = False
+        self.scale_now /= 2 if self.steps in self.skipped else 1
+
+
+@pytest.mark.parametrize("size, parts", [(None, [1, 1, 1]), (3, [3, 3, 2]), (4, [2, 2, 1])])
+@pytest.mark.parametrize("max_norm", [None, 0.1])
+def test_a_scaler_is_asked_in_the_right_order_and_changes_no_weight(max_norm, size, parts):
+    models, scaler, lengths = [nn.Linear(5, 3), nn.Linear(5, 3)], FakeScaler(), []
+    models[1].load_state_dict(models[0].state_dict())
+    for model, chosen in zip(models, (None, scaler), strict=True):
+        optimizer = sgd(model)
+        optimizer.register_step_pre_hook(lambda optimizer, *_: lengths.append(
+            torch.cat([p.grad.flatten() for p in optimizer.param_groups[0]["params"]]).norm().item()))  # fmt: skip
+        result = train_epoch(model, DataLoader(data(), 8), LOSS, optimizer, max_norm=max_norm, micro_batch_size=size,
+                             scaler=chosen)  # fmt: skip
+    step = ["unscale_", "step", "update"] if max_norm else ["step", "update"]
+    assert scaler.calls == [call for part in parts for call in ["scale"] * part + step]
+    assert same(weights(models[0]), weights(models[1])) and lengths[:3] == lengths[3:]  # 64 is a power of two
+    assert max_norm is None or max(lengths) <= max_norm * (1 + 1e-5)
+    assert (result.optimizer_steps, result.skipped_steps, result.micro_batches) == (3, 0, sum(parts))
+
+
+def test_steps_that_are_skipped_do_not_move_the_scheduler():
+    model = network()
+    optimizer = sgd(model)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    history = fit(model, DataLoader(data(), 8), LOSS, optimizer, epochs=2, scaler=FakeScaler({1, 2, 5}),
+                  scheduler=scheduler, scheduler_unit="step", progress=False)  # fmt: skip
+    assert scheduler.last_epoch == 3 and optimizer.param_groups[0]["lr"] == 0.1 * 0.5**3
+    assert history.column("train_skipped_steps") == [2, 1] and history.column("train_optimizer_steps") == [1, 2]
+
+
+def test_a_scale_that_grows_skips_nothing():
+    model = network()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0, growth_interval=1)
+    result = train_epoch(model, DataLoader(data(), 8), LOSS, sgd(model), amp_dtype=torch.float16, scaler=scaler,
+                         micro_batch_size=2)  # fmt: skip
+    assert scaler.get_scale() == 16.0 and (result.optimizer_steps, result.skipped_steps) == (3, 0)
+
+
+@pytest.mark.parametrize("amp_dtype", [torch.float16, torch.bfloat16])
+def test_mixed_precision_in_micro_batches_stays_close_to_the_whole_batch(amp_dtype):
+    results = []
+    for size in (None, 3):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+        start = torch.cat([w.flatten() for w in weights(model)])
+        fit(model, DataLoader(data(), 8), LOSS, sgd(model), epochs=1, amp_dtype=amp_dtype, max_norm=1.0,
+            micro_batch_size=size, progress=False)  # fmt: skip
+        results.append(torch.cat([w.flatten() for w in weights(model)]))
+    moved = (results[0] - start).norm()
+    assert moved > 0.05 and (results[0] - results[1]).norm() < 0.02 * moved
+
+
 def test_only_float16_needs_a_scaler():
     enabled = [make_scaler(torch.device("cpu"), t).is_enabled() for t in (None, torch.bfloat16, torch.float16)]
     assert enabled == [False, False, True]
@@ -331,6 +417,49 @@ def test_an_interrupt_leaves_everything_whole_and_training_goes_on(monkeypatch, 
     assert all(r.complete and r.samples == 20 for r in history[len(found) :])
 
 
+@pytest.mark.parametrize("size", [2, "auto"])
+@pytest.mark.parametrize("phase, workers", [*((phase, 0) for phase in TRAIN_PHASES), ("forward", 2), ("backward", 2)])
+def test_an_interrupt_among_micro_batches_leaves_everything_whole(phase, workers, size):
+    model, train, _, optimizer, remedy = parts_with_interrupt(phase)
+    calls = []
+    model[4].register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    modes, options = [part.training for part in model.modules()], {"micro_batch_size": size, "progress": False}
+    loader = DataLoader(train, 8, num_workers=workers)
+    history = fit(model, loader, LOSS, optimizer, epochs=2, amp_dtype=torch.bfloat16, **options)
+    assert history.interrupted and [(r.epoch, r.complete) for r in history] == [(1, False)]
+    part = 8 if size == "auto" else 2
+    assert calls == ([part] * (8 // part) if phase in ("fetch", "step") else [part])  # no second try
+    assert history[0].micro_batches == (8 // part if phase == "fetch" else 0) and history[0].optimizer_steps in (0, 1)
+    assert [part.training for part in model.modules()] == modes and not torch.is_autocast_enabled("cpu")
+    assert torch.is_grad_enabled() and multiprocessing.active_children() == []
+    remedy()
+    fit(model, loader, LOSS, optimizer, epochs=2, history=history, **options)
+    assert [(r.epoch, r.complete, r.samples) for r in history[1:]] == [(1, True, 20), (2, True, 20)]
+
+
+def test_an_interrupt_at_a_later_micro_batch_takes_no_step():
+    model, calls = network(), []
+
+    def third(module, inputs, output):
+        calls.append(1)
+        if len(calls) == 3:
+            interrupt()
+
+    handle = model[4].register_forward_hook(third)
+    before = [p.clone() for p in model.parameters()]
+    optimizer = sgd(model)
+    history = fit(model, DataLoader(data(), 8), LOSS, optimizer, epochs=1, micro_batch_size=2, progress=False)
+    assert history.interrupted and len(calls) == 3 and same(before, list(model.parameters()))
+    handle.remove()
+    # The half-summed gradients must not enter the next step.
+    fresh = network()
+    fresh.load_state_dict(model.state_dict())
+    for learner, chosen in ((model, optimizer), (fresh, sgd(fresh))):
+        torch.manual_seed(1)
+        fit(learner, DataLoader(data(), 8), LOSS, chosen, epochs=1, micro_batch_size=2, progress=False)
+    assert same(weights(model), weights(fresh))
+
+
 def test_what_was_measured_before_the_interrupt_is_kept():
     model, train, _, optimizer, _ = parts_with_interrupt("fetch")
     history = fit(model, DataLoader(train, 8), LOSS, optimizer, epochs=3, progress=False)
@@ -368,6 +497,24 @@ def test_on_epoch_end_gets_both_results_and_can_stop():
     history = fit(model, loader, LOSS, sgd(model), epochs=5, valid_loader=loader, on_epoch_end=stop, progress=False)
     assert calls == [("train", 1, "valid"), ("train", 2, "valid")] and history.epochs == 2
     assert history.stop_reason == "on_epoch_end returned True after epoch 2" and not history.interrupted
+
+
+@pytest.mark.parametrize("patience, last", [(1, 3), (3, 7)])
+def test_early_stopping_is_one_line_on_epoch_end(monkeypatch, patience, last):
+    model, history, script = network(), History(), [5.0, 4.0, 4.5, 3.0, 3.5, 3.25, 3.125, 2.0]
+    monkeypatch.setattr(loops, "evaluate", lambda *args, epoch, history, **options: history.add(
+        EpochResult("valid", epoch, script[epoch - 1])))  # fmt: skip
+    fit(model, DataLoader(data(), 8), LOSS, sgd(model), epochs=8, valid_loader=DataLoader(data(), 8), history=history,
+        on_epoch_end=lambda trained, valid: valid.epoch - history.best().epoch >= patience, progress=False)  # fmt: skip
+    assert history.epochs == last and history.stop_reason == f"on_epoch_end returned True after epoch {last}"
+    assert history.column("valid_loss") == script[:last] and not history.interrupted
+
+
+@pytest.mark.parametrize("answer", [None, False, 0])
+def test_an_answer_that_is_not_true_goes_on(answer):
+    model, loader = network(), DataLoader(data(), 8)
+    history = fit(model, loader, LOSS, sgd(model), epochs=3, on_epoch_end=lambda *results: answer, progress=False)
+    assert history.epochs == 3 and history.stop_reason is None
 
 
 @pytest.mark.parametrize("read_seconds", [-1.0, math.inf])
@@ -440,6 +587,36 @@ def test_each_epoch_has_an_order_of_its_own_that_the_seed_fixes():
     assert orders_with(7) == first and orders_with(8)[:2] == first[1:]  # seed + epoch is what counts
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_seed_reaches_a_generator_that_the_loader_was_given(workers):
+    trained = []
+    for state in (1, 2):  # what the generator was before must not matter
+        model = network()
+        loader = DataLoader(
+            data(), 8, shuffle=True, num_workers=workers, generator=torch.Generator().manual_seed(state)
+        )
+        torch.manual_seed(3)
+        for seed in (7, None):
+            fit(model, loader, LOSS, sgd(model), epochs=2, seed=seed, progress=False)
+        trained.append(weights(model))
+    assert same(*trained)
+    other = network()
+    loader = DataLoader(data(), 8, shuffle=True, generator=torch.Generator().manual_seed(1))
+    fit(other, loader, LOSS, sgd(other), epochs=2, seed=8, progress=False)
+    assert not same(trained[0], weights(other))
+
+
+def test_without_a_seed_a_generator_is_left_to_itself():
+    trained = []
+    for state in (1, 2):
+        model = network()
+        model[3].p = 0.0
+        loader = DataLoader(data(), 8, shuffle=True, generator=torch.Generator().manual_seed(state))
+        fit(model, loader, LOSS, sgd(model), epochs=1, progress=False)
+        trained.append(weights(model))
+    assert not same(*trained)
+
+
 # The bar
 
 
@@ -485,6 +662,24 @@ def test_float16_with_scaler_and_max_norm_bounds_the_true_gradient():
                   amp_dtype=torch.float16, progress=False)  # fmt: skip
     assert lengths and max(lengths) <= 0.1 * (1 + 1e-3) and history.epochs == 3
     assert sum(r.optimizer_steps for r in history) == len(lengths)
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_float16_with_scaler_max_norm_and_micro_batches_stays_close_to_the_whole_batch():
+    moved = []
+    for size in (None, 3, "auto"):
+        model, lengths = network().cuda(), []
+        model[1], model[3] = nn.Identity(), nn.Identity()
+        start = torch.cat([p.detach().flatten() for p in model.parameters()])
+        optimizer = sgd(model, 0.05)
+        optimizer.register_step_pre_hook(lambda *args, model=model, lengths=lengths: lengths.append(
+            torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()))  # fmt: skip
+        history = fit(model, DataLoader(data(64), 16), LOSS, optimizer, epochs=2, amp_dtype=torch.float16, max_norm=0.1,
+                      micro_batch_size=size, progress=False)  # fmt: skip
+        assert len(lengths) == sum(r.optimizer_steps for r in history) and max(lengths) <= 0.1 * (1 + 1e-3)
+        moved.append(torch.cat([p.detach().flatten() for p in model.parameters()]) - start)
+    assert all((other - moved[0]).norm() < 0.02 * moved[0].norm() for other in moved[1:])
 
 
 @pytest.mark.gpu
