@@ -1,0 +1,73 @@
+"""Tests of `probes`: the wait is asked for, reports come from the process that made them, both reach any worker."""
+
+import os
+import pickle
+import time
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from dlhelpers.datasets import NumberedImages
+from dlhelpers.probes import Waiting, WorkerReport
+
+
+def reports(epochs=1, **options):
+    loader = DataLoader(WorkerReport(8), batch_size=None, **options)
+    return [report for _ in range(epochs) for report in loader]
+
+
+def test_each_sample_waits_and_comes_unchanged(monkeypatch):
+    asked = []
+    monkeypatch.setattr(time, "sleep", asked.append)
+    waiting = Waiting(NumberedImages(3), milliseconds=5)
+    assert len(waiting) == 3
+    assert [waiting[k][1] for k in range(3)] == [0, 1, 2]
+    assert asked == [0.005] * 3
+
+
+def test_a_plain_loop_over_a_probe_ends():
+    assert len(list(Waiting(NumberedImages(3), 0))) == 3
+    assert len(list(WorkerReport(3))) == 3
+
+
+def test_a_wrong_time_and_a_wrong_length_are_refused():
+    with pytest.raises(ValueError, match="milliseconds is -1: expected 0 or more"):
+        Waiting(NumberedImages(3), -1)
+    for length in (0, -2, 1.5, True):
+        with pytest.raises(ValueError, match=f"length is {length!r}: expected a whole number"):
+            WorkerReport(length)
+
+
+def test_the_main_process_reports_itself():
+    (process,) = {report["process"] for report in reports()}
+    assert process == os.getpid()
+    assert {report["worker"] for report in reports()} == {None}
+
+
+def test_workers_report_themselves_with_seeds_of_their_own():
+    found = reports(num_workers=2)
+    by_worker = {(report["worker"], report["process"], report["seed"]) for report in found}
+    assert len(by_worker) == 2 and os.getpid() not in {process for _, process, _ in by_worker}
+    (_, _, first), (_, _, second) = sorted(by_worker, key=lambda entry: entry[0])
+    assert second == first + 1
+
+
+def test_each_library_draws_anew_in_each_worker_and_a_kept_generator_does_not():
+    torch.manual_seed(0)
+    found = reports(epochs=2, num_workers=2)
+    different = {name: len({report[name] for report in found}) for name in ("torch", "numpy", "python", "kept")}
+    assert different == {"torch": 16, "numpy": 16, "python": 16, "kept": 4}
+
+
+@pytest.mark.parametrize("context", ["spawn", "forkserver"])
+def test_probes_reach_a_worker_that_starts_afresh(context):
+    if context not in torch.multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {context}")
+    loader = DataLoader(Waiting(WorkerReport(2), 0), batch_size=None, num_workers=1, multiprocessing_context=context)
+    assert {report["worker"] for report in loader} == {0}
+
+
+def test_probes_can_be_pickled():
+    waiting = pickle.loads(pickle.dumps(Waiting(WorkerReport(2), 3)))
+    assert (len(waiting), waiting.milliseconds) == (2, 3)
