@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from dlhelpers.exercises.core import Choice, Exercise, Prediction, Question
 from dlhelpers.exercises.judge import NotWritten, is_blank
@@ -11,40 +10,37 @@ from dlhelpers.exercises.judge import NotWritten, is_blank
 one_step = Prediction(
     "lesson_04.one_step",
     'After one step we ask for the loss of the same 32 images again. It "rises", "falls" or "stays"?',
-    answer="falls",
-    choices=("rises", "falls", "stays"),
+    answer="falls", choices=("rises", "falls", "stays"),
     because="The gradient was taken for these very images, and the step was short enough to follow it downhill.",
     wrong={
         "rises": "It can, when the step is far too long. This one is not.",
         "stays": "It would, if the weights had not moved. `step()` has moved them.",
     },
     hints=["The gradient points to where the loss of these images rises, and the step goes the other way."],
-)
+)  # fmt: skip
 
 forgotten_zero = Prediction(
     "lesson_04.forgotten_zero",
     "We call `backward()` for the same batch twice, with the same weights, and clear nothing in between. How many times"
     " as large as after the first call is `weight.grad` after the second?",
-    answer=2,
-    within=0.01,
+    answer=2, within=0.01,
     because="`backward()` adds to what is there, so the same gradient is in it twice.",
     wrong={1: "It would be 1 if `backward()` replaced what is there. It adds.", 0: "Nobody has cleared it."},
     hints=["The weights are the same, so both calls compute the same numbers. What is done with the old ones?"],
-)
+)  # fmt: skip
 
 handed_over = Prediction(
     "lesson_04.handed_over",
     "We hand four jobs to the worker, and read a clock as soon as the last one is handed over. Which time does it show,"
     ' to the nearest: that of "no job", "one job" or "four jobs"?',
-    answer="no job",
-    choices=("no job", "one job", "four jobs"),
+    answer="no job", choices=("no job", "one job", "four jobs"),
     because="Handing over takes next to no time. The clock says nothing about the work.",
     wrong={
         "one job": "Not even the first job is waited for: `submit` only puts it into the worker's queue.",
         "four jobs": "So it would be if we waited for the worker, and nobody has asked us to.",
     },
     hints=["Does `submit` wait until the job is done?"],
-)
+)  # fmt: skip
 
 same_reads = Prediction(
     "lesson_04.same_reads",
@@ -60,8 +56,7 @@ same_reads = Prediction(
 )
 
 half_sum = Prediction(
-    "lesson_04.half_sum",
-    "A float16 tensor holds 2048. We add 1 to it. Which number does it hold now?",
+    "lesson_04.half_sum", "A float16 tensor holds 2048. We add 1 to it. Which number does it hold now?",
     answer=2048,
     because="Between 2,048 and 4,096 the numbers of float16 are 2 apart. The sum, 2,049, lies halfway, and is rounded.",
     wrong={
@@ -69,7 +64,7 @@ half_sum = Prediction(
         2050: "A sum halfway between two numbers goes to the one whose last bit is 0, here the lower one.",
     },
     hints=["16 bits can tell 65,536 numbers apart, and these reach from -65,504 to 65,504, many of them near 0."],
-)
+)  # fmt: skip
 
 next_epoch = Prediction(
     "lesson_04.next_epoch",
@@ -85,7 +80,7 @@ next_epoch = Prediction(
 
 moved = Question(
     "lesson_04.moved",
-    "A notebook has the two lines `model.to(device)` and `images.to(device)`. What is on the device now?",
+    "On a machine with a GPU, a notebook has the lines `model.to(device)` and `images.to(device)`. What is there now?",
     [
         Choice("Both", "`images` is where it was: `to` gave back a copy, and nobody kept it."),
         Choice(
@@ -151,8 +146,14 @@ def judge_train_step(train_step: Callable) -> str | None:
         return "a function is expected: pass its name without brackets."
     if is_blank(train_step):
         raise NotWritten
-    model, loss_fn = nn.Linear(1, 1, bias=False, dtype=torch.float64), nn.MSELoss()
-    nn.init.zeros_(model.weight)
+
+    def loss_fn(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if labels.requires_grad:  # a real label needs none, so the two were swapped
+            raise ValueError("the loss function takes the model's outputs first, and then the labels")
+        return torch.nn.functional.mse_loss(outputs, labels)
+
+    model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    torch.nn.init.zeros_(model.weight)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     inputs = torch.ones(2, 1, dtype=torch.float64)
     given, weights = [], []
@@ -162,6 +163,8 @@ def judge_train_step(train_step: Callable) -> str | None:
     if weights == [0, 0, 0]:
         return ("the weights did not move: is a call of `backward()` or `step()` missing, does `step()` come before"
                 " `backward()`, or are the gradients cleared between the two?")  # fmt: skip
+    if weights in ([0, 0.2, 0.4], [0, 0.2, 0.6]):
+        return "`step()` comes before `backward()`, so each step uses the gradients of the batch before."
     if weights == [0.2, 0.56, 1.008]:
         return "the gradients of the batches before are still in `.grad`: clear them with `zero_grad()`."
     if weights != [0.2, 0.36, 0.488]:

@@ -33,7 +33,8 @@ updates = Prediction(
 tail_factor = Prediction(
     "lesson_06.tail_factor",
     "A loader gives 72 images in micro-batches of 8. The loop divides each loss by 4, and takes a step after every 4th"
-    " micro-batch and after the last. How many times as long as it should be is the gradient of its last step?",
+    " micro-batch and after the last. Measured by its `norm()`, the gradient of the last step is how many times what it"
+    " should be?",
     answer=0.25,
     within=0.001,
     because="Nine micro-batches are 4, 4 and 1: the last step holds one, and it is divided by four all the same.",
@@ -67,7 +68,7 @@ steps_that_learn = Prediction(
     "The same line from 0.1 to 0, told of 10 calls because there are 10 epochs, and moved on after each of the 450"
     " optimizer steps. How many of the 450 steps have a learning rate above 0?",
     answer=10,
-    because="The tenth call ends the line, in the middle of the first epoch, and no weight changes from then on.",
+    because="The tenth call ends the line, within the first epoch, and no weight changes from then on.",
     wrong={
         450: "The scheduler does not know that 10 meant epochs. It counts calls.",
         45: "That is the number of steps in an epoch. The scheduler counts calls, and there is one at each step.",
@@ -79,18 +80,17 @@ steps_that_learn = Prediction(
 
 resumed = Prediction(
     "lesson_06.resumed",
-    "One model trains for four epochs. Another trains for two, is saved, is loaded into a new model with a new"
-    ' optimizer, and trains for two more. In the end, are the weights of the two models the "same" in every bit,'
-    ' "close", or "different"?',
-    answer="same",
-    choices=("same", "close", "different"),
+    "One model trains for four epochs. Another trains for two; its weights and its optimizer's memory are saved, loaded"
+    " into a new model and a new optimizer, and trained for two more. In the end, are the weights of the two models the"
+    ' "same" in every bit, "close", or "different"?',
+    answer="same", choices=("same", "close", "different"),
     because="Whatever the next step depends on was in the file or follows from the seed.",
     wrong={
         "close": "A save in full precision loses no bit, and the same operations on the same bits give the same bits.",
         "different": "That is what happens when something is left out of the file, as the next cell shows.",
     },
     hints=["What does the next optimizer step depend on, and is all of it saved?"],
-)
+)  # fmt: skip
 
 not_the_same = Question(
     "lesson_06.not_the_same",
