@@ -36,7 +36,7 @@ iteration_time = Prediction(
     'One iteration with 128 images, compared with one with 16: is it "shorter", "about equal" or "longer"?',
     answer="longer",
     choices=("shorter", "about equal", "longer"),
-    because="An iteration with more images has more to compute.",
+    because="More images are more to compute; where a device had idle parts to spare, the time may stay the same.",
     wrong={
         "shorter": "More images in an iteration never make the iteration shorter; they make iterations fewer.",
         "about equal": "That happens on a large GPU which 16 images leave idle. A CPU has work enough with 16.",
@@ -62,7 +62,7 @@ noise_ratio = Prediction(
     "lesson_05.noise_ratio",
     "The batch size doubles. By which factor does this variance fall?",
     answer=2,
-    within=0.1,
+    within=0.2,
     because="A mean of B independent samples has one B-th of the variance of a single one.",
     wrong={
         1: "More images do average some of the noise away.",
@@ -70,7 +70,7 @@ noise_ratio = Prediction(
         1.41: "That is the factor for the standard deviation, the square root of the variance.",
         0.5: "It is divided by this factor, so write a number above 1.",
     },
-    hints=["What is the variance of a mean of B independent numbers?"],
+    hints=["Throw one die, or average two: the variance of the mean of two is half that of one."],
 )
 
 equal_epochs = Prediction(
@@ -95,7 +95,7 @@ equal_steps = Prediction(
     choices=("16", "128", "cannot tell"),
     because="The runs of one lie among those of the other.",
     wrong={
-        "128": "It has looked at 8 times as many images, and its steps were as short.",
+        "128": "It has looked at 8 times as many images, and our rule sees no difference.",
         "16": "Its lead came from more steps, and now the steps are equal.",
     },
     hints=["The length of a step is set by the learning rate, which is the same. What do the additional images buy?"],
@@ -109,8 +109,8 @@ held_equal = Question(
         Choice("Optimizer steps were equal, and images were not", "an epoch of larger batches has fewer steps."),
         Choice(
             "Images were equal, and the small batch had about 32 times the steps",
-            "equal epochs are equal images. The report shows that the large batch learns less from fewer steps of the"
-            " same kind. It does not show that it learns less from as many, nor with a rate of its own.",
+            "equal epochs are equal images. The report suggests that the large batch learns less from fewer steps of"
+            " the same kind. It does not show that it learns less from as many, nor with a rate of its own.",
             right=True,
         ),
         Choice("Seconds were equal, since both had 90 epochs", "an epoch takes as long as batch size and machine say."),

@@ -92,7 +92,7 @@ who_gains = Question(
     [
         Choice("Small images in a TensorDataset", "fetching one is cheap; carrying a batch to another process is not."),
         Choice("A million JPEG files, a waiting GPU", "four cores decode at once, and the GPU learns on.", right=True),
-        Choice("A large model, compute-bound", "loading is hidden already. Only the model or the device can gain."),
+        Choice("A large model, compute-bound", "loading is a small part of the time. Only the model can gain."),
         Choice("Tensors that do not fit into memory", "workers make no data smaller. Lesson 08 has what helps."),
     ],
     hints=["In which of them does making a batch take longer than learning from it?"],
