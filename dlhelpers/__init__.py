@@ -10,6 +10,7 @@ loops      train_epoch, evaluate, and fit, the for-loop around them
 guards     refuse at the door what would fail later
 micro_batches, schedules, checkpoints: what a longer training run needs
 batch_sizes  find the largest, the fastest and the recommended batch size (with peaks, rehearsal, study_plots)
+probes     datasets that make workers visible
 speed      say whether the data or the model is slow
 plots      show; widgets do the same with sliders
 exercises  ask, check, hint

@@ -67,8 +67,8 @@ def memory_budget(device: torch.device | str = "cpu") -> int:
 class MemoryUse:
     """Bytes of RAM that this process holds, by where they came from; None where the system does not tell.
 
-    Only `anonymous` memory is the process's own: file-backed pages can be dropped and read again,
-    shared ones are counted in every process that maps them.
+    Only `anonymous` memory is the process's own: file-backed pages can be dropped and read again, shared ones are
+    counted in every process that maps them. A forked process counts as anonymous what it still shares with its parent.
     """
 
     resident: int

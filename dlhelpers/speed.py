@@ -193,8 +193,6 @@ def _time_together(rehearsal: Rehearsal, loader: Iterable, warmup: int, batches:
             synchronize(rehearsal.device)
             samples, begin = 0, perf_counter()
         if k == warmup + batches:
-            break
-    else:
-        raise ValueError(f"the loader gave {warmup + batches} batches, then fewer: ask for fewer `batches`")
-    synchronize(rehearsal.device)
-    return samples, perf_counter() - begin
+            synchronize(rehearsal.device)
+            return samples, perf_counter() - begin  # while the iterator lives: to end its workers takes time
+    raise ValueError(f"the loader gave {warmup + batches} batches, then fewer: ask for fewer `batches`")

@@ -26,9 +26,10 @@ def test_each_sample_waits_and_comes_unchanged(monkeypatch):
     assert asked == [0.005] * 3
 
 
-def test_a_plain_loop_over_a_probe_ends():
-    assert len(list(Waiting(NumberedImages(3), 0))) == 3
-    assert len(list(WorkerReport(3))) == 3
+def test_an_index_beyond_a_probe_is_refused():
+    for dataset in (Waiting(NumberedImages(3), 0), WorkerReport(3)):
+        with pytest.raises(IndexError, match="index 3 is beyond a dataset of 3 samples"):
+            dataset[3]
 
 
 def test_a_wrong_time_and_a_wrong_length_are_refused():
