@@ -41,8 +41,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """After a lesson's last cell, fail where its kernel held over 1.2 GB at any time."""
     lesson = item.parent
     if type(lesson).__name__ == "IPyNbFile" and lesson.kernel and getattr(nextitem, "parent", None) is not lesson:
-        # The peak of everything resident: at least the peak of private memory, and kept by Linux without looking.
-        peak = memory_line(lesson.kernel.km.provisioner.pid, "VmHWM")
+        # Linux keeps the peak of everything resident; what is file-backed or shared at the end is not private.
+        pid = lesson.kernel.km.provisioner.pid
+        peak = memory_line(pid, "VmHWM") - memory_line(pid, "RssFile") - memory_line(pid, "RssShmem")
         if peak > MAX_PRIVATE:
             pytest.fail(f"{lesson.path.name} held {peak / 1e9:.2f} GB: a lesson may hold 1.2 GB", pytrace=False)
     return (yield)

@@ -97,7 +97,7 @@ JUDGED = {
         (RoundedDown, "samples 0, 2, 4 and 6 are four. Round up."),
         (IndexPassedOn, "Sample k of yours is sample 2 * k."),
         (OddOnes, "IndexError: index 7 is beyond a dataset of 7 samples"),
-        (OneTooMany, "of six and seven samples it has the lengths 4 and 4: 3 and 4 are expected."),
+        (OneTooMany, "of five, six and seven samples it has the lengths [3, 4, 4]: 3, 3 and 4 are expected."),
         (NoLength, "`__len__` gave back None: is a `return` missing?"),
         (NoSample, "`__getitem__` gave back None"),
         (NoLabel, "a sample came without its label"),
