@@ -62,36 +62,36 @@ class BatchGradients:
             self._halve(labels.shape[0])
 
     def _gradients(self, inputs: object, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        n, losses, all_outputs, all_targets = labels.shape[0], [], [], []
-        for part_inputs, part_labels in self._parts(inputs, labels):
-            part_inputs, targets = move(part_inputs, self.device), move(part_labels, self.device)
-            with autocast(self.device, self.amp_dtype):
-                outputs = self.model(part_inputs)
-                if not self._checked:
-                    check_first_batch(self.loss_fn, outputs.detach(), targets)
-                    self._checked = len(targets)
-                loss = batch_loss(self.loss_fn, outputs, targets, part_labels)
-            share = targets.shape[0] / n
-            loss = loss if share == 1 else loss * share
-            (self.scaler.scale(loss) if self.scaler else loss).backward()
-            losses.append(loss.detach())
-            all_outputs.append(outputs.detach())
-            all_targets.append(targets)
-        self.micro_batches += len(losses)
-        if len(losses) == 1:
-            return losses[0], all_outputs[0], all_targets[0]
-        outputs, targets = torch.cat(all_outputs), torch.cat(all_targets)
+        n = labels.shape[0]
+        if self.size is None or self.size >= n:
+            whole = self._backward(inputs, labels)
+            self.micro_batches += 1
+            return whole
+        parts = [self._backward(*part, share=part[1].shape[0] / n) for part in self._parts(inputs, labels)]
+        self.micro_batches += len(parts)
+        losses, outputs, targets = zip(*parts, strict=True)
+        outputs, targets = torch.cat(outputs), torch.cat(targets)
         if self._checked == 1:  # a single sample cannot tell a mean from a sum
             check_first_batch(self.loss_fn, outputs, targets)
             self._checked = n
         return torch.stack(losses).sum(), outputs, targets
 
+    def _backward(self, inputs: object, labels: Tensor, share: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Forward and backward pass of a batch, or of the part of it that has this share in its samples."""
+        inputs, targets = move(inputs, self.device), move(labels, self.device)
+        with autocast(self.device, self.amp_dtype):
+            outputs = self.model(inputs)
+            if not self._checked:
+                check_first_batch(self.loss_fn, outputs.detach(), targets)
+                self._checked = len(targets)
+            loss = batch_loss(self.loss_fn, outputs, targets, labels)
+        loss = loss if share is None else loss * share
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+        return loss.detach(), outputs.detach(), targets
+
     def _parts(self, inputs: object, labels: Tensor) -> Iterator[tuple[object, Tensor]]:
         """The batch in parts of at most `size` samples, in order; the last may be smaller."""
         n = labels.shape[0]
-        if self.size is None or self.size >= n:
-            yield inputs, labels
-            return
         layer = next((name for name, part in self.model.named_modules() if isinstance(part, nn.BatchNorm1d)), None)
         if layer is not None and (self.size == 1 or n % self.size == 1):
             raise ValueError(f"micro_batch_size {self.size} leaves 1 sample alone in a batch of {n}, and BatchNorm1d"
