@@ -126,12 +126,7 @@ def plot_lines(
         span = f"{_number(low)} throughout" if low == high else f"between {_number(low)} and {_number(high)}"
         ends = "" if low == high else f", from {_number(there[0])} to {_number(there[-1])}"
         parts.append(f"{name}: {span}{ends}.")
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.grid(alpha=0.3)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
-    _sentences[ax] = " ".join(parts)
-    return ax
+    return _finish(ax, xlabel, ylabel, " ".join(parts))
 
 
 def plot_history(history: History, name: str = "loss", *, ax: Axes | None = None) -> Axes:
@@ -148,6 +143,16 @@ def plot_history(history: History, name: str = "loss", *, ax: Axes | None = None
 
 def _axes(width: float, height: float) -> Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def _finish(ax: Axes, xlabel: str, ylabel: str, sentence: str) -> Axes:
+    """What every drawing of lines ends with: labels, a grid, a legend, and its sentence."""
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    _sentences[ax] = sentence
+    return ax
 
 
 def _number(value: float) -> str:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from dlhelpers.batch_sizes import BatchSizeStudy
-from dlhelpers.plots import DASHES, PALETTE, _axes, _many, _number, _sentences, plot_lines
+from dlhelpers.plots import DASHES, PALETTE, _axes, _finish, _many, _number, _sentences, plot_lines
 from dlhelpers.speed import PipelineSpeed
 
 COLUMNS = {"samples_per_second": ("samples a second", 1), "peak_memory": ("peak memory (MB)", 1e6)}
@@ -69,9 +69,4 @@ def plot_runs(
         ends = [y[-1] for _, y in lines]
         low, high = _number(min(ends)), _number(max(ends))
         parts.append(f"{name}: {_many(len(ends), 'run')}, ending between {low} and {high}.")
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.grid(alpha=0.3)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
-    _sentences[ax] = " ".join(parts)
-    return ax
+    return _finish(ax, xlabel, ylabel, " ".join(parts))
