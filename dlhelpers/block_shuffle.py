@@ -1,0 +1,81 @@
+"""Shuffle an epoch without a list of it: blocks of neighbours in random order, mixed a window at a time.
+
+Neighbours lie on one stretch of the disk, so a block is cheap to read; mixing a window of blocks keeps neighbours from
+sharing batches. A dataset of at most `block` x `window` samples is shuffled in full. A larger one should be stored
+in random order, since samples that lie together are still drawn at about the same time.
+"""
+
+from collections.abc import Iterator, Sized
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from dlhelpers.splits import check_whole, split_epoch
+
+
+class BlockShuffleSampler(Sampler[int]):
+    """Yields this rank's indices of an epoch. Use it as `DataLoader(dataset, batch_size=64, sampler=sampler)`.
+
+    samples      the length of the dataset
+    block        neighbours that stay together until they are mixed; the last block may be shorter
+    window       blocks that are mixed at a time: block x window indices are held in memory
+    seed         decides, with the epoch, about the order: the same on every rank
+    rank, world  which of how many ranks this is; policy says what becomes of a remainder, see `splits.split_epoch`
+    The order comes from numpy.random.default_rng with seed and epoch; workers do not matter to it, and any place in it
+    is found without drawing what lies before. Raises ValueError for numbers out of range, and where
+    "drop" would leave nothing.
+    """
+
+    def __init__(self, samples: int, *, block: int = 1024, window: int = 32, seed: int = 0, rank: int = 0,
+                 world: int = 1, policy: str = "exact"):  # fmt: skip
+        if isinstance(samples, Sized):
+            raise TypeError(f"samples is a {type(samples).__name__}: expected its length, as len(dataset)")
+        for name, value in (("samples", samples), ("block", block), ("window", window)):
+            check_whole(name, value, 1)
+        check_whole("seed", seed, 0)
+        self.split = split_epoch(samples, rank=rank, world=world, policy=policy)
+        if policy == "drop" and not self.split.count:
+            raise ValueError(f"{samples} samples give none of {world} ranks a whole share, and policy 'drop' leaves out"
+                             " the rest: use fewer processes, or 'pad'")  # fmt: skip
+        self.samples, self.block, self.window, self.seed = int(samples), int(block), int(window), int(seed)
+        self.rank, self.world, self.policy = rank, world, policy
+        self.epoch = self.samples_done = 0
+
+    def set_epoch(self, epoch: int, samples_done: int = 0) -> None:
+        """Go to an epoch, and to what follows the first `samples_done` of this rank's samples; `fit` does it for you.
+
+        Raises ValueError for numbers below 0, or more samples than the rank has.
+        """
+        check_whole("epoch", epoch, 0)
+        check_whole("samples_done", samples_done, 0)
+        if samples_done > self.split.count:
+            raise ValueError(
+                f"samples_done is {samples_done}: rank {self.rank} has {self.split.count} samples an epoch"
+            )
+        self.epoch, self.samples_done = int(epoch), int(samples_done)
+
+    def __len__(self) -> int:
+        return self.split.count - self.samples_done
+
+    def __iter__(self) -> Iterator[int]:
+        blocks = np.arange(-(-self.samples // self.block), dtype=np.int64)
+        np.random.default_rng([self.seed, self.epoch]).shuffle(blocks)
+        missing = len(blocks) * self.block - self.samples  # what the last block lacks, wherever it has come to lie
+        size, number, epoch = self.block * self.window, self.samples_done, self.epoch
+        short_end = (int(np.argmax(blocks)) // self.window + 1) * size - missing
+        while number < self.split.count:
+            position = self.split.position(number)
+            lacking = missing if position >= short_end else 0
+            window = (position + lacking) // size
+            order = self._mixed(blocks[window * self.window : (window + 1) * self.window], window, epoch)
+            mine = order[position + lacking - window * size :: self.world][: self.split.count - number]
+            yield from mine.tolist()
+            number += len(mine)
+
+    def _mixed(self, blocks: np.ndarray, window: int, epoch: int) -> np.ndarray:
+        """The indices of a window's blocks, mixed by random numbers of the window's own."""
+        indices = (blocks[:, None] * self.block + np.arange(self.block)).ravel()
+        indices = indices[indices < self.samples]
+        # From 1 on: NumPy pads a seed with zeros, so [seed, epoch, 0] would be the very numbers of [seed, epoch].
+        np.random.default_rng([self.seed, epoch, window + 1]).shuffle(indices)
+        return indices

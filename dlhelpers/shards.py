@@ -1,0 +1,171 @@
+"""Read a dataset larger than memory from its shards: a whole batch in one gather, as fast as memory can be copied.
+
+The files are mapped, not loaded: the system keeps in memory what was read lately and drops it when others need room.
+This is also the front of the modules about shards: `shard_writer`, `block_shuffle`, `packing` and `verification` hold
+the other names. Random order over far more data than memory is slow on any disk: give `BlockShuffleSampler` then.
+"""
+
+import hashlib
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dlhelpers.block_shuffle import BlockShuffleSampler
+from dlhelpers.gathered import Gathered, Sample
+from dlhelpers.manifests import Manifest, read_manifest
+from dlhelpers.packing import pack_dataset, pack_folder
+from dlhelpers.shard_writer import ShardWriter
+from dlhelpers.verification import check_files, open_array, verify
+
+__all__ = ["BlockShuffleSampler", "Gathered", "Sample", "ShardDataset", "ShardWriter"]
+__all__ += ["pack_dataset", "pack_folder", "to_float", "verify"]
+
+LARGE_ROW = 8192  # bytes; copying an image of this size takes longer than asking for it in a Python loop
+
+try:
+    import resource
+
+    _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+except ImportError:  # Windows
+    _FILES = -1
+# A map keeps its file open, and a shard has two: half of the files that a process may open are left to others.
+MAX_OPEN = max(1, min(_FILES, 4096) // 4) if _FILES > 0 else 1024  # shards; a limit below 0 is none
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Return images of bytes as float32 from 0 to 1: a `transform` for ShardDataset."""
+    return images.float().div_(255)
+
+
+class ShardDataset(Dataset):
+    """The images of a folder of shards: `dataset[k]` is (image uint8 (C, H, W), label), in the order of writing.
+
+    transform  given a batch of images (n, C, H, W), returns what the batch gives instead; an item is a batch of one
+    check      "size" compares sizes and headers of the files with the manifest, "hash" every byte, None nothing
+    Use it with a DataLoader as it is: no collate_fn, and with cheap transforms no workers. Raises ValueError or
+    FileNotFoundError for a manifest or files that are not as they were written; the message names the shard.
+    """
+
+    def __init__(self, folder: str | Path, *, transform: Callable[[Tensor], Tensor] | None = None,
+                 check: str | None = "size"):  # fmt: skip
+        if check not in ("size", "hash", None):
+            raise ValueError(f"check is {check!r}: expected 'size', 'hash' or None")
+        self.folder, self.transform = Path(folder).absolute(), transform
+        self._read_manifest()
+        if check is not None:
+            faults = check_files(self.folder, self.manifest)
+            faults = faults or (verify(self.folder, progress=False).faults if check == "hash" else ())
+            if faults:
+                raise _damage(self.folder, faults)
+
+    def _read_manifest(self) -> None:
+        self.manifest: Manifest = read_manifest(self.folder)
+        self._digest = hashlib.sha256(repr(self.manifest).encode()).digest()
+        self.classes, self.shape = list(self.manifest.classes), self.manifest.shape
+        rows = np.asarray([shard.rows for shard in self.manifest.shards])
+        self._ends = np.cumsum(rows)
+        self._firsts = self._ends - rows
+        self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.__getitems__([operator.index(index)])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> Gathered:
+        """Return the samples at `indices`, in that order, copied from the files into memory of their own.
+
+        Raises IndexError beyond the ends, TypeError for indices that are not whole numbers, and ValueError where the
+        transform does not return one row a sample.
+        """
+        wanted = self._positions(indices)
+        # NumPy asks for huge pages where an array is large, PyTorch does not: half the time for images of 150 kB.
+        images, labels = np.empty((len(wanted), *self.shape), np.uint8), np.empty(len(wanted), np.int64)
+        for shard, places, rows in self._by_shard(wanted):
+            stored_images, stored_labels = self._open(shard)
+            labels[places] = stored_labels[rows]
+            _gather(stored_images, rows, images, places)
+        batch = torch.from_numpy(images)
+        if self.transform is not None:
+            batch = self.transform(batch)
+            if not isinstance(batch, Tensor) or batch.ndim == 0 or len(batch) != len(wanted):
+                came = tuple(batch.shape) if isinstance(batch, Tensor) else type(batch).__name__
+                raise ValueError(f"transform returned {came} for images of shape {images.shape}: expected a tensor of"
+                                 f" {len(wanted)} rows, since it is given a whole batch")  # fmt: skip
+        return Gathered(batch, torch.from_numpy(labels))
+
+    def _positions(self, indices: Sequence[int]) -> np.ndarray:
+        """The indices as an array counted from the front."""
+        wanted = np.asarray(indices)
+        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+            raise TypeError(f"indices of type {wanted.dtype}, shape {wanted.shape}: expected a list of whole numbers")
+        wanted, length = wanted.astype(np.int64), len(self)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= length):
+            for index in wanted[(wanted < -length) | (wanted >= length)]:
+                raise IndexError(f"index {index} is beyond a dataset of {length} samples: expected 0 to {length - 1}")
+            wanted[wanted < 0] += length
+        return wanted
+
+    def _by_shard(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice, np.ndarray]]:
+        """Yield each shard that is needed, once: its number, places in the batch, and rows in the shard."""
+        shards = np.searchsorted(self._ends, wanted, side="right")
+        if len(wanted) and (shards == shards[0]).all():
+            yield int(shards[0]), slice(None), wanted - self._firsts[shards[0]]
+            return
+        order = np.argsort(wanted)  # by shard and, within it, from front to back
+        rows, shards = wanted[order] - self._firsts[shards[order]], shards[order]
+        cuts = (np.flatnonzero(shards[1:] != shards[:-1]) + 1).tolist()
+        for start, stop in zip([0, *cuts], [*cuts, len(wanted)], strict=True):
+            if start < stop:  # no indices, no shard
+                yield int(shards[start]), order[start:stop], rows[start:stop]
+
+    def _open(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        """The maps of a shard's two files; of those open, the one that was not used for longest makes room."""
+        maps = self._maps.pop(shard, None)
+        if maps is None:
+            entry = self.manifest.shards[shard]
+            try:
+                images = open_array(self.folder / entry.images, (entry.rows, *self.shape), "uint8")
+                labels = open_array(self.folder / entry.labels, (entry.rows,), "int64")
+            except (ValueError, OSError) as error:
+                raise _damage(self.folder, [f"shard {shard}: {error}"]) from None
+            maps = images, labels
+            while len(self._maps) >= MAX_OPEN:
+                self._maps.pop(next(iter(self._maps)))
+        self._maps[shard] = maps
+        return maps
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker gets: where the dataset lies, and by what it knows that it is still the same one."""
+        return {"folder": self.folder, "transform": self.transform, "digest": self._digest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.folder, self.transform = state["folder"], state["transform"]
+        self._read_manifest()
+        if self._digest != state["digest"]:
+            raise RuntimeError(f"{self.folder} was written anew since this dataset was opened: open it again")
+
+
+def _gather(stored: np.ndarray, rows: np.ndarray, images: np.ndarray, places: np.ndarray | slice) -> None:
+    """Copy `rows` of a shard to their `places` in a batch, in the way that is fastest for the size of an image."""
+    if isinstance(places, slice):
+        np.take(stored, rows, axis=0, out=images[places], mode="clip")  # mode "raise" would copy by way of a buffer
+    elif images[0].nbytes >= LARGE_ROW:
+        for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+            images[place] = stored[row]
+    else:
+        images[places] = stored.take(rows, axis=0)
+
+
+def _damage(folder: Path, faults: Sequence[str]) -> Exception:
+    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+    kind = FileNotFoundError if faults[0].endswith("is missing") else ValueError
+    return kind(f"{folder}: {faults[0]}{more}. Copy the file again from its source, or write the dataset again;"
+                " verify(folder) lists every fault")  # fmt: skip

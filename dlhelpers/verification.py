@@ -1,0 +1,142 @@
+"""Say whether the files of a dataset in shards are those that were written: none missing, cut short or changed.
+
+`check_files` compares sizes and headers, which reads a few hundred bytes of a file; `verify` reads every byte of it.
+Neither repairs anything: a file that differs has to be copied or written again.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dlhelpers.manifests import Manifest, file_sha256, read_manifest
+from dlhelpers.memory import human_bytes
+from dlhelpers.progress import tqdm_bar
+from dlhelpers.tables import Table
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """What `verify` found in how many files and bytes, and the seconds it took; `faults` are sentences, in order.
+
+    Shown as a table, without the seconds: they differ with every run.
+    """
+
+    faults: tuple[str, ...]
+    files: int
+    bytes: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """True where every file is the one that was written."""
+        return not self.faults
+
+    def _table(self) -> Table:
+        rows = [["files", f"{self.files:,}"], ["bytes", human_bytes(self.bytes)], ["faults", f"{len(self.faults):,}"]]
+        return Table(["what", "number"], rows, notes=self.faults)
+
+    def __repr__(self) -> str:
+        return repr(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
+
+
+class _File(NamedTuple):
+    """A file of a shard, and what the manifest says of it; `classes` only where it holds labels."""
+
+    shard: int
+    path: Path
+    sha256: str
+    bytes: int
+    shape: tuple[int, ...]
+    dtype: str
+    classes: int | None = None
+
+
+def verify(folder: str | Path, *, processes: int | None = None, progress: bool = True) -> Report:
+    """Read every file of the dataset in a folder and compare it with the manifest: presence, size, header, sha256.
+
+    Labels must lie within the classes, too. `processes` files are read at a time, by default as many as there are
+    processors (in threads, since hashing needs no interpreter). The faults are reported, not raised. Raises ValueError
+    for `processes` below 1, and what `read_manifest` raises where the manifest itself is missing or damaged.
+    """
+    whole = isinstance(processes, int) and not isinstance(processes, bool)
+    if processes is not None and not (whole and processes >= 1):
+        raise ValueError(f"processes is {processes!r}: expected a whole number, at least 1, or None for all processors")
+    manifest = read_manifest(folder)
+    files = list(_files(Path(folder), manifest))
+    started, faults = time.perf_counter(), {}
+    pool = ThreadPoolExecutor(processes or os.cpu_count() or 1)
+    with tqdm_bar(progress, total=manifest.bytes, unit="B", unit_scale=True, desc="verify") as bar:
+        try:
+            # The largest first: a large one begun last would leave the other processors idle.
+            jobs = {pool.submit(_fault, file, True): file for file in sorted(files, key=lambda f: -f.bytes)}
+            for job in as_completed(jobs):
+                faults[jobs[job]] = job.result()
+                if bar is not None:
+                    bar.update(jobs[job].bytes)
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupt waits for the files at hand, not for all
+    found = tuple(faults[file] for file in files if faults[file])
+    return Report(found, len(files), manifest.bytes, time.perf_counter() - started)
+
+
+def check_files(folder: str | Path, manifest: Manifest) -> tuple[str, ...]:
+    """Return a sentence for each file that is missing, or whose size or header is not what the manifest says."""
+    return tuple(fault for file in _files(Path(folder), manifest) if (fault := _fault(file, False)))
+
+
+def open_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Return the array of an `.npy` file as a read-only map; nothing is read yet but its header.
+
+    Raises ValueError for a file that is no such array, or of another shape or dtype, and OSError where it cannot be
+    opened; the message begins with the file's name.
+    """
+    try:
+        # As a plain array: a row of a memmap is a memmap again, which takes longer to make than to copy.
+        array = np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.name} is missing") from None
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no .npy file that NumPy can map ({error})") from None
+    if array.shape != shape or array.dtype != np.dtype(dtype) or not array.flags.c_contiguous:
+        order = "" if array.flags.c_contiguous else " in Fortran order"
+        raise ValueError(f"{path.name} holds {array.dtype} of shape {array.shape}{order}: expected {dtype} of {shape}")
+    return array
+
+
+def _files(folder: Path, manifest: Manifest) -> Iterator[_File]:
+    for number, shard in enumerate(manifest.shards):
+        (images, images_hash, images_bytes), (labels, labels_hash, labels_bytes) = shard.files
+        shape = (shard.rows, *manifest.shape)
+        yield _File(number, folder / images, images_hash, images_bytes, shape, manifest.dtype)
+        yield _File(number, folder / labels, labels_hash, labels_bytes, (shard.rows,), "int64", len(manifest.classes))
+
+
+def _fault(file: _File, every_byte: bool) -> str | None:
+    """What is wrong with a file, in a sentence, or None; the cheapest question first."""
+    name, where = file.path.name, f"shard {file.shard}: "
+    try:
+        found = file.path.stat().st_size
+        if found != file.bytes:
+            return f"{where}{name} holds {found:,} bytes: expected {file.bytes:,}"
+        array = open_array(file.path, file.shape, file.dtype)
+        digest = file_sha256(file.path) if every_byte else file.sha256
+        if digest != file.sha256:
+            return f"{where}{name} holds other bytes than were written: sha256 {digest}, expected {file.sha256}"
+        if every_byte and file.classes is not None and not 0 <= array.min() <= array.max() < file.classes:
+            return f"{where}{name} holds labels from {array.min()} to {array.max()}: expected 0 to {file.classes - 1}"
+    except FileNotFoundError:
+        return f"{where}{name} is missing"
+    except ValueError as error:
+        return f"{where}{error}"
+    except OSError as error:
+        return f"{where}{name} cannot be read ({error.strerror or error})"
+    return None

@@ -1,0 +1,183 @@
+"""Tests of `block_shuffle`: each sample once, the same order for every number of workers, resume, little memory."""
+
+import tracemalloc
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset
+
+from dlhelpers.block_shuffle import BlockShuffleSampler
+from dlhelpers.splits import POLICIES, split_epoch
+
+sizes = st.tuples(st.integers(1, 200), st.integers(1, 30), st.integers(1, 8))  # samples, block, window
+
+
+class Numbers(Dataset):
+    def __init__(self, samples):
+        self.samples = samples
+
+    def __len__(self):
+        return self.samples
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.samples:
+            raise IndexError(index)
+        return index
+
+
+def sampler(sizes, epoch=0, **options):
+    samples, block, window = sizes
+    made = BlockShuffleSampler(samples, block=block, window=window, **options)
+    made.set_epoch(epoch)
+    return made
+
+
+@given(sizes, st.integers(0, 5), st.integers(0, 2**64))
+@example((10, 4, 1), 0, 0)  # a short last block that lies in the first window
+@example((10, 4, 2), 2, 0)
+def test_one_rank_takes_each_sample_once(sizes, epoch, seed):
+    order = list(sampler(sizes, epoch, seed=seed))
+    assert sorted(order) == list(range(sizes[0]))
+    assert all(type(index) is int for index in order)
+
+
+@settings(deadline=None)
+@given(sizes, st.integers(1, 40), st.sampled_from(POLICIES), st.integers(0, 3))
+@example((3, 2, 1), 4, "pad", 0)  # fewer samples than ranks
+@example((1, 1, 1), 40, "pad", 1)
+def test_ranks_take_turns_in_the_order_that_one_rank_has(sizes, world, policy, epoch):
+    if policy == "drop" and sizes[0] < world:
+        return
+    alone = list(sampler(sizes, epoch))
+    counted = Counter()
+    for rank in range(world):
+        mine = sampler(sizes, epoch, rank=rank, world=world, policy=policy)
+        split = split_epoch(sizes[0], rank=rank, world=world, policy=policy)
+        taken = list(mine)
+        assert taken == [alone[position] for position in split.position(np.arange(len(split)))]
+        assert len(taken) == len(mine) == len(split)
+        counted.update(taken)
+    if policy == "exact":
+        assert counted == Counter(range(sizes[0]))
+
+
+@given(sizes)
+def test_neighbours_stay_together_until_they_are_mixed(sizes):
+    samples, block, window = sizes
+    order = np.array(list(sampler(sizes)))
+    start, seen = 0, set()
+    while start < samples:  # window after window; one is shorter, by what the last block lacks
+        blocks = set(order[start : start + block * window] // block)
+        end = start + block * window - (-samples % block if (samples - 1) // block in blocks else 0)
+        blocks = set(order[start:end] // block)
+        assert len(blocks) <= window and not blocks & seen
+        start, seen = end, seen | blocks
+
+
+@settings(deadline=None)
+@given(sizes, st.integers(1, 5), st.sampled_from(POLICIES), st.data())
+def test_resume_gives_exactly_what_was_left(sizes, world, policy, data):
+    if policy == "drop" and sizes[0] < world:
+        return
+    mine = sampler(sizes, 4, rank=data.draw(st.integers(0, world - 1)), world=world, policy=policy, seed=7)
+    whole = list(mine)
+    done = data.draw(st.integers(0, len(whole)))
+    mine.set_epoch(4, samples_done=done)
+    assert len(mine) == len(whole) - done
+    assert list(mine) == list(mine) == whole[done:]
+    mine.set_epoch(4)
+    assert list(mine) == whole, "the next epoch is whole again"
+
+
+@pytest.mark.parametrize("sizes", [(500, 16, 4), (500, 500, 1), (500, 1, 1)])  # one block; blocks of one
+def test_epochs_and_seeds_differ_and_repeat(sizes):
+    orders = {(seed, epoch): tuple(sampler(sizes, epoch, seed=seed)) for seed in range(5) for epoch in range(5)}
+    assert len(set(orders.values())) == len(orders)
+    assert orders[3, 4] == tuple(sampler(sizes, 4, seed=3))
+
+
+def test_a_window_is_not_mixed_by_the_numbers_that_ordered_the_blocks():
+    order = list(sampler((64, 1, 64)))  # blocks of one: shuffled as blocks, then as samples of the only window
+    once = np.arange(64)
+    np.random.default_rng([0, 0]).shuffle(once)
+    twice = once.copy()
+    np.random.default_rng([0, 0]).shuffle(twice)
+    assert order != once[twice].tolist() and order != twice.tolist()
+
+
+def test_a_dataset_that_fits_one_window_is_shuffled_in_full():
+    orders = [list(sampler((300, 30, 10), epoch)) for epoch in range(20)]
+    far = [abs(a - b) for order in orders for a, b in pairwise(order)]
+    assert np.mean(far) == pytest.approx(300 / 3, rel=0.05), "two places of a random order lie a third apart on average"
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_are_the_same_for_any_number_of_workers(workers):
+    order = sampler((103, 10, 3), 2)
+    expected = [batch.tolist() for batch in torch.tensor(list(order)).split(8)]
+    found = [batch.tolist() for batch in DataLoader(Numbers(103), batch_size=8, sampler=order, num_workers=workers)]
+    assert found == expected and len(found[-1]) == 7
+
+
+def test_persistent_workers_see_the_next_epoch():
+    order = sampler((40, 4, 2))
+    loader = DataLoader(Numbers(40), batch_size=8, sampler=order, num_workers=1, persistent_workers=True)
+    for epoch in (1, 2):
+        order.set_epoch(epoch)
+        assert torch.cat(list(loader)).tolist() == list(order)
+
+
+def test_fewer_samples_than_a_batch_make_one_batch():
+    loader = DataLoader(Numbers(3), batch_size=8, sampler=sampler((3, 2, 2)))
+    assert len(loader) == 1 and sorted(torch.cat(list(loader)).tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("samples_done", [0, 9_876_543])
+def test_ten_million_samples_need_under_5_mb(samples_done):
+    tracemalloc.start()
+    mine = BlockShuffleSampler(10**7, seed=1, rank=0, world=1)
+    mine.set_epoch(3, samples_done)
+    indices = iter(mine)
+    first = [next(indices) for _ in range(64)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(first)) == 64 and peak < 5_000_000
+
+
+@pytest.mark.parametrize("world", [64, 4096])
+def test_many_ranks_begin_with_samples_of_their_own(world):
+    first = [next(iter(BlockShuffleSampler(10**8, rank=rank, world=world))) for rank in range(0, world, world // 16)]
+    assert len(set(first)) == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"samples": 0}, "samples is 0: expected a whole number, at least 1"),
+        ({"samples": 9, "block": 0}, "block is 0"),
+        ({"samples": 9, "window": 1.5}, "window is 1.5"),
+        ({"samples": 9, "seed": -1}, "seed is -1: expected a whole number, at least 0"),
+        ({"samples": 9, "rank": 2, "world": 2}, "rank is 2 in a world of 2"),
+        ({"samples": 9, "policy": "all"}, "policy is 'all'"),
+        ({"samples": 9, "world": 10, "policy": "drop"}, "9 samples give none of 10 ranks a whole share"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        BlockShuffleSampler(**arguments)
+
+
+def test_a_dataset_in_place_of_its_length_is_named():
+    with pytest.raises(TypeError, match=r"samples is a Numbers: expected its length, as len\(dataset\)"):
+        BlockShuffleSampler(Numbers(5))
+
+
+@pytest.mark.parametrize(("epoch", "done"), [(-1, 0), (1, -1), (1, 6), (0.5, 0)])
+def test_an_epoch_or_place_that_is_not_there_is_refused(epoch, done):
+    with pytest.raises(ValueError, match="epoch is|samples_done is"):
+        BlockShuffleSampler(10, rank=1, world=2).set_epoch(epoch, done)
