@@ -4,11 +4,13 @@ Prices are exact arithmetic. Use and budget are read from the system, whose numb
 a container's limit is read from its control group, because psutil sees the whole host.
 """
 
+import errno
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import psutil
 import torch
@@ -17,6 +19,9 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None
+
+if TYPE_CHECKING:
+    from dlhelpers.limits import LimitedRun
 
 
 def bytes_of(shape: Sequence[int], dtype: torch.dtype = torch.float32, count: int = 1) -> int:
@@ -97,6 +102,27 @@ def memory_use(pid: int | None = None) -> MemoryUse:
     return MemoryUse(resident, parts.get("RssAnon"), parts.get("RssFile"), parts.get("RssShmem"))
 
 
+def run_limited(target: Callable, *args: object, limit: int, timeout: float | None = None,
+                start_method: Literal["fork", "spawn"] | None = None) -> "LimitedRun":  # fmt: skip
+    """Run `target(*args)` in a child process that may take `limit` bytes of private memory beyond what it starts with.
+
+    The cap is Linux's RLIMIT_DATA, which counts private, writable addresses (Linux manual page getrlimit(2)): arrays,
+    tensors, stacks, but not a file mapped for reading, nor shared memory. Processes that `target` starts, as workers of
+    a DataLoader, inherit the cap, each for itself. Other systems have no such cap: there the child runs without, the
+    result says so, and it is stopped only when the machine runs short.
+
+    The child computes with one thread and no GPU; what it prints appears here, as text, but not what it displays.
+    The first optimizer that a process makes imports torch._dynamo, about 80 MB and seconds: make one before the run.
+    timeout       seconds after which it is killed
+    start_method  "fork" (where there is one) takes a notebook's functions; "spawn" imports the function from its module
+    Whatever befalls the child is told by the result. Raises ValueError for a limit under 16 MB or not whole and for a
+    timeout that is not positive, TypeError for a target that cannot be called or, with "spawn", cannot be sent.
+    """
+    from dlhelpers.limits import run_in_child  # here, because it measures with this module
+
+    return run_in_child(target, args, limit=limit, timeout=timeout, start_method=start_method)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error means that memory ran out (CUDA, XPU, MPS or host), and not that something else broke.
 
@@ -104,8 +130,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    texts = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-    return isinstance(error, RuntimeError) and any(text in str(error).lower() for text in texts)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and tells_out_of_memory(str(error))
+
+
+def tells_out_of_memory(text: str) -> bool:
+    """Say whether a message is one of those that allocators give when memory runs out."""
+    known = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory",
+             "unable to allocate", "std::bad_alloc")  # fmt: skip
+    return any(words in text.lower() for words in known)
 
 
 def _cgroup_limits() -> list[int | None]:

@@ -3,7 +3,10 @@
 import gc
 import math
 import mmap
+import subprocess
 import sys
+import time
+from contextlib import contextmanager
 
 import numpy as np
 import psutil
@@ -12,8 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlhelpers import memory
-from dlhelpers.memory import bytes_of, human_bytes, is_out_of_memory, memory_budget, memory_use
+from dlhelpers import memory, memory_trees
+from dlhelpers.memory import MemoryUse, bytes_of, human_bytes, is_out_of_memory, memory_budget, memory_use
+from dlhelpers.memory_trees import TreePeak, tree_memory
 
 MB = 1_000_000
 DTYPES = [torch.uint8, torch.bool, torch.bfloat16, torch.float16, torch.float32, torch.int64, torch.complex128]
@@ -81,6 +85,73 @@ def test_another_process_can_be_asked_and_a_dead_one_is_named():
         memory_use(2**22 + 12345)  # beyond the largest process number that Linux gives
 
 
+# ---- a process and its descendants ----
+
+CHILD = """
+import mmap, sys
+own = b"x" * 40_000_000
+with open(sys.argv[1], "rb") as file:
+    block = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    read = sum(block[k] for k in range(0, len(block), 4096))
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def two_children(tmp_path):
+    """Two processes that each hold 40 MB of their own and map the same file of 40 MB."""
+    file = tmp_path / "block"
+    file.write_bytes(b"x" * (40 * MB))
+    command = [sys.executable, "-c", CHILD, str(file)]
+    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for child in children:
+            assert child.stdout.readline() == b"ready\n"
+        yield children
+    finally:
+        for child in children:
+            child.communicate()
+
+
+@linux_only
+def test_a_tree_counts_what_its_children_hold_and_shared_pages_once(tmp_path):
+    gc.collect()
+    with TreePeak() as meter:
+        before = tree_memory()
+        with two_children(tmp_path) as children:
+            with_both = tree_memory()
+            parts = [tree_memory(child.pid) for child in children]
+            end = time.monotonic() + 20
+            while meter.peak.anonymous < before.anonymous + 80 * MB and time.monotonic() < end:
+                time.sleep(0.02)  # the meter's thread has its turn when the system gives it one
+        after = tree_memory()
+    assert 80 * MB < with_both.anonymous - before.anonymous < 120 * MB, "40 MB each, and two Pythons"
+    assert all(40 * MB < part.anonymous < 60 * MB for part in parts)
+    assert all(18 * MB < part.file_backed < 35 * MB for part in parts), "half of the file is the share of each"
+    assert after.anonymous < before.anonymous + 30 * MB
+    assert before.anonymous + 80 * MB <= meter.peak.anonymous < with_both.anonymous + 40 * MB
+
+
+def test_where_shares_are_not_told_the_plain_figures_are_added(monkeypatch):
+    monkeypatch.setattr(memory_trees, "_proportional", lambda pid: None)
+    monkeypatch.setattr(memory_trees, "memory_use", lambda pid: MemoryUse(5, anonymous=3))
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        others = len(psutil.Process().children(recursive=True))
+        assert others >= 1 and tree_memory() == MemoryUse(5 * (1 + others), 3 * (1 + others), None, None)
+        assert tree_memory(child.pid) == MemoryUse(5, 3)
+        child.communicate(b"\n")
+
+
+def test_a_tree_whose_root_is_gone_is_named_and_a_watched_one_may_end():
+    with pytest.raises(psutil.NoSuchProcess):
+        tree_memory(2**22 + 12345)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        with TreePeak(child.pid) as peak:
+            child.communicate(b"\n")
+    assert peak.peak.resident > 0
+
+
 def test_private_falls_back_to_resident_where_the_parts_are_unknown():
     assert memory.MemoryUse(resident=5).private == 5
 
@@ -125,6 +196,10 @@ def test_a_real_allocation_that_fails_is_out_of_memory():
 @pytest.mark.parametrize("error, answer", [
     (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
     (RuntimeError("MPS backend out of memory (MPS allocated: 17.99 GB)"), True),
+    (RuntimeError("std::bad_alloc"), True),
+    (RuntimeError("Caught _ArrayMemoryError in DataLoader worker process 0. Unable to allocate 286. MiB"), True),
+    (OSError(12, "Cannot allocate memory"), True),
+    (OSError(28, "No space left on device"), False),
     (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
     (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     (ValueError("out of memory"), False),

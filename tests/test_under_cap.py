@@ -1,0 +1,71 @@
+"""What lesson 08 runs in children: the writers write the same images, whole or to where they were killed."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from dlhelpers.datasets import load
+from dlhelpers.generated import draw_shapes
+from dlhelpers.memory import run_limited
+from dlhelpers.shards import ShardDataset
+from dlhelpers.under_cap import (
+    OneMap,
+    every_fourth,
+    images_per_second,
+    sum_images,
+    train,
+    write_files,
+    write_map,
+)
+from dlhelpers.under_cap import write_shards as write
+
+
+def test_three_writers_write_the_same_images(tmp_path):
+    images, labels = draw_shapes(0, 120, size=64)
+    write_files(tmp_path / "files", 120)
+    write_map(tmp_path / "one.npy", 120)
+    assert write(tmp_path / "shards", 120, rows=50) == 120
+    one, shards = OneMap(tmp_path / "one.npy"), ShardDataset(tmp_path / "shards")
+    assert len(one) == len(shards) == 120
+    assert np.array_equal(torch.stack([one[k][0] for k in range(120)]).numpy(), images)
+    assert np.array_equal(torch.stack([sample.image for sample in shards]).numpy(), images)
+    assert [sample.label for sample in shards] == labels.tolist()
+    files = load("folder", "train", root=tmp_path / "files")
+    path, label = files.samples[0]
+    number = int(path.rsplit("/", 1)[-1].rsplit("\\", 1)[-1].removesuffix(".jpg"))
+    assert labels[number] == label
+    assert (files[0][0].numpy() * 255 - images[number]).__abs__().mean() < 15  # JPEG loses some of the noise
+
+
+def test_a_sum_is_the_same_through_a_map(tmp_path):
+    write_map(tmp_path / "one.npy", 300)
+    expected = int(draw_shapes(0, 300, size=64)[0].sum(dtype=np.int64))
+    assert sum_images(tmp_path / "one.npy", None) == sum_images(tmp_path / "one.npy", "r") == expected
+
+
+def test_killed_writers_leave_what_the_lesson_says(tmp_path):
+    for writer, name, last in ((write_files, "files", 12), (write_map, "one.npy", 100), (write, "shards", 250)):
+        run = run_limited(writer, tmp_path / name, 300, last, limit=200_000_000)
+        assert run.outcome != "returned"
+    assert len(list((tmp_path / "files").rglob("*.jpg"))) == 12
+    one = np.load(tmp_path / "one.npy")
+    assert (one.max(axis=(1, 2, 3)) == 0).tolist() == [False] * 100 + [True] * 200
+    assert write(tmp_path / "shards", 300) == 100
+    assert np.array_equal(ShardDataset(tmp_path / "shards")[299].image.numpy(), draw_shapes(299, 300, size=64)[0][0])
+
+
+def test_every_fourth_pixel_as_floats():
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    small = every_fourth(images)
+    assert small.shape == (1, 1, 4, 4) and small.dtype == torch.float32
+    assert (small * 255).round().int()[0, 0, 0].tolist() == [34, 38, 42, 46]
+
+
+def test_training_changes_the_weights_that_it_returns(tmp_path):
+    write(tmp_path / "shards", 200)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
+    before = model[1].weight.detach().clone()
+    weights = train(tmp_path / "shards", model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert torch.equal(weights["1.weight"], model[1].weight) and not torch.equal(before, weights["1.weight"])
+    assert images_per_second(ShardDataset(tmp_path / "shards")) > 0
