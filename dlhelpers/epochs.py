@@ -1,0 +1,37 @@
+"""Begin an epoch: which one it is decides on the order of the samples and on the random numbers.
+
+A sampler that is not told of the epoch gives every epoch the same order, which is easily forgotten.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from dlhelpers.distributed import current
+
+APART = 2_654_435_761  # between the seeds of two ranks: odd and large, since the CPU's numbers use 32 bits of a seed
+
+
+def start_epoch(epoch: int, seed: int | None, loader: Iterable) -> None:
+    """Tell the loader's samplers which epoch it is; with a seed, set seed + epoch, on each rank numbers of its own.
+
+    PyTorch's random numbers are seeded, and the loader's own generator where it was given one.
+    """
+    for sampler in samplers(loader):
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(epoch)
+    if seed is None:
+        return
+    ranks = current()
+    seed += epoch + (ranks.rank * APART if ranks else 0)  # else all ranks would drop out the same units
+    torch.manual_seed(seed)
+    if getattr(loader, "generator", None) is not None:
+        loader.generator.manual_seed(seed)
+
+
+def samplers(loader: Iterable) -> list[Any]:
+    """Return what decides on a DataLoader's order: its sampler, batch sampler, and the sampler inside that."""
+    batches = getattr(loader, "batch_sampler", None)
+    found = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
+    return list({id(part): part for part in found if part is not None}.values())

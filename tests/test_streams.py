@@ -1,0 +1,90 @@
+"""Tests of `streams`: what a plain stream repeats, how workers share one, and what a shuffle buffer keeps."""
+
+import pickle
+import random
+from collections import Counter
+
+import pytest
+from torch.utils.data import DataLoader
+
+from dlhelpers.datasets import NumberedImages
+from dlhelpers.streams import SplitStream, Stream, shuffle_buffer
+
+
+def numbers(stream, **options):
+    return [label for _, labels in DataLoader(stream, **options) for label in labels.tolist()]
+
+
+@pytest.mark.parametrize("kind", [Stream, SplitStream])
+def test_one_process_gets_each_sample_once_in_order(kind):
+    stream = kind(NumberedImages(10))
+    assert numbers(stream, batch_size=4) == list(range(10))
+    with pytest.raises(TypeError, match="has no len"):
+        len(stream)
+    with pytest.raises(NotImplementedError):
+        stream[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_each_worker_reads_all_of_a_plain_stream(workers):
+    came = numbers(Stream(NumberedImages(7)), batch_size=4, num_workers=workers)
+    assert Counter(came) == dict.fromkeys(range(7), workers)
+
+
+@pytest.mark.parametrize(("length", "workers"), [(7, 1), (7, 2), (7, 3), (2, 3), (0, 2)])
+def test_a_split_stream_gives_each_sample_once(length, workers):
+    stream = SplitStream(NumberedImages(length))
+    assert sorted(numbers(stream, batch_size=2, num_workers=workers)) == list(range(length))
+
+
+def test_the_batches_of_a_split_stream_are_those_of_its_workers():
+    loader = DataLoader(SplitStream(NumberedImages(12)), batch_size=4, num_workers=2)
+    assert [labels.tolist() for _, labels in loader] == [[0, 2, 4, 6], [1, 3, 5, 7], [8, 10], [9, 11]]
+
+
+@pytest.mark.parametrize("context", ["spawn", "forkserver"])
+def test_a_split_stream_reaches_any_worker(context):
+    stream = pickle.loads(pickle.dumps(SplitStream(NumberedImages(5))))
+    came = numbers(stream, batch_size=2, num_workers=1, multiprocessing_context=context)
+    assert came == list(range(5))
+
+
+def test_what_is_no_dataset_is_refused():
+    with pytest.raises(TypeError, match="dataset is a generator: expected one with a length and an index"):
+        Stream(k for k in range(3))
+
+
+@pytest.mark.parametrize(("length", "size"), [(0, 3), (2, 3), (3, 3), (20, 1), (20, 3), (20, 50)])
+def test_a_buffer_gives_each_sample_once_and_holds_no_more_than_its_size(length, size):
+    taken = given = 0
+
+    def source():
+        nonlocal taken
+        for k in range(length):
+            taken += 1
+            yield k
+
+    came = []
+    for sample in shuffle_buffer(source(), size, random.Random(0)):
+        assert taken - given <= size
+        came.append(sample)
+        given += 1
+    assert sorted(came) == list(range(length))
+
+
+def test_a_buffer_of_one_changes_nothing_and_one_of_all_shuffles_all():
+    assert list(shuffle_buffer(range(9), 1, random.Random(0))) == list(range(9))
+    first = Counter(next(shuffle_buffer(range(9), 9, random.Random(seed))) for seed in range(500))
+    last = Counter(list(shuffle_buffer(range(9), 12, random.Random(seed)))[-1] for seed in range(500))
+    assert set(first) == set(last) == set(range(9))
+
+
+def test_the_seed_decides():
+    one, other, third = (list(shuffle_buffer(range(50), 10, random.Random(seed))) for seed in (0, 0, 1))
+    assert one == other != third
+
+
+def test_a_wrong_size_is_refused_before_the_first_sample():
+    for size in (0, -1, 2.0, True):
+        with pytest.raises(ValueError, match=f"size is {size}: expected a whole number of samples, at least 1"):
+            shuffle_buffer(range(3), size, random.Random(0))
