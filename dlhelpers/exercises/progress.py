@@ -13,6 +13,8 @@ from pathlib import Path
 from dlhelpers import exercises
 from dlhelpers.tables import Table
 
+VERSION = 1
+
 
 def progress_file() -> Path:
     """Return where progress is kept."""
@@ -27,14 +29,35 @@ def read() -> dict[str, dict]:
         return {}
 
 
+def parse(text: str) -> dict[str, dict]:
+    """Return the tasks of a progress file's text; ValueError where it is none of ours, or of another version."""
+    try:
+        content = json.loads(text)
+        if content["version"] != VERSION:
+            raise ValueError(f"version {content['version']!r}: expected {VERSION}")
+        tasks = {name: (task["state"], task["tries"]) for name, task in content["tasks"].items()}
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("no file of progress") from error
+    if not all(state in ("tried", "done") and type(tries) is int and tries >= 0 for state, tries in tasks.values()):
+        raise ValueError("a task that is neither tried nor done, or tries that are no number")
+    return {name: {"state": state, "tries": tries} for name, (state, tries) in tasks.items()}
+
+
+def export(path: str | Path) -> Path:
+    """Copy what was answered to one JSON file, to hand to a teacher; FileExistsError rather than overwrite one."""
+    text = json.dumps({"version": VERSION, "tasks": read()}, indent=1)
+    with Path(path).open("x", encoding="utf-8") as file:
+        file.write(text)
+    return Path(path)
+
+
 def _stored() -> dict[str, dict]:
     path = progress_file()
     try:
-        tasks = json.loads(path.read_text(encoding="utf-8"))["tasks"]
-        return {name: {"state": str(task["state"]), "tries": int(task["tries"])} for name, task in tasks.items()}
+        return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         number = 1
         while (aside := path.with_name(f"{path.name}.broken-{number}")).exists():
             number += 1
@@ -52,7 +75,7 @@ def record(name: str, *, done: bool) -> None:
         state = "done" if done or before["state"] == "done" else "tried"
         tasks[name] = {"state": state, "tries": before["tries"] + 1}
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps({"version": 1, "tasks": tasks}, indent=1), encoding="utf-8")
+        unfinished.write_text(json.dumps({"version": VERSION, "tasks": tasks}, indent=1), encoding="utf-8")
         unfinished.replace(path)  # at once, so that a crash leaves the old file or the new one
     except OSError:
         pass

@@ -1,0 +1,80 @@
+"""Tests of `doctor`: good here, and each fault is named with what to do about it."""
+
+import importlib.metadata
+import json
+import shutil
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from dlhelpers import doctor
+
+
+def named(findings, what):
+    return next(finding for finding in findings if finding.what == what)
+
+
+def test_each_package_of_the_course_is_looked_at():
+    needed = {"torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "jupyterlab"}
+    found = {finding.what for finding in doctor.examine()}
+    assert needed <= found and "pytest" not in found  # an extra for those who change the course
+    assert found >= {"python", "device", "memory to use", "shared memory", "disk", "cores", "widgets"}
+
+
+def test_json_says_the_same_as_the_text(capsys):
+    text_code = doctor.report()
+    lines = capsys.readouterr().out.splitlines()
+    json_code = doctor.report(as_json=True)
+    findings = json.loads(capsys.readouterr().out)
+    assert text_code == json_code == int(not all(finding["good"] for finding in findings))
+    assert sum(line.startswith(("good", "MEND")) for line in lines) == len(findings)
+
+
+def test_a_package_that_is_missing_or_too_old_gets_the_line_to_install_it(monkeypatch):
+    def version(name):
+        if name == "torch":
+            return "1.13.1"
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(
+        importlib.metadata, "requires", lambda name: ["torch<3,>=2.10", 'jupyterlab>=4; extra == "course"']
+    )
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    old, missing = doctor._packages()
+    assert (old.found, old.good) == ("1.13.1", False) and old.remedy == 'pip install "torch<3,>=2.10"'
+    assert (missing.found, missing.good) == ("is missing", False) and "jupyterlab>=4" in missing.remedy
+
+
+def short(monkeypatch, free):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    monkeypatch.setattr(doctor, "memory_budget", lambda device: free)
+
+
+@pytest.mark.parametrize(
+    "what, says",
+    [("memory to use", "need 1.50 GB: close"), ("shared memory", "--shm-size=1g"), ("disk", "needs 1.50 GB: free")],
+)
+def test_too_little_room_is_said_with_the_remedy(monkeypatch, what, says):
+    short(monkeypatch, 1_000_000)
+    finding = named(doctor.examine(), what)
+    assert not finding.good and finding.found.startswith("1.00 MB") and says in finding.remedy
+    assert "MEND" in str(finding) and says in str(finding)
+    short(monkeypatch, 10**12)
+    assert named(doctor.examine(), what).good
+
+
+def test_an_unknown_device_an_old_python_and_missing_widgets_are_found(monkeypatch):
+    monkeypatch.setenv("DLHELPERS_DEVICE", "gpu")
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    findings = doctor.examine()
+    assert [named(findings, what).good for what in ("python", "device", "widgets")] == [False] * 3
+    assert "3.10.4" in named(findings, "python").found and "DLHELPERS_DEVICE" in named(findings, "device").remedy
+
+
+def test_one_fault_makes_the_exit_code_1(monkeypatch, capsys):
+    monkeypatch.setattr(
+        doctor, "examine", lambda: [doctor.Finding("cores", "2", True), doctor.Finding("disk", "0", False, "free it")]
+    )
+    assert doctor.report() == 1 and "free it" in capsys.readouterr().out
