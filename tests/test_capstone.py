@@ -1,0 +1,162 @@
+"""The project of lesson 11: its data, its runs, and a report that neither trains nor praises what was not run."""
+
+import ast
+import re
+
+import numpy as np
+import pytest
+import torch
+from judged import STATED, going_on, past, project
+
+from dlhelpers import capstone
+from dlhelpers.exercises import lesson_11
+from dlhelpers.exercises.report_capstone import report
+from dlhelpers.limits import LimitedRun
+from dlhelpers.memory import bytes_of
+from dlhelpers.shards import ShardDataset
+
+SOLUTION = lesson_11.under_cap.solution().text
+
+
+def worked(*changes):
+    """The worked solution's class, with some of its text changed."""
+    source = SOLUTION
+    for old, new in changes:
+        assert source.count(old) == 1, old
+        source = source.replace(old, new)
+    space = {}
+    exec(source, space)
+    return space[ast.parse(source).body[-1].name]
+
+
+def states(table):
+    return [row[-1] for row in table.rows]
+
+
+def test_the_data_are_what_the_lesson_says_and_five_times_the_cap():
+    folder = capstone.data()
+    assert capstone.data() == folder
+    counts = {name: len(ShardDataset(folder / name)) for name in ("train", "held-out", "small/train", "small/held-out")}
+    assert [*counts.values()] == [capstone.SAMPLES, capstone.HELD_OUT, *capstone.FEW]
+    price = bytes_of(capstone.SHAPE, torch.uint8, count=counts["train"])
+    assert price == STATED["dataset_bytes"] > 5 * capstone.CAP
+    first = [ShardDataset(folder / name)[0].image for name in ("train", "held-out")]
+    assert not torch.equal(*first), "what is held out must not be among what is learned from"
+
+
+def test_the_data_are_removed_and_come_again():
+    folder = capstone.data()
+    capstone.clean_up()
+    assert not folder.exists()
+    capstone.clean_up()
+    assert (capstone.data() / "train" / "manifest.json").is_file()
+
+
+def test_an_attempt_is_kept_for_its_class_and_no_other():
+    one, other = project(), project()
+    first = capstone.attempt(one)
+    assert capstone.attempt(one) is first
+    assert capstone.attempt(one, afresh=True) is not first
+    assert capstone.attempt(other).project is other
+    assert capstone.attempt(one) is not first
+
+
+def test_a_report_of_nothing_is_open():
+    assert states(report(type("Project", (), {}))) == ["open"] * 6
+
+
+def test_a_report_trains_nothing():
+    def train(self, data, checkpoint, epochs):
+        raise AssertionError("a report must not train")
+
+    some = project(train, batches=192)
+    assert states(report(some)) == ["met", "not yet", "open", "open", "open", "open"]
+    assert vars(capstone.attempt(some)) == {"project": some}
+
+
+def test_a_report_says_what_the_checks_have_found():
+    some = going_on()
+    assert lesson_11.resumes.check(some).kind == "right"
+    assert states(report(some)) == ["met", "met", "open", "open", "open", "met"]
+    assert lesson_11.under_cap.check(some).kind == "right"
+    assert states(report(some)) == ["met", "met", "met", "not yet", "not yet", "open"], "that check begins anew"
+
+
+def test_without_a_cap_of_the_system_the_peak_decides():
+    some = project()
+    for peak, kind in ((capstone.CAP, "met"), (capstone.CAP + 1, "not yet")):
+        run = LimitedRun("returned", value=past(2), peak_private=peak, limit=capstone.CAP)
+        capstone.attempt(some, afresh=True).run = run
+        assert states(report(some))[2] == kind
+
+
+def test_a_killed_run_is_told_so():
+    some = project()
+    run = LimitedRun("killed", error="killed by the parent: it was still running at its timeout of 300 seconds")
+    capstone.attempt(some, afresh=True).run = run
+    for task in (lesson_11.as_stated, lesson_11.learned):
+        assert "the run killed: killed by" not in task.check(some).text
+        assert "at its timeout of 300 seconds" in task.check(some).text
+
+
+def test_a_report_survives_a_class_that_cannot_be_made():
+    def broken(self):
+        raise ZeroDivisionError
+
+    assert states(report(type("Project", (), {"__init__": broken}))) == ["not yet", "not yet", *["open"] * 4]
+
+
+def test_the_worked_solution_meets_all_six():
+    solved = worked()
+    for task in (lesson_11.under_cap, lesson_11.resumes):
+        reply = task.check(solved)
+        assert reply.kind == "right", reply.text
+    table = report(solved)
+    assert states(table) == ["met"] * 6 and table.notes == ["6 of 6 met."]
+    yours = [row[3] for row in table.rows]
+    assert yours[:2] == ["151,695,360 bytes", "193 batches, the last of 57; 386 steps"]
+    assert "private; file-backed: " in yours[2] and yours[2].endswith("MB")
+    assert yours[3].startswith("24,690 samples; ") and yours[4].endswith("of 1,777 images")
+
+
+def test_a_schedule_planned_over_all_epochs_resumes():
+    """A run that was asked for one epoch would have another schedule than one that is stopped after one of two."""
+    load = "load_checkpoint(checkpoint, model, optimizer)"
+    plan = "schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, 16 * epochs)"
+    planned = worked(
+        (f"done = {load}", f"{plan}\n        done = {load[:-1]}, scheduler=schedule)"),
+        ('"seed": 0,', '"seed": 0, "scheduler": schedule, "scheduler_unit": "step",'),
+    )
+    assert lesson_11.resumes.check(planned).kind == "right"
+    assert capstone.attempt(planned).unbroken_and_resumed[1].value.interrupted
+
+
+def test_numbers_stated_after_the_run_do_not_count():
+    some = project(batches=192)
+    assert lesson_11.under_cap.check(some).kind == "right"
+    some.batches = 193
+    reply = lesson_11.as_stated.check(some)
+    assert reply.kind == "wrong" and "run requirement 3 again" in reply.text
+    assert states(report(some))[:4] == ["not yet", "not yet", "met", "not yet"]
+    assert lesson_11.under_cap.check(some).kind == "right"
+    assert lesson_11.as_stated.check(some).kind == "right"
+
+
+def test_counts_of_numpy_are_whole_numbers():
+    assert lesson_11.price.check(project(dataset_bytes=np.prod([12_345, 3, 64, 64]))).kind == "right"
+    assert lesson_11.price.check(project(dataset_bytes=True)).kind == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("changes", "task", "message"),
+    [
+        ([("model, optimizer) if", "model) if")], lesson_11.resumes, "is not that of an unbroken run"),
+        ([("torch.manual_seed(0)", "torch.seed()")], lesson_11.resumes, "two runs from the start differ"),
+        ([('"checkpoint": checkpoint', '"amp_dtype": None')], lesson_11.resumes, "did not go on from the first"),
+        ([("epochs - done.epochs", "epochs")], lesson_11.resumes, "it trained on to 3"),
+        ([("DataLoader(train,", "DataLoader(list(train),")], lesson_11.under_cap, "memory (under a cap|at the peak)"),
+    ],
+)
+def test_a_mistake_in_the_worked_solution_is_found(changes, task, message):
+    reply = task.check(worked(*changes))
+    assert reply.kind == "wrong" and re.search(message, reply.text)
