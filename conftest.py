@@ -3,6 +3,7 @@
 It lies here because pytest applies a conftest only below its own folder, and `notebooks/` holds nothing but lessons.
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent / "tests"))
 from run_notebooks import MAX_PRIVATE, memory_line, set_environment  # noqa: E402  (the line above finds it)
 
 set_environment()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SANITIZE = {
     # The bytes of a picture depend on matplotlib's and FreeType's release. Its sentence, the alt text, is compared.

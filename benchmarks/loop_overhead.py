@@ -113,7 +113,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pairs", type=int, default=30, help="timed pairs for each line")
     options.add_argument("--epochs", type=int, default=1, help="epochs in each run")
-    options.add_argument("--samples", type=int, default=20_000, help=f"samples, in batches of {BATCH_SIZE}")
+    options.add_argument("--samples", type=int, default=50_000,
+                         help=f"samples, as many as CIFAR-10 has, in batches of {BATCH_SIZE}")  # fmt: skip
     asked = options.parse_args()
     if min(asked.pairs, asked.epochs, asked.samples) < 1:
         options.error("--pairs, --epochs and --samples must be at least 1")

@@ -75,8 +75,8 @@ class BatchSizeStudy(Sequence[BatchSizeTrial]):
         return next(trial.batch_size for trial in self.fitting if trial.samples_per_second >= enough)
 
     def table(self) -> Table:
-        """Return one row a size: whether it fits, peak memory, milliseconds a step, samples a second."""
-        rows = []
+        """Return one row a size: whether it fits, peak memory, milliseconds an iteration, samples a second."""
+        head, rows = ["batch size", "fits", "peak memory", "ms an iteration", "samples a second", "note"], []
         for trial in self:
             took = ["no", "", "", ""]
             if trial.fits:
@@ -84,7 +84,7 @@ class BatchSizeStudy(Sequence[BatchSizeTrial]):
                 took = ["yes", human_bytes(trial.peak_memory), *times]
             rows.append([trial.batch_size, *took, trial.note])
         note = f"largest that ran {self.largest}, fastest {self.fastest}, recommended {self.recommended}: {WHY}."
-        return Table(["batch size", "fits", "peak memory", "ms a step", "samples a second", "note"], rows, notes=[note])
+        return Table(head, rows, notes=[note])
 
     def plot(self, column: str = "samples_per_second", ax: "Axes | None" = None) -> "Axes":
         """Draw "samples_per_second" or "peak_memory" over the sizes that ran; return the axes, for `plots.show`."""

@@ -9,6 +9,7 @@ import os
 import pickle
 import random
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from dlhelpers.distributed import current, unwrap
 from dlhelpers.history import History
 
 FORMAT = "dlhelpers checkpoint, version 1"
@@ -38,7 +40,8 @@ def save_checkpoint(
     path = Path(path)
     content = {
         "format": FORMAT,
-        "model": model.state_dict(),
+        "ranks": _ranks(),
+        "model": unwrap(model).state_dict(),
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict() if scheduler is not None else None,
         "scaler": scaler.state_dict() if scaler is not None else None,
@@ -71,7 +74,8 @@ def load_checkpoint(
 
     Raises FileNotFoundError, or ValueError for a file that is cut short, holds code, is no checkpoint, or belongs to
     another model, optimizer or scheduler; in each case nothing has been changed. A generator given to the DataLoader
-    is not in the file: give `fit` a seed as well.
+    is not in the file: give `fit` a seed as well. Of several ranks the file holds the first one's random state, which
+    all take: with a seed they draw different numbers again. Another number of ranks may go on, with a warning.
     """
     content = _read(Path(path))
     _check_model(content["model"], model, path)
@@ -86,7 +90,8 @@ def load_checkpoint(
     if scheduler is not None and set(content["scheduler"]) != set(scheduler.state_dict()):
         raise ValueError(f"{path} belongs to another scheduler than {type(scheduler).__name__}: build it as it was")
     history = History.from_state_dict(content["history"])
-    model.load_state_dict(content["model"])
+    _tell_of_ranks(content.get("ranks", 1), content["scheduler"], history, path)
+    unwrap(model).load_state_dict(content["model"])
     for name, part in given.items():
         if part is not None:
             part.load_state_dict(content[name])
@@ -122,7 +127,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _check_model(saved: dict[str, torch.Tensor], model: nn.Module, path: str | Path) -> None:
     """ValueError that names the first difference between the saved model and this one."""
-    here = model.state_dict()
+    here = unwrap(model).state_dict()
     for name in [*saved, *here]:
         one, other = (tuple(side[name].shape) if name in side else "nothing" for side in (saved, here))
         if one != other:
@@ -141,6 +146,26 @@ def _check_optimizer(saved: dict[str, Any], optimizer: Optimizer, path: str | Pa
             f"{path} belongs to another optimizer: it has groups of {one} parameters, and this one of {other}, or"
             " other settings. Build the optimizer as it was when the checkpoint was saved"
         )
+
+
+def _ranks() -> int:
+    ranks = current()
+    return ranks.world if ranks else 1
+
+
+def _tell_of_ranks(before: int, scheduler: dict[str, Any] | None, history: History, path: str | Path) -> None:
+    """A warning where another number of ranks goes on: what is whole, and what is no longer the same."""
+    now = _ranks()
+    if before == now:
+        return
+    words = (
+        f"{path} was saved by {before} rank(s), and {now} go on. Model, optimizer and history are whole, but with the"
+        f" same batch_size a step takes {now / before:g} times the samples: the learning rate may no longer fit."
+        f" batch_size x ranks should stay what it was"
+    )
+    if scheduler and scheduler.get("last_epoch", history.epochs) != history.epochs:
+        words += ", above all since the scheduler counts steps, and would otherwise come to its end too early or late"
+    warnings.warn(words, stacklevel=3)
 
 
 def _random_state() -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Which device this machine has, and how a batch gets there.
 
-Everything here asks PyTorch afresh at each call and remembers nothing. Several GPUs at once are out of scope.
+Everything here asks PyTorch afresh at each call and remembers nothing. Of several GPUs, each process has one.
 """
 
 import os
@@ -108,17 +108,21 @@ def loader_options(device: Device) -> dict[str, bool | int]:
     return {"num_workers": workers, "pin_memory": cuda, "persistent_workers": workers > 0}
 
 
+def cores() -> int:
+    """Return how many cores this process may use, where the system tells, else how many the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe_machine() -> Table:
     """Return a table of what decides how lessons run here: device, precision, memory, cores, versions."""
     device = pick_device()
     amp = pick_amp_dtype(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = [
         ["device", f"{device} ({name})"],
         ["mixed precision", str(amp).removeprefix("torch.") if amp else "off (float32 throughout)"],
         ["memory to use", human_bytes(memory_budget("cpu"))],
-        ["cores", cores],
+        ["cores", cores()],
         ["python", platform.python_version()],
         ["torch", torch.__version__],
     ]

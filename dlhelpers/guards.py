@@ -5,6 +5,7 @@ These checks run once a call or on the first batch. What only a later batch can 
 
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from dlhelpers.devices import Device
+from dlhelpers.distributed import current
 from dlhelpers.loaders import describe
+from dlhelpers.rank_checks import check_ranks
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss)
@@ -39,7 +42,12 @@ def check_model(model: nn.Module, device: Device | None) -> torch.device:
 
 
 def check_loader(loader: Iterable, phase: str, model: nn.Module) -> None:
-    """ValueError for a loader without a batch, or whose last batch of one sample BatchNorm1d cannot train on."""
+    """ValueError for a loader without a batch, with a last batch of one that BatchNorm1d refuses, or not split."""
+    ranks, check = current(), partial(_check_counts, loader, phase, model)
+    check() if ranks is None else check_ranks(loader, phase, model, check, ranks)
+
+
+def _check_counts(loader: Iterable, phase: str, model: nn.Module) -> None:
     if not isinstance(loader, Iterable):
         raise TypeError(f"the {phase} loader is {type(loader).__name__}: expected a DataLoader")
     if not isinstance(loader, DataLoader):
@@ -54,7 +62,7 @@ def check_loader(loader: Iterable, phase: str, model: nn.Module) -> None:
         warnings.warn(
             f"the {phase} loader leaves out {counts.dropped} of {counts.samples} samples: the result will"
             " depend on the batch size. Use drop_last=False",
-            stacklevel=4,
+            stacklevel=5,
         )
     if phase == "train" and counts.last_batch == 1:
         layer = next((name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm1d)), None)
@@ -103,7 +111,11 @@ def batch_loss(loss_fn: LossFn, outputs: Tensor, targets: Tensor, labels: Tensor
     """
     if outputs.device != labels.device and _wants_classes(loss_fn):
         _check_classes(outputs, labels)
-    loss = _explained(loss_fn, outputs, targets, labels)
+    try:
+        loss = loss_fn(outputs, targets)
+    except (IndexError, RuntimeError, ValueError):
+        _explain(loss_fn, outputs, labels)
+        raise
     return loss.mean() if loss.ndim else loss
 
 
@@ -137,7 +149,11 @@ def check_first_batch(loss_fn: LossFn, outputs: Tensor, targets: Tensor) -> None
 
 def batch_loss_shape(loss_fn: LossFn, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of a batch; TypeError or ValueError unless it is one number, or one for each sample."""
-    loss = _explained(loss_fn, outputs, targets, targets)
+    try:
+        loss = loss_fn(outputs, targets)
+    except (IndexError, RuntimeError, ValueError):
+        _explain(loss_fn, outputs, targets)
+        raise
     if not isinstance(loss, Tensor) or not loss.is_floating_point():
         raise TypeError(f"loss_fn returned {type(loss).__name__}: expected a tensor of floating-point numbers")
     if loss.shape not in ((), (len(targets),)):
@@ -148,14 +164,10 @@ def batch_loss_shape(loss_fn: LossFn, outputs: Tensor, targets: Tensor) -> Tenso
     return loss
 
 
-def _explained(loss_fn: LossFn, outputs: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
-    """What the loss function returns; where it fails because of the labels, our message takes the place of its own."""
-    try:
-        return loss_fn(outputs, targets)
-    except (IndexError, RuntimeError, ValueError):
-        if not labels.is_floating_point() and not isinstance(loss_fn, SHAPED_LOSSES) or _wants_classes(loss_fn):
-            _check_classes(outputs, labels)
-        raise
+def _explain(loss_fn: LossFn, outputs: Tensor, labels: Tensor) -> None:
+    """Where the loss function failed because of the labels, raise our message in the place of its own."""
+    if not labels.is_floating_point() and not isinstance(loss_fn, SHAPED_LOSSES) or _wants_classes(loss_fn):
+        _check_classes(outputs, labels)
 
 
 def _wants_classes(loss_fn: LossFn) -> bool:

@@ -15,6 +15,8 @@ from torch.optim import Optimizer
 
 from dlhelpers.checkpoints import save_checkpoint
 from dlhelpers.devices import Device, autocast, move
+from dlhelpers.distributed import agree, on_first_rank
+from dlhelpers.epochs import start_epoch
 from dlhelpers.guards import (
     LossFn,
     batch_loss,
@@ -26,10 +28,12 @@ from dlhelpers.guards import (
     split_batch,
 )
 from dlhelpers.history import EpochResult, History
-from dlhelpers.micro_batches import AutoSize, BatchGradients, Size
+from dlhelpers.interruption import interruption, on_any_rank
+from dlhelpers.lockstep import new_gradients, new_tally
+from dlhelpers.micro_batches import AutoSize, Size
 from dlhelpers.progress import progress_bar
 from dlhelpers.schedules import asks_loss, check_scheduler
-from dlhelpers.tally import Metric, Tally
+from dlhelpers.tally import Metric
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -61,23 +65,19 @@ def train_epoch(
     check_loss_fn(loss_fn)
     check_loader(loader, "train", model)
     scaler = scaler or make_scaler(device, amp_dtype)
-    scale = scaler.get_scale()
-    gradients = BatchGradients(model, loss_fn, device, micro_batch_size, amp_dtype, scaler)
-    with Tally("train", epoch, device, metrics, history, bar) as tally, mode(model, training=True):
+    gradients = new_gradients(model, loss_fn, device, micro_batch_size, amp_dtype, scaler)
+    with new_tally("train", epoch, device, metrics, history, bar) as tally, mode(model, training=True):
         for batch in tally.batches(loader):
             optimizer.zero_grad()
             loss, outputs, targets = gradients(batch)  # forward, loss, backward
             if max_norm is not None:
                 scaler.unscale_(optimizer)  # the true length of the gradient, before it is compared
                 nn.utils.clip_grad_norm_(model.parameters(), max_norm)
-            scaler.step(optimizer)
-            scaler.update()
-            before, scale = scale, scaler.get_scale()
-            skipped = scale < before  # a scale that falls tells of an overflow, and of a step left out
-            tally.optimizer_steps += not skipped
-            tally.skipped_steps += skipped
+            taken = take_step(optimizer, scaler)
+            tally.optimizer_steps += taken
+            tally.skipped_steps += not taken
             tally.micro_batches = gradients.micro_batches
-            if scheduler is not None and not skipped:
+            if scheduler is not None and taken:
                 scheduler.step()
             tally.add(loss, outputs, targets)
     return tally.result
@@ -95,7 +95,7 @@ def evaluate(
     device = check_model(model, device)
     check_loss_fn(loss_fn)
     check_loader(loader, phase, model)
-    with Tally(phase, epoch, device, metrics, history, bar) as tally, mode(model, training=False):
+    with new_tally(phase, epoch, device, metrics, history, bar) as tally, mode(model, training=False):
         for batch in tally.batches(loader):
             inputs, labels = split_batch(batch)
             inputs, targets = move(inputs, device), move(labels, device)
@@ -126,10 +126,13 @@ def fit(
     seed            seed + epoch is set before each epoch, so that its order does not depend on the ones before
     on_epoch_end    called with the results of training and validation; return True to stop
     micro_batch_size, max_norm, amp_dtype, scaler: see `train_epoch`.
+    Under torchrun each rank calls it alike; see `distributed` for what model and samplers then need to be.
     Raises ValueError or TypeError at the door, FloatingPointError when the loss is no finite number.
     """
     check_epochs(epochs)
     history = History() if history is None else history
+    agree(epochs=epochs, seed=seed, finished_epochs=history.epochs, validation=valid_loader is not None,
+          checkpoint=checkpoint is not None)  # fmt: skip
     history.stop_reason = None
     loaders = [train_loader] if valid_loader is None else [train_loader, valid_loader]
     scaler = scaler or make_scaler(check_model(model, device), amp_dtype)
@@ -140,10 +143,9 @@ def fit(
         micro_batch_size = AutoSize()  # found once, not once an epoch
     shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
     try:
-        with progress_bar(loaders, epochs, progress) as shared["bar"]:
+        with progress_bar(loaders, epochs, progress) as shared["bar"], interruption:
             for epoch in range(history.epochs + 1, history.epochs + 1 + epochs):
-                if seed is not None:
-                    seed_epoch(seed + epoch, train_loader)
+                start_epoch(epoch, seed, train_loader)
                 trained = train_epoch(
                     model, train_loader, loss_fn, optimizer, max_norm=max_norm, micro_batch_size=micro_batch_size,
                     scaler=scaler, scheduler=scheduler if scheduler_unit == "step" else None, epoch=epoch, **shared,
@@ -156,8 +158,9 @@ def fit(
                 if asks_loss(scheduler):
                     scheduler.step((valid or trained).loss)
                 if checkpoint is not None:
-                    save_checkpoint(checkpoint, model, optimizer, history=history, scheduler=scheduler, scaler=scaler)
-                if on_epoch_end is not None and on_epoch_end(trained, valid):
+                    on_first_rank(save_checkpoint, checkpoint, model, optimizer, history=history, scheduler=scheduler,
+                                  scaler=scaler)  # fmt: skip
+                if on_any_rank(on_epoch_end is not None and on_epoch_end(trained, valid)):
                     history.stop_reason = f"on_epoch_end returned True after epoch {epoch}"
                     break
     except KeyboardInterrupt:
@@ -170,11 +173,15 @@ def make_scaler(device: torch.device, amp_dtype: torch.dtype | None) -> torch.am
     return torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
 
 
-def seed_epoch(seed: int, loader: Iterable) -> None:
-    """Seed PyTorch's random numbers, and the loader's own generator where it was given one."""
-    torch.manual_seed(seed)
-    if getattr(loader, "generator", None) is not None:
-        loader.generator.manual_seed(seed)
+def take_step(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> bool:
+    """Take one optimizer step; False where gradients overflowed in float16 and the scaler left the step out."""
+    if not scaler.is_enabled():
+        optimizer.step()
+        return True
+    before = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    return scaler.get_scale() >= before  # a scale that falls tells of an overflow
 
 
 @contextmanager

@@ -41,13 +41,17 @@ class BatchGradients:
             raise ValueError(f"micro_batch_size is {size!r}: expected a whole number of samples, at least 1, or 'auto'")
         self.model, self.loss_fn, self.device = model, loss_fn, device
         self.auto, self.size = auto, auto.size if auto else size
-        self.amp_dtype, self.scaler = amp_dtype, scaler
+        self.autocast = autocast(device, amp_dtype)
+        self.scale = scaler.scale if scaler and scaler.is_enabled() else None
         self.micro_batches = 0  # taken so far
         self._checked = 0  # samples on which the loss function was checked
 
     def __call__(self, batch: object) -> tuple[Tensor, Tensor, Tensor]:
         """Add the batch's gradients to the parameters; return its mean loss, outputs and targets."""
         inputs, labels = split_batch(batch)
+        if self.size is None and self.auto is None:
+            self.micro_batches += 1
+            return self._backward(inputs, labels)
         if self.auto is None:
             return self._gradients(inputs, labels)
         while True:
@@ -70,7 +74,7 @@ class BatchGradients:
         parts = [self._backward(*part, share=part[1].shape[0] / n) for part in self._parts(inputs, labels)]
         self.micro_batches += len(parts)
         losses, outputs, targets = zip(*parts, strict=True)
-        outputs, targets = torch.cat(outputs), torch.cat(targets)
+        outputs, targets = torch.cat([part.detach() for part in outputs]), torch.cat(targets)
         if self._checked == 1:  # a single sample cannot tell a mean from a sum
             check_first_batch(self.loss_fn, outputs, targets)
             self._checked = n
@@ -79,15 +83,15 @@ class BatchGradients:
     def _backward(self, inputs: object, labels: Tensor, share: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Forward and backward pass of a batch, or of the part of it that has this share in its samples."""
         inputs, targets = move(inputs, self.device), move(labels, self.device)
-        with autocast(self.device, self.amp_dtype):
+        with self.autocast:
             outputs = self.model(inputs)
             if not self._checked:
                 check_first_batch(self.loss_fn, outputs.detach(), targets)
                 self._checked = len(targets)
             loss = batch_loss(self.loss_fn, outputs, targets, labels)
         loss = loss if share is None else loss * share
-        (self.scaler.scale(loss) if self.scaler else loss).backward()
-        return loss.detach(), outputs.detach(), targets
+        (self.scale(loss) if self.scale else loss).backward()
+        return loss.detach(), outputs, targets
 
     def _parts(self, inputs: object, labels: Tensor) -> Iterator[tuple[object, Tensor]]:
         """The batch in parts of at most `size` samples, in order; the last may be smaller."""
@@ -98,7 +102,7 @@ class BatchGradients:
                              f" ({layer}) needs at least 2 in training: use another size or batch size")  # fmt: skip
         for start in range(0, n, self.size):
             part = slice(start, start + self.size)
-            yield _slice(inputs, part), labels[part]
+            yield part_of(inputs, part), labels[part]
 
     def _halve(self, n: int) -> None:
         tried = min(self.size or n, n)
@@ -110,14 +114,14 @@ class BatchGradients:
                       " same update where the model has neither BatchNorm nor dropout", stacklevel=4)  # fmt: skip
 
 
-def _slice(inputs: object, part: slice) -> object:
-    """The samples of a part of a batch, whatever the form of its inputs."""
+def part_of(inputs: object, part: slice) -> object:
+    """Return the samples of a part of a batch, whatever the form of its inputs."""
     if isinstance(inputs, tuple) and hasattr(inputs, "_fields"):
-        return type(inputs)(*(_slice(value, part) for value in inputs))
+        return type(inputs)(*(part_of(value, part) for value in inputs))
     if isinstance(inputs, dict):
-        return {key: _slice(value, part) for key, value in inputs.items()}
+        return {key: part_of(value, part) for key, value in inputs.items()}
     if isinstance(inputs, (list, tuple)):
-        return type(inputs)(_slice(value, part) for value in inputs)
+        return type(inputs)(part_of(value, part) for value in inputs)
     return inputs[part]
 
 

@@ -20,7 +20,7 @@ from dlhelpers.history import History
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
-_sentences: WeakKeyDictionary[Axes, str] = WeakKeyDictionary()
+sentences: WeakKeyDictionary[Axes, str] = WeakKeyDictionary()  # what `show` says of each drawing
 
 
 class Picture:
@@ -49,7 +49,7 @@ def show(ax: Axes, sentence: str | None = None) -> Picture:
 
     Raises ValueError for a figure that says nothing.
     """
-    sentence = sentence or _sentences.get(ax)
+    sentence = sentence or sentences.get(ax)
     if not sentence:
         raise ValueError("this figure has no sentence: pass one that says, with its numbers, what the picture shows")
     return Picture(ax, sentence)
@@ -64,7 +64,7 @@ def plot_images(
             f"{len(images)} images and {len(captions)} captions: expected one caption an image, at least 1"
         )
     rows = -(-len(images) // columns)
-    ax = ax or _axes(columns, 1.35 * rows)
+    ax = ax or new_axes(columns, 1.35 * rows)
     for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
         x, y = k % columns, 1.35 * (k // columns)
         picture = image.permute(1, 2, 0).squeeze(-1).clamp(0, 1).numpy()
@@ -72,7 +72,7 @@ def plot_images(
         ax.text(x + 0.46, y + 1.0, str(caption), ha="center", va="top", fontsize=9)
     ax.set(xlim=(0, columns), ylim=(1.35 * rows, 0), aspect="equal")
     ax.axis("off")
-    _sentences[ax] = f"{len(images)} images, with captions {', '.join(map(str, captions))}."
+    sentences[ax] = f"{len(images)} images, with captions {', '.join(map(str, captions))}."
     return ax
 
 
@@ -80,7 +80,7 @@ def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = (),
     """Draw one row a batch and one numbered box a sample; samples left out stand hatched below. Return the axes."""
     rows = [*batches, left_out] if left_out else list(batches)
     widest = max((len(row) for row in rows), default=1)
-    ax = ax or _axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows))
+    ax = ax or new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows))
     for y, row in enumerate(rows):
         out = y == len(batches)
         for x, sample in enumerate(row):
@@ -97,8 +97,8 @@ def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = (),
     ax.tick_params(length=0)
     sizes = [len(batch) for batch in batches]
     ending = f", the last of {sizes[-1]}" if sizes else ""
-    _sentences[ax] = (
-        f"{_many(sum(sizes) + len(left_out), 'sample')} in {_many(len(sizes), 'batch', 'batches')}{ending};"
+    sentences[ax] = (
+        f"{counted(sum(sizes) + len(left_out), 'sample')} in {counted(len(sizes), 'batch', 'batches')}{ending};"
         f" {len(left_out)} left out."
     )
     return ax
@@ -112,8 +112,8 @@ def plot_lines(
 
     A NaN leaves a gap. Raises ValueError for a series whose length is not that of `x`, or with nothing to draw.
     """
-    ax = ax or _axes(6.4, 3.6)
-    parts = [f"{ylabel} against {xlabel}, {_number(x[0])} to {_number(x[-1])}."]
+    ax = ax or new_axes(6.4, 3.6)
+    parts = [f"{ylabel} against {xlabel}, {rounded(x[0])} to {rounded(x[-1])}."]
     for k, (name, values) in enumerate(series.items()):
         if len(values) != len(x):
             raise ValueError(f"series {name!r} has {len(values)} values for {len(x)} places on the x axis")
@@ -123,10 +123,10 @@ def plot_lines(
         look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "marker": MARKERS[k % 4] if markers else None}
         ax.plot(x, values, label=name, markersize=4, **look)
         low, high = min(there), max(there)
-        span = f"{_number(low)} throughout" if low == high else f"between {_number(low)} and {_number(high)}"
-        ends = "" if low == high else f", from {_number(there[0])} to {_number(there[-1])}"
+        span = f"{rounded(low)} throughout" if low == high else f"between {rounded(low)} and {rounded(high)}"
+        ends = "" if low == high else f", from {rounded(there[0])} to {rounded(there[-1])}"
         parts.append(f"{name}: {span}{ends}.")
-    return _finish(ax, xlabel, ylabel, " ".join(parts))
+    return finish(ax, xlabel, ylabel, " ".join(parts))
 
 
 def plot_history(history: History, name: str = "loss", *, ax: Axes | None = None) -> Axes:
@@ -141,23 +141,26 @@ def plot_history(history: History, name: str = "loss", *, ax: Axes | None = None
     return ax
 
 
-def _axes(width: float, height: float) -> Axes:
+def new_axes(width: float, height: float) -> Axes:
+    """Return the axes of a new figure of this size in inches."""
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def _finish(ax: Axes, xlabel: str, ylabel: str, sentence: str) -> Axes:
-    """What every drawing of lines ends with: labels, a grid, a legend, and its sentence."""
+def finish(ax: Axes, xlabel: str, ylabel: str, sentence: str) -> Axes:
+    """Give a drawing of lines what each ends with: labels, a grid, a legend, and its sentence."""
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
-    _sentences[ax] = sentence
+    sentences[ax] = sentence
     return ax
 
 
-def _number(value: float) -> str:
+def rounded(value: float) -> str:
+    """Return a number as a sentence shows it: whole ones with commas, others with three digits."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
 
 
-def _many(count: int, one: str, more: str = "") -> str:
+def counted(count: int, one: str, more: str = "") -> str:
+    """Return "1 batch" or "2 batches": a count and its noun, whose plural is `more` where it is irregular."""
     return f"{count} {one if count == 1 else more or one + 's'}"

@@ -1,19 +1,37 @@
-"""One progress bar for a whole `fit`: a widget in a notebook, text on a terminal, silent where TQDM_DISABLE is set."""
+"""One progress bar for a whole job: a widget in a notebook, text on a terminal, silent where TQDM_DISABLE is set."""
 
 import os
 import warnings
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from dlhelpers.distributed import current
 
-def progress_bar(loaders: Iterable[Iterable], epochs: int, show: bool) -> Any:
-    """Return a tqdm bar over all batches of `epochs` passes through `loaders`; open-ended where one has no length."""
+
+def progress_bar(
+    loaders: Iterable[Iterable], epochs: int, show: bool, unit: str = "batch"
+) -> AbstractContextManager[Any]:
+    """Return a tqdm bar over all batches of `epochs` passes, open-ended where a loader has no length.
+
+    Where none is wanted it is an empty context: see `tqdm_bar`; of several ranks, the first one draws it.
+    """
+    ranks = current()
     try:
         total = epochs * sum(len(loader) for loader in loaders)
     except TypeError:
         total = None
+    return tqdm_bar(show and (ranks is None or ranks.first), total=total, unit=unit, miniters=1)
+
+
+def tqdm_bar(show: bool, **options: Any) -> AbstractContextManager[Any]:
+    """Return a tqdm bar with these options of tqdm, or an empty context where none is wanted.
+
+    That is where `show` is False, or where TQDM_DISABLE is set, which tqdm's notebook bar overlooks.
+    """
+    if not show or os.environ.get("TQDM_DISABLE"):
+        return nullcontext()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # without ipywidgets tqdm falls back to text, which is what we want
         from tqdm.auto import tqdm
-    off = not show or bool(os.environ.get("TQDM_DISABLE"))  # tqdm's own variable, which its notebook bar overlooks
-    return tqdm(total=total, unit="batch", mininterval=0.5, disable=off)
+    return tqdm(disable=False, **options)

@@ -9,7 +9,7 @@ from itertools import chain
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from dlhelpers.plots import PALETTE, _axes, _many, _sentences
+from dlhelpers.plots import PALETTE, counted, new_axes, sentences
 
 BOX, HIGH, FRAME, GAP = 0.92, 0.6, 0.1, 0.5  # a sample, width and height; a frame beyond it; between two frames
 
@@ -27,7 +27,7 @@ def plot_steps(epochs: Sequence[Sequence[Sequence[int]]], micro_batch_size: int,
     if not rows:
         raise ValueError(f"{len(epochs)} epochs without a batch: expected at least one batch to draw")
     width = max(_width(parts) for parts in rows)
-    ax = ax or _axes(min(10, 3.2 + 0.5 * width), 0.4 + 0.42 * (len(rows) + len(epochs)))
+    ax = ax or new_axes(min(10, 3.2 + 0.5 * width), 0.4 + 0.42 * (len(rows) + len(epochs)))
     middles, step = [], 0
     for k, batches in enumerate(cut):
         top = step + 0.7 * k
@@ -46,7 +46,7 @@ def plot_steps(epochs: Sequence[Sequence[Sequence[int]]], micro_batch_size: int,
     for middle, name in zip(middles, _names(cut), strict=True):
         ax.text(-0.25, middle, name, ha="right", va="center", fontsize=9)
     ax.spines[:].set_visible(False)
-    _sentences[ax] = _sentence(cut, micro_batch_size)
+    sentences[ax] = _sentence(cut, micro_batch_size)
     return ax
 
 
@@ -79,8 +79,8 @@ def _sentence(cut: Sequence[Sequence[Sequence[Sequence[int]]]], size: int) -> st
     micro = [len(part) for parts in batches for part in parts]
     splits = "; ".join(", ".join("+".join(str(len(part)) for part in parts) for parts in epoch) for epoch in cut)
     return (
-        f"{_many(len(cut), 'epoch')} with {_many(sum(micro), 'sample')} in all:"
-        f" {_many(len(batches), 'batch', 'batches')},"
-        f" {_many(len(micro), 'micro-batch', 'micro-batches')} of at most {size},"
-        f" {_many(len(batches), 'optimizer step')}. Samples of each batch by micro-batch: {splits}."
+        f"{counted(len(cut), 'epoch')} with {counted(sum(micro), 'sample')} in all:"
+        f" {counted(len(batches), 'batch', 'batches')},"
+        f" {counted(len(micro), 'micro-batch', 'micro-batches')} of at most {size},"
+        f" {counted(len(batches), 'optimizer step')}. Samples of each batch by micro-batch: {splits}."
     )

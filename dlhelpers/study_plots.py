@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from dlhelpers.batch_sizes import BatchSizeStudy
-from dlhelpers.plots import DASHES, PALETTE, _axes, _finish, _many, _number, _sentences, plot_lines
+from dlhelpers.plots import DASHES, PALETTE, counted, finish, new_axes, plot_lines, rounded, sentences
 from dlhelpers.speed import PipelineSpeed
 
 COLUMNS = {"samples_per_second": ("samples a second", 1), "peak_memory": ("peak memory (MB)", 1e6)}
@@ -29,13 +29,13 @@ def plot_batch_sizes(study: BatchSizeStudy, column: str = "samples_per_second", 
     ax.set_ylim(bottom=0)
     ax.axvline(study.recommended, color=PALETTE[4], linestyle=":", label=f"recommended: {study.recommended}")
     ax.legend(frameon=False)
-    _sentences[ax] += f" Recommended: {study.recommended}; largest that ran: {study.largest}."
+    sentences[ax] += f" Recommended: {study.recommended}; largest that ran: {study.largest}."
     return ax
 
 
 def plot_speed(speed: PipelineSpeed, *, ax: Axes | None = None) -> Axes:
     """Draw the milliseconds a batch of the loader alone, the model alone, and both together as horizontal bars."""
-    ax = ax or _axes(6.4, 2.2)
+    ax = ax or new_axes(6.4, 2.2)
     names, values = list(speed.milliseconds), list(speed.milliseconds.values())
     bars = ax.barh(names, values, height=0.6, color=PALETTE[:3], hatch=["", "//", ".."], edgecolor="white")
     ax.bar_label(bars, [f"{value:.1f}" for value in values], padding=3)
@@ -43,7 +43,7 @@ def plot_speed(speed: PipelineSpeed, *, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="milliseconds a batch", xlim=(0, 1.15 * max(values)))
     ax.spines[["top", "right"]].set_visible(False)
     parts = ", ".join(f"{name} {value:.1f}" for name, value in speed.milliseconds.items())
-    _sentences[ax] = f"Milliseconds a batch: {parts}. {speed.verdict}"
+    sentences[ax] = f"Milliseconds a batch: {parts}. {speed.verdict}"
     return ax
 
 
@@ -55,7 +55,7 @@ def plot_runs(
 
     Raises ValueError for a name without runs, for a run without values, and for x and y of unequal lengths.
     """
-    ax = ax or _axes(6.4, 3.6)
+    ax = ax or new_axes(6.4, 3.6)
     parts = [f"{ylabel} against {xlabel}."]
     for k, (name, lines) in enumerate(runs.items()):
         if not lines:
@@ -67,6 +67,6 @@ def plot_runs(
             look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "linewidth": 1.2, "alpha": 0.8}
             ax.plot(x, y, label=None if n else name, **look)
         ends = [y[-1] for _, y in lines]
-        low, high = _number(min(ends)), _number(max(ends))
-        parts.append(f"{name}: {_many(len(ends), 'run')}, ending between {low} and {high}.")
-    return _finish(ax, xlabel, ylabel, " ".join(parts))
+        low, high = rounded(min(ends)), rounded(max(ends))
+        parts.append(f"{name}: {counted(len(ends), 'run')}, ending between {low} and {high}.")
+    return finish(ax, xlabel, ylabel, " ".join(parts))

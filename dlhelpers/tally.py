@@ -31,6 +31,7 @@ class Tally:
         self.samples = self.batches_seen = self.micro_batches = self.optimizer_steps = self.skipped_steps = 0
         self.seconds = self.data_seconds = 0.0
         self.result: EpochResult | None = None
+        self._on_bar = 0  # batches that the bar has been told of
         self.wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self._sums = torch.zeros(1 + len(self.metrics), dtype=self.wide, device=device)
         self._first_bad = torch.full((), math.inf, dtype=self.wide, device=device)
@@ -45,6 +46,8 @@ class Tally:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         synchronize(self.device)
         self.seconds = perf_counter() - self._begin
+        if self.bar is not None:
+            self._advance()
         loss, *metrics, bad = self._read()
         peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
         self.result = EpochResult(
@@ -67,6 +70,8 @@ class Tally:
                 self.data_seconds += perf_counter() - asked
                 yield batch
                 asked = perf_counter()
+                if asked - self._last_read > READ_SECONDS:
+                    self._show()
         finally:
             iterator = None  # lets worker processes go, also after an interrupt
         if not self.batches_seen:
@@ -75,27 +80,33 @@ class Tally:
             )
 
     def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Take in a batch of n samples: its mean loss, and each metric's value for every sample."""
+        """Take in a batch of n samples: its mean loss, detached, and each metric's value for every sample."""
         n = targets.shape[0]
         values = [_per_sample(name, metric, outputs, targets) for name, metric in self.metrics.items()]
-        self._waiting.append((loss.detach(), n, *values))  # in one go, so that an interrupt cannot tear it
+        self._waiting.append((loss, n, *values))  # in one go, so that an interrupt cannot tear it
         self.samples += n
         self.batches_seen += 1
         if len(self._waiting) == FOLD:
             self._fold()
-        if self.bar is not None:
-            self.bar.update()
-        if perf_counter() - self._last_read > READ_SECONDS:
-            loss_so_far = self.means()[0]
-            self._last_read = perf_counter()
-            if self.bar is not None:
-                self.bar.set_postfix_str(f"epoch {self.epoch}, {self.phase} loss {loss_so_far:.3f}")
 
     def means(self) -> list[float]:
         """Return the means so far, the loss first; FloatingPointError names the first batch whose loss is no number."""
         *means, bad = self._read()
         self._refuse(bad)
         return means
+
+    def _show(self) -> None:
+        """Read the sums, which also finds a loss that is no number, and bring the bar up to date."""
+        loss = self.means()[0]
+        self._last_read = perf_counter()
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"epoch {self.epoch}, {self.phase} loss {loss:.3f}", refresh=False)
+            self._advance()
+
+    def _advance(self) -> None:
+        """Move the bar on by the batches since it was last moved."""
+        self.bar.update(self.batches_seen - self._on_bar)
+        self._on_bar = self.batches_seen
 
     def _refuse(self, bad: float) -> None:
         """FloatingPointError where there is a first bad iteration."""
@@ -108,9 +119,13 @@ class Tally:
 
     def _read(self) -> list[float]:
         """All sums in one read, divided by the samples, and the first bad iteration (infinity where there is none)."""
-        self._fold()
-        *sums, bad = torch.cat([self._sums, self._first_bad.view(1)]).tolist()
+        *sums, bad = self._totals()
         return [total / self.samples if self.samples else math.nan for total in sums] + [bad]
+
+    def _totals(self) -> list[float]:
+        """The sums and the first bad iteration, in one read of the device."""
+        self._fold()
+        return torch.cat([self._sums, self._first_bad.view(1)]).tolist()
 
     def _fold(self) -> None:
         """Add what waits in the list to the sums, on the device, without reading anything."""

@@ -1,5 +1,16 @@
 """Known mistakes in exercises that are judged by a function of their own, each with the message it must get."""
 
+import os
+import shutil
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import torch
+
+from dlhelpers.history import EpochResult, History
+
 
 class Whole:
     """A learner's dataset that keeps every sample; the others differ from it in a line or two."""
@@ -91,6 +102,271 @@ def whole_batches(length=len, batch=lambda images, labels, k: (images[k], labels
     return WholeBatches
 
 
+def buffered(take=lambda buffer, random: buffer.pop(random.randrange(len(buffer))), rest=lambda buffer, random: ()):
+    """A learner's shuffle_buffer that takes samples out, and hands out what is left, in its own way."""
+
+    def shuffle_buffer(samples, size, random):
+        buffer = []
+        for sample in samples:
+            buffer.append(sample)
+            if len(buffer) == size:
+                yield take(buffer, random)
+        yield from rest(buffer, random)
+
+    return shuffle_buffer
+
+
+def four_at_a_time(samples, size, random):
+    buffer = []
+    for sample in samples:
+        buffer.append(sample)
+        if len(buffer) == size:
+            yield from random.sample(buffer, size)
+            buffer.clear()
+    yield from random.sample(buffer, len(buffer))
+
+
+def from_the_start(samples, size, random):
+    buffer = []
+    for sample in samples:
+        buffer.append(sample)
+        if len(buffer) == size or random.random() < 0.5:
+            yield buffer.pop(random.randrange(min(2, len(buffer))))
+    yield from random.sample(buffer, len(buffer))
+
+
+def all_at_once(samples, size, random):
+    samples = list(samples)
+    random.shuffle(samples)
+    yield from samples
+
+
+def loses_those_between(samples, size, random):
+    buffer = []
+    for sample in samples:
+        if len(buffer) < size:
+            buffer.append(sample)
+        else:
+            yield buffer.pop(random.randrange(size))
+    yield from random.sample(buffer, len(buffer))
+
+
+def put_back(samples, size, random):
+    buffer = []
+    for sample in samples:
+        buffer.append(sample)
+        if len(buffer) >= size:
+            yield random.choice(buffer)
+    yield from random.sample(buffer, len(buffer))
+
+
+def in_a_list(samples, size, random):
+    return list(all_at_once(samples, size, random))
+
+
+def own_numbers(samples, size, random):
+    yield from buffered(rest=shuffled)(samples, size, Random())
+
+
+def shuffled(buffer, random):
+    return random.sample(buffer, len(buffer))
+
+
+def block_order(blocks=shuffled, inside=shuffled, cut=lambda samples: samples, give=list):
+    """A learner's block_order with its own idea of the blocks' order, of that inside a block, and of the end."""
+
+    def block_order(samples, block, random):
+        cuts = [list(range(k, min(k + block, samples))) for k in range(0, cut(samples), block)]
+        return give(index for part in blocks(cuts, random) for index in inside(part, random))
+
+    return block_order
+
+
+def in_file_order(items, random):
+    return items
+
+
+def first_block_only(items, random):
+    return shuffled(items, random) if items[0] == 0 else items
+
+
+def turned(items, random):
+    k = random.randrange(len(items))
+    return items[k:] + items[:k]
+
+
+def anywhere(samples, block, random):
+    return random.sample(range(samples), samples)
+
+
+def write_directly(path, parts):
+    with open(path, "wb") as file:
+        for part in parts:
+            file.write(part)
+
+
+def write_and_repair(path, parts):
+    old = path.read_bytes() if path.exists() else None
+    try:
+        write_directly(path, parts)
+    except Exception:
+        path.unlink() if old is None else path.write_bytes(old)
+        raise
+
+
+def collect_first(path, parts):
+    path.write_bytes(b"".join(parts))
+
+
+def remove_first(path, parts):
+    path.unlink(missing_ok=True)
+    renamed(path, parts)
+
+
+def renamed(path, parts, write=write_directly, finish=Path.replace):
+    partial = path.with_name("partial")
+    write(partial, parts)
+    finish(partial, path)
+
+
+def remove_last(path, parts, write=Path.write_bytes):
+    content = b"".join(parts)
+    path.unlink(missing_ok=True)
+    write(path, content)
+
+
+def remove_and_rename(path, parts):
+    remove_last(path, parts, write=lambda path, content: renamed(path, [content]))
+
+
+def rename_too_early(path, parts):
+    partial = path.with_name("partial")
+    with open(partial, "wb") as file:
+        file.writelines(parts)
+        os.replace(partial, path)
+
+
+def write_elsewhere(path, parts):
+    with TemporaryDirectory() as folder:
+        partial = Path(folder, "partial")
+        write_directly(partial, parts)
+        partial.replace(path)
+
+
+def rename_what_is_there(path, parts):
+    def write(partial, parts):
+        try:
+            write_directly(partial, parts)
+        except Exception:
+            pass
+
+    renamed(path, parts, write)
+
+
+def say_nothing(path, parts):
+    try:
+        renamed(path, parts)
+    except Exception:
+        pass
+
+
+def as_it_comes(samples, *others):
+    yield from samples
+
+
+def compare(came, promised, wrong=lambda came, promised: came != promised, error=ValueError):
+    """The end of a learner's `checked`, with its own idea of what is wrong."""
+    if wrong(came, promised):
+        raise error(f"{came} samples, not {promised}")
+
+
+def checked(end=compare, give=lambda sample: [sample]):
+    """A learner's `checked` that gives something for each sample, and ends in its own way."""
+
+    def checked(samples, promised):
+        came = 0
+        for sample in samples:
+            yield from give(sample)
+            came += 1
+        end(came, promised)
+
+    return checked
+
+
+def read_first(samples, promised):
+    samples = list(samples)
+    compare(len(samples), promised)
+    yield from samples
+
+
+def asked_for_its_length(samples, promised):
+    yield from samples
+    compare(len(samples), promised)
+
+
+def compared_inside(samples, promised):
+    for came, sample in enumerate(samples, 1):
+        compare(came, promised)
+        yield sample
+
+
+def refuse_with_one_number(came, promised):
+    if came != promised:
+        raise ValueError(f"{min(came, promised)} samples, not {promised}")
+
+
+def refuse_without_numbers(came, promised):
+    if came != promised:
+        raise ValueError("the stream is broken")
+
+
+STATED = {"batch_size": 64, "epochs": 2, "dataset_bytes": 151_695_360}
+STATED |= {"batches": 193, "last_batch": 57, "optimizer_steps": 386}
+
+
+def past(epochs, *, loss=lambda epoch: 1 / epoch, valid=None, **fields):
+    """A history of so many epochs as a run of the project with the numbers above would have it, but for `fields`."""
+    history = History()
+    as_stated = {"samples": 12_345, "batches": 193, "optimizer_steps": 193, "seconds": perf_counter()}
+    for epoch in range(1, epochs + 1):
+        history.add(EpochResult("train", epoch, loss(epoch), **{**as_stated, **fields}))
+    if valid:
+        samples, accuracy = valid
+        history.add(EpochResult("valid", epochs, 1.0, {"accuracy": accuracy}, samples=samples, batches=8))
+    return history
+
+
+def project(train=lambda self, data, checkpoint, epochs: past(epochs), **numbers):
+    """A learner's Project for lesson 11 that states these numbers, and pretends to train."""
+    return type("Project", (), {**STATED, **numbers, "train": train})
+
+
+def validated_early():
+    """A history of two epochs, of which only the first was validated."""
+    history = past(1, valid=(1_777, 1_776 / 1_777))
+    history.add(past(2)[1])
+    return history
+
+
+def ran(**fields):
+    """A Project whose run leaves a history with these fields."""
+    return project(lambda self, data, checkpoint, epochs: past(epochs, **fields))
+
+
+def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoch):
+    """A Project that keeps its history in the checkpoint, with its own idea of how far to go on and of the loss."""
+
+    def train(self, data, checkpoint, epochs):
+        history = History.from_state_dict(torch.load(checkpoint)) if checkpoint.exists() else History()
+        done = history.epochs
+        for epoch in range(done + 1, more(epochs, done) + 1):
+            history.add(EpochResult("train", epoch, loss(epoch, done), seconds=perf_counter()))
+        torch.save(history.state_dict(), checkpoint)
+        return history
+
+    return project(train)
+
+
 JUDGED = {
     "lesson_01.every_other": [
         (Whole, "must return the number of samples you keep"),
@@ -134,5 +410,124 @@ JUDGED = {
             "gives others, or another order",
         ),
         (whole_batches(batch=lambda images, labels, k: (images[k], labels[sorted(k)])), "the labels are not theirs"),
+    ],
+    "lesson_08.block_order": [
+        (3, "a function is expected"),
+        (block_order(give=lambda indices: None), "it gave back None: a list of indices is expected."),
+        (block_order(cut=lambda samples: samples - samples % 4), "the short block too."),
+        (anywhere, "a block's samples are to stay together"),
+        (block_order(blocks=in_file_order), "the blocks come in the order of the file: shuffle them, too."),
+        (block_order(inside=in_file_order), "inside a block the samples come in the order of the file"),
+        (block_order(blocks=lambda items, random: Random().sample(items, len(items))), "draw from the `random`"),
+        (block_order(blocks=turned), "three blocks can come in six orders"),
+        (block_order(inside=first_block_only), "inside a block the samples come in the order of the file"),
+        (lambda samples, block, random: block_order()(samples, block, Random(0)), "60 generators gave one order"),
+    ],
+    "lesson_08.write_whole": [
+        (3, "a function is expected"),
+        (lambda path, parts: print(end=""), "afterwards there is no file of that name."),
+        (lambda path, parts: renamed(path, list(parts)[:1]), "expected all of them, in order."),
+        (lambda path, parts: renamed(path, parts, finish=shutil.copy), "beside the file it leaves 'partial'"),
+        (write_directly, "it was there, unfinished: write under another name until the end."),
+        (write_and_repair, "it was there, unfinished"),
+        (remove_first, "an old file was there, and while the parts came, it was gone"),
+        (collect_first, "at the end the old file was written over or removed"),
+        (remove_last, "at the end the old file was written over or removed"),
+        (remove_and_rename, "at the end the old file was written over or removed"),
+        (rename_too_early, "the file got its name before it was closed: its last bytes were not in it yet."),
+        (write_elsewhere, "write beside the target, a rename works inside one file system."),
+        (rename_what_is_there, "the name must then lead to what it led to before."),
+        (say_nothing, "the parts broke off with an error, and it was not passed on: nobody would know."),
+    ],
+    "lesson_09.shuffle_buffer": [
+        (3, "a function is expected"),
+        (lambda samples, size, random: print(end=""), "it gave back None, over which no loop can go"),
+        (buffered(), "each is expected once. Think of the end, too."),
+        (buffered(lambda buffer, random: buffer.pop(0)), "each is expected once. Think of the end, too."),
+        (buffered(lambda buffer, random: random.choice(buffer)), "no more came. Take a sample out with `pop`"),
+        (put_back, "came more than once. Take it out with `pop`."),
+        (loses_those_between, "4 was never put into the buffer."),
+        (in_a_list, "it gave back a list: it read everything before giving the first. Use `yield`."),
+        (all_at_once, "with a buffer of 4, 10 samples were held at once"),
+        (own_numbers, "draw from the `random` that you are given"),
+        (as_it_comes, "whatever `random` draws: take out a sample at random."),
+        (
+            buffered(lambda buffer, random: buffer.pop(0), shuffled),
+            "is always among [0]: fill it, then take any.",
+        ),
+        (four_at_a_time, "this mixes four samples, then the next four."),
+        (from_the_start, "the first one out of a buffer of 4 is always among [0, 1]: fill it, then take any."),
+        (buffered(rest=lambda buffer, random: buffer), "comes out in order: shuffle it."),
+    ],
+    "lesson_09.checked": [
+        (3, "a function is expected"),
+        (lambda samples, promised: len(list(samples)) == promised, "it gave back True, over which no loop can go"),
+        (as_it_comes, "3 samples came, 5 were promised, and no ValueError was raised."),
+        (read_first, "it had read 5 samples when it gave its first"),
+        (checked(give=lambda sample: []), "of the samples 0 to 4 it passed on []"),
+        (asked_for_its_length, "a stream has no length to ask for: count what comes."),
+        (compared_inside, "after 0 of 5 samples it raised a ValueError: compare after the loop"),
+        (checked(lambda came, promised: compare(came, promised, error=AssertionError)), "can be switched off"),
+        (
+            checked(lambda came, promised: compare(came, promised, int.__lt__)),
+            "7 samples came, 5 were promised, and no",
+        ),
+        (checked(lambda came, promised: compare(came, promised, int.__eq__)), "and it raised a ValueError"),
+        (checked(refuse_without_numbers), "name how many came (3) and how many were promised (5)."),
+        (checked(refuse_with_one_number), "name how many came (7) and how many were promised (5)."),
+    ],
+    "lesson_11.price": [
+        (len, "a class is expected"),
+        (project(dataset_bytes=606_781_440), "that is the price as float32."),
+        (project(dataset_bytes=50_565_120), "an image has three channels."),
+        (project(dataset_bytes=151_794_120), "leave the labels out."),
+        (project(dataset_bytes=173_531_136), "leave the held-out images out."),
+        (project(dataset_bytes=151_700_000), "dataset_bytes is 151,700,000: that is not images x numbers in an image."),
+        (project(dataset_bytes=151_695_360.0), "a whole number is expected"),
+    ],
+    "lesson_11.counts": [
+        (project(last_batch=...), "last_batch is not stated yet."),
+        (project(batch_size=20_000), "batch_size is 20,000, and there are 12,345 samples."),
+        (project(batches=194), "batches is 194: 12,345 samples are 192 batches of 64, and a rest of 57."),
+        (project(batches=192), "The rest is a batch too, or drop_last=True leaves it out"),
+        (project(last_batch=64), "193 batches are stated, the last of 64"),
+        (project(optimizer_steps=193), "optimizer_steps is 193: one for each of 193 batches, in each of 2 epochs."),
+        (project(batches=192.9), "batches is 192.9: a whole number is expected"),
+    ],
+    "lesson_11.under_cap": [
+        (project(epochs=...), "epochs is not stated yet"),
+        (project(lambda self, *places: torch.zeros(100_000_000)), "out of memory under a cap of 30.00 MB"),
+        (project(lambda self, *places: {}["folder"]), "the run failed: KeyError: 'folder'"),
+        (project(lambda self, *places: 3), "`train` gave back int: return the history"),
+        (project(lambda self, *places: History()), "no finished epoch of training"),
+    ],
+    "lesson_11.as_stated": [
+        (project(batches=192), "The rest is a batch too"),
+        (project(lambda self, *places: past(3)), "2 epochs are stated, and the history has 3."),
+        (
+            ran(batches=192, samples=12_288),
+            "with 12,345 samples are stated for an epoch, and epoch 1 had 192 with 12,288.",
+        ),
+        (ran(optimizer_steps=25), "386 optimizer steps are stated, and 50 were taken."),
+        (project(epochs=5, optimizer_steps=965), "61,725 samples were seen, and the budget is 60,000"),
+    ],
+    "lesson_11.learned": [
+        (ran(), "no accuracy on held-out images"),
+        (ran(valid=(12_345, 0.99)), "the accuracy is one of 12,345 images: 1,777 are held out"),
+        (ran(valid=(1_664, 0.99)), "the accuracy is one of 1,664 images"),
+        (
+            project(lambda self, *places: validated_early()),
+            "the history ends with train of epoch 2: validate after the last epoch, too.",
+        ),
+        (ran(valid=(1_777, 0.97)), "would be 1723.69 right answers of 1,777: weigh with samples"),
+        (ran(valid=(1_777, 622 / 1_777)), "622 of the 1,777 held-out images are right, and 90% are needed."),
+    ],
+    "lesson_11.resumes": [
+        (ran(), "the second run did not go on from the first"),
+        (project(lambda self, *places: past(3)), "it trained for 3 and 3: obey `epochs`."),
+        (going_on(more=lambda epochs, done: done + epochs), "with 1 epoch of 2 done, it trained on to 3"),
+        (going_on(loss=lambda epoch, done: perf_counter()), "two runs from the start differ"),
+        (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),
+        (project(lambda self, *places: {}["folder"]), "the run failed: KeyError: 'folder'"),
     ],
 }

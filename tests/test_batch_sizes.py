@@ -206,7 +206,8 @@ def test_the_smallest_size_that_is_fast_enough_is_recommended():
 def test_table_and_figure_say_what_was_found():
     result = trials(10.0, 95.0, 100.0)
     text = repr(result)
-    assert "4           yes   2.00 kB      42.1       95" in text and "64          no" in text
+    assert "4           yes   2.00 kB      42.1             95" in text and "64          no" in text
+    assert "peak memory  ms an iteration  samples a second" in text
     assert "largest that ran 8, fastest 8, recommended 4" in text and '<th scope="col"' in result._repr_html_()
     picture = show(result.plot())
     assert "from 10 to 100" in picture.alt and "Recommended: 4; largest that ran: 8." in picture.alt
@@ -417,7 +418,8 @@ print("RESULT", found.largest, fits(found.largest), fits(2 * found.largest))
 @linux_only
 def test_real_errors_of_allocation_are_survived():
     """With the prediction switched off, the study runs into the cap itself, more than once."""
-    code, output, _ = child("""
+    code, output, _ = child(
+        """
 batch_sizes.predicted_peak = lambda peaks, size: 0
 cap = data() + 300_000_000
 resource.setrlimit(resource.RLIMIT_DATA, (cap, cap))
@@ -426,7 +428,9 @@ found = batch_sizes.study_batch_sizes(model, make, loss, limit=4096, steps=1)
 print(found)
 same = all(torch.equal(a, b) for a, b in zip(state, model.state_dict().values()))
 print("RESULT", found.largest, fits(2 * found.largest), fits(found.largest // 2), same)
-""")
+""",
+        MALLOC_MMAP_THRESHOLD_="65536",
+    )  # freed blocks go back, so that what fits does not depend on what ran before
     assert code == 0, output
     assert "ran out of memory" in output
     _, largest, twice_fits, half_fits, same = output.splitlines()[-1].split()

@@ -1,5 +1,6 @@
 """The lessons in a real JupyterLab in headless Chromium: they run, the widget answers, and so does an exercise."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from playwright.sync_api import expect  # noqa: E402  (it may be missing)
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 LESSONS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9]*.ipynb"))
+if not os.environ.get("DLHELPERS_FULL"):  # `make test-browser` takes all; nbval has run every cell once already
+    LESSONS = [path for path in LESSONS if path.name.startswith(("00_", "02_"))]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +27,7 @@ def test_lesson_runs_without_an_error_or_a_warning_box(open_lesson, lesson):
     outputs = run_all(page)
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
     assert len(outputs) > 10
-    assert page.locator(".jp-OutputArea img[alt]").count() >= 1
+    assert page.locator(".jp-OutputArea img[alt]").count() >= lesson.read_text(encoding="utf-8").count("<img alt=")
     if lesson.name.startswith("02_"):
         the_widget_redraws(page)
         the_exercise_answers(page)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_runs import network
 from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset
@@ -42,11 +43,6 @@ class Noisy(Dataset):
 
     def __getitem__(self, index):
         return self.inputs[index] + torch.rand(()) + np.random.rand() + random.random(), self.labels[index]
-
-
-def network(seed=0, hidden=8):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(5, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, 3))
 
 
 def adam(model):

@@ -18,7 +18,16 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = sorted((ROOT / "dlhelpers").rglob("*.py"))
-PYTHON = sorted([*MODULES, *(ROOT / "tests").glob("*.py"), *(ROOT / "benchmarks").glob("*.py"), ROOT / "conftest.py"])
+PYTHON = sorted(
+    [
+        *MODULES,
+        *(ROOT / "tests").glob("*.py"),
+        *(ROOT / "benchmarks").glob("*.py"),
+        *(ROOT / "examples").glob("*.py"),
+        ROOT / "conftest.py",
+    ]
+)
+FORMATTED = ("dlhelpers", "tests", "benchmarks", "examples", "docs/conf.py", "conftest.py")
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -80,7 +89,7 @@ def tracked():
 
 def test_the_top_level_is_what_the_course_needs_and_no_more():
     expected = """README.md LICENSE pyproject.toml environment.yml binder Makefile .ci .gitignore conftest.py
-                  notebooks dlhelpers tests benchmarks docs"""
+                  notebooks dlhelpers tests benchmarks docs examples"""
     assert {path.relative_to(ROOT).parts[0] for path in tracked()} == set(expected.split())
 
 
@@ -117,6 +126,12 @@ def test_the_guide_for_contributors_is_short():
 
 
 # ---- the package ----
+
+
+@pytest.mark.parametrize("rule", [("check",), ("format", "--check", *FORMATTED)], ids=("check", "format"))
+def test_the_style_is_that_of_ruff(rule):
+    result = subprocess.run([sys.executable, "-m", "ruff", *rule], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @each_module

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import data, network, same, sgd, weights
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset, TensorDataset, dataloader, get_worker_info
@@ -18,28 +19,6 @@ from dlhelpers.loops import accuracy, evaluate, fit, make_scaler, mode, train_ep
 
 LOSS = nn.CrossEntropyLoss()
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
-
-
-def data(n=20, classes=3, seed=0):
-    random = torch.Generator().manual_seed(seed)
-    return TensorDataset(torch.randn(n, 5, generator=random), torch.randint(classes, (n,), generator=random))
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
-
-
-def sgd(model, lr=0.1):
-    return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-
-
-def weights(model):
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 # Equal to what PyTorch does
@@ -191,6 +170,9 @@ class FakeScaler:
 
     def __init__(self, skipped=()):
         self.calls, self.skipped, self.scale_now, self.steps, self.unscaled = [], skipped, 64.0, 0, False
+
+    def is_enabled(self):
+        return True
 
     def get_scale(self):
         return self.scale_now

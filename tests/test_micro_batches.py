@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_runs import data, network, same, sgd, weights
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -23,31 +24,9 @@ CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
 
-def data(n=20):
-    random = torch.Generator().manual_seed(0)
-    return TensorDataset(torch.randn(n, 5, generator=random), torch.randint(3, (n,), generator=random))
-
-
 def plain(dtype=torch.float64):
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).to(dtype)
-
-
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
-
-
-def sgd(model, lr=0.1):
-    return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-
-
-def weights(model):
-    return [value.clone() for value in model.state_dict().values()]
-
-
-def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 # The update of the whole batch

@@ -1,15 +1,17 @@
-"""Tests of `probes`: the wait is asked for, reports come from the process that made them, both reach any worker."""
+"""Tests of `probes`: waits are asked for, reports come from the process that made them, reads are counted."""
 
 import os
 import pickle
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from dlhelpers import tally
 from dlhelpers.datasets import NumberedImages
-from dlhelpers.probes import Waiting, WorkerReport
+from dlhelpers.probes import Waiting, WorkerReport, count_reads
 
 
 def reports(epochs=1, **options):
@@ -61,6 +63,17 @@ def test_each_library_draws_anew_in_each_worker_and_a_kept_generator_does_not():
     assert different == {"torch": 16, "numpy": 16, "python": 16, "kept": 4}
 
 
+def test_the_generator_of_a_sample_knows_its_seed_epoch_and_index_and_no_worker():
+    def drawn(seed, epoch, **options):
+        dataset = WorkerReport(8)
+        dataset.seed, dataset.epoch = seed, epoch
+        return [report["sample"] for report in DataLoader(dataset, batch_size=None, **options)]
+
+    everything = [drawn(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert len({number for numbers in everything for number in numbers}) == 4 * 8
+    assert drawn(1, 0, num_workers=2) == everything[2]
+
+
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
 def test_probes_reach_a_worker_that_starts_afresh(context):
     if context not in torch.multiprocessing.get_all_start_methods():
@@ -72,3 +85,31 @@ def test_probes_reach_a_worker_that_starts_afresh(context):
 def test_probes_can_be_pickled():
     waiting = pickle.loads(pickle.dumps(Waiting(WorkerReport(2), 3)))
     assert (len(waiting), waiting.milliseconds) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.numpy, bool, int, float, str, range, np.asarray, "{}".format],
+)
+def test_each_way_to_read_a_number_counts_once(read):
+    number = torch.tensor(3)
+    assert count_reads(lambda: [read(number) for _ in range(5)], "cpu") == 5
+
+
+def test_what_reads_nothing_or_reads_elsewhere_is_not_counted():
+    number = torch.tensor(3.0)
+    assert count_reads(lambda: (number + number).detach().sum(), "cpu") == 0
+    assert count_reads(number.item, "cuda") == 0
+    number.item()  # afterwards nobody counts, and nothing breaks
+
+
+def test_the_read_that_depends_on_the_clock_is_off_meanwhile_and_back_after_an_error():
+    before, seen = tally.READ_SECONDS, []
+
+    def work():
+        seen.append(tally.READ_SECONDS)
+        raise RuntimeError("the work failed")
+
+    with pytest.raises(RuntimeError, match="the work failed"):
+        count_reads(work, "cpu")
+    assert seen == [float("inf")] and tally.READ_SECONDS == before < 10

@@ -69,7 +69,8 @@ def test_a_bad_loss_is_found_during_the_epoch_too(monkeypatch):
     history = History()
     with pytest.raises(FloatingPointError, match="epoch 1, iteration 2 "):
         with Tally("train", 1, CPU, None, history) as tally:
-            fill(tally, [1.0, math.nan, 1.0], [4] * 3)
+            for loss in tally.batches([1.0, math.nan, 1.0]):
+                fill(tally, [loss], [4])
     assert tally.batches_seen == 2 and [r.complete for r in history] == [False]
 
 
@@ -108,11 +109,11 @@ def test_what_breaks_off_is_put_into_the_history_with_the_means_so_far():
 def test_batches_passes_on_what_comes_and_measures_the_wait(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(module, "perf_counter", lambda: next(clock))
-    tally = Tally("train", 1, CPU, None)
-    for batch in tally.batches(["a", "b"]):
-        assert batch in "ab"
-        tally.batches_seen += 1
-    assert tally.data_seconds == 2 and tally.batches_seen == 2
+    monkeypatch.setattr(module, "READ_SECONDS", math.inf)
+    with Tally("train", 1, CPU, None) as tally:
+        for batch in tally.batches([1.0, 3.0]):
+            fill(tally, [batch], [1])
+    assert tally.data_seconds == 2 and tally.result.loss == 2.0
 
 
 def test_a_loader_without_a_batch_is_refused():
@@ -121,18 +122,22 @@ def test_a_loader_without_a_batch_is_refused():
         list(Tally("train", 1, CPU, None).batches(spent))
 
 
-def test_the_bar_advances_by_one_a_batch_and_shows_the_loss(monkeypatch):
+def test_the_bar_catches_up_and_shows_the_loss_whenever_the_sums_are_read(monkeypatch):
     class Bar:
-        steps, texts = 0, []
+        moves, texts = [], []
 
-        def update(self):
-            self.steps += 1
+        def update(self, n):
+            self.moves.append(n)
 
-        def set_postfix_str(self, text):
+        def set_postfix_str(self, text, refresh):
             self.texts.append(text)
 
     monkeypatch.setattr(module, "READ_SECONDS", -1.0)
     bar = Bar()
     with Tally("train", 2, CPU, None, bar=bar) as tally:
-        fill(tally, [1.0, 4.0], [3, 1])
-    assert bar.steps == 2 and bar.texts == ["epoch 2, train loss 1.000", "epoch 2, train loss 1.750"]
+        losses = iter([(1.0, 3), (4.0, 1)])
+        for loss, size in tally.batches(losses):
+            tally.add(torch.tensor(loss), torch.zeros(size), torch.zeros(size))
+            tally.add(torch.tensor(loss), torch.zeros(0), torch.zeros(0))
+        tally.add(torch.tensor(0.0), torch.zeros(0), torch.zeros(0))
+    assert bar.moves == [2, 2, 1] and bar.texts == ["epoch 2, train loss 1.000", "epoch 2, train loss 1.750"]

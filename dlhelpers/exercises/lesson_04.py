@@ -31,13 +31,13 @@ forgotten_zero = Prediction(
 
 handed_over = Prediction(
     "lesson_04.handed_over",
-    "We hand four jobs to the worker, and read a clock as soon as the last one is handed over. Which time does it show,"
-    ' to the nearest: that of "no job", "one job" or "four jobs"?',
+    "We hand four jobs to the helper thread, and read a clock as soon as the last one is handed over. Which time"
+    ' does it show, to the nearest: that of "no job", "one job" or "four jobs"?',
     answer="no job", choices=("no job", "one job", "four jobs"),
     because="Handing over takes next to no time. The clock says nothing about the work.",
     wrong={
-        "one job": "Not even the first job is waited for: `submit` only puts it into the worker's queue.",
-        "four jobs": "So it would be if we waited for the worker, and nobody has asked us to.",
+        "one job": "Not even the first job is waited for: `submit` only puts it into the helper's queue.",
+        "four jobs": "So it would be if we waited for the helper, and nobody has asked us to.",
     },
     hints=["Does `submit` wait until the job is done?"],
 )  # fmt: skip
@@ -58,17 +58,18 @@ same_reads = Prediction(
 half_sum = Prediction(
     "lesson_04.half_sum", "A float16 tensor holds 2048. We add 1 to it. Which number does it hold now?",
     answer=2048,
-    because="Between 2,048 and 4,096 the numbers of float16 are 2 apart. The sum, 2,049, lies halfway, and is rounded.",
+    because="From 2,048 to 4,096 the numbers of float16 are 2 apart. 2,049 is half-way and goes to the multiple of 4.",
     wrong={
         2049: "That is the sum, and float16 has no such number.",
-        2050: "A sum halfway between two numbers goes to the one whose last bit is 0, here the lower one.",
+        2050: "The sum is half-way between 2,048 and 2,050. It goes to the multiple of 4, which is 2,048.",
     },
-    hints=["16 bits can tell 65,536 numbers apart, and these reach from -65,504 to 65,504, many of them near 0."],
+    hints=["Above 2,048 every second number is there. Between which two is the sum, and which is a multiple of 4?"],
 )  # fmt: skip
 
 next_epoch = Prediction(
     "lesson_04.next_epoch",
-    "We call `fit` again, with `epochs=3` and the same history. Which number has the first epoch that it trains?",
+    "We call `fit` again with the same history and `epochs=3`, that is, three more epochs. Which number does the next"
+    " one get?",
     answer=3,
     because="Two epochs are finished. The third was broken off, so it does not count as one, and a new third follows.",
     wrong={
@@ -82,7 +83,7 @@ moved = Question(
     "lesson_04.moved",
     "On a machine with a GPU, a notebook has the lines `model.to(device)` and `images.to(device)`. What is there now?",
     [
-        Choice("Both", "`images` is where it was: `to` gave back a copy, and nobody kept it."),
+        Choice("Both", "`images` is where it was: `to` gave back another tensor, and nobody kept it."),
         Choice(
             "The model alone",
             "a module moves its own weights. A tensor is not changed: write `images = images.to(device)`.",
@@ -173,9 +174,8 @@ def judge_train_step(train_step: Callable) -> str | None:
         return "the steps are right, and it gave back None: `return` the loss of the batch as well."
     if isinstance(given[0], torch.Tensor):
         return "the loss came back as a tensor, which keeps the record of its forward pass: return it as a number."
-    expected = [1.0, 0.64, 0.4096]
-    right = all(abs(one - other) < 1e-6 for one, other in zip(given, expected, strict=True))
-    return None if right else f"the losses are {given}, and {expected} are expected: those before each step."
+    if any(abs(one - other) > 1e-6 for one, other in zip(given, (1.0, 0.64, 0.4096), strict=True)):
+        return f"the losses are {given}, and [1.0, 0.64, 0.4096] are expected: those before each step."
 
 
 train_step = Exercise(

@@ -4,10 +4,9 @@ from dlhelpers.exercises.core import Choice, Exercise, Prediction, Question
 
 what_grows = Prediction(
     "lesson_05.what_grows",
-    'The batch grows from 1 image to 64. Which of the four takes more memory: the "parameters", the "gradients", the'
-    ' "optimizer state" or the "activations"?',
-    answer="activations",
-    choices=("parameters", "gradients", "optimizer state", "activations"),
+    'The batch grows from 1 image to 64. Which of the four grows: the "parameters", the "gradients", the "optimizer'
+    ' state" or the "activations"?',
+    answer="activations", choices=("parameters", "gradients", "optimizer state", "activations"),
     because="Each image has activations of its own. The other three have one entry or a few for each parameter.",
     wrong={
         "parameters": "The model is the same, however many images pass through it.",
@@ -15,34 +14,32 @@ what_grows = Prediction(
         "optimizer state": "Adam keeps two numbers for each parameter, and knows nothing of images.",
     },
     hints=["For each of the four, ask: does every image need its own?"],
-)
+)  # fmt: skip
 
 doubled_memory = Prediction(
     "lesson_05.doubled_memory",
     "Now from 64 images to 128. The four together then take how much memory:"
     ' "less than twice", "twice" or "more than twice" as much?',
-    answer="less than twice",
-    choices=("less than twice", "twice", "more than twice"),
+    answer="less than twice", choices=("less than twice", "twice", "more than twice"),
     because="Only the activations double. What does not depend on the batch is paid once.",
     wrong={
         "twice": "It would be twice if everything belonged to an image.",
         "more than twice": "Nothing grows faster than the number of images.",
     },
     hints=["Write the sum as a part that stays and a part that doubles."],
-)
+)  # fmt: skip
 
 iteration_time = Prediction(
     "lesson_05.iteration_time",
     'One iteration with 128 images, compared with one with 16: is it "shorter", "about equal" or "longer"?',
-    answer="longer",
-    choices=("shorter", "about equal", "longer"),
+    answer="longer", choices=("shorter", "about equal", "longer"),
     because="More images are more to compute; where a device had idle parts to spare, the time may stay the same.",
     wrong={
-        "shorter": "More images in an iteration never make the iteration shorter; they make iterations fewer.",
+        "shorter": "More images in an iteration hardly ever make the iteration shorter; they make iterations fewer.",
         "about equal": "That happens on a large GPU which 16 images leave idle. A CPU has work enough with 16.",
     },
     hints=["Nothing is asked here about an epoch. How much work is in one iteration?"],
-)
+)  # fmt: skip
 
 largest_found = Prediction(
     "lesson_05.largest_found",
@@ -61,45 +58,55 @@ largest_found = Prediction(
 noise_ratio = Prediction(
     "lesson_05.noise_ratio",
     "The batch size doubles. By which factor does this variance fall?",
-    answer=2,
-    within=0.2,
+    answer=2, within=0.2,
     because="A mean of B independent samples has one B-th of the variance of a single one.",
     wrong={
         1: "More images do average some of the noise away.",
-        4: "The other way round: four times the images make half the standard deviation.",
+        4: "That would be so if the noise (standard deviation) halved. It falls by 1.41, the variance by its square.",
         1.41: "That is the factor for the standard deviation, the square root of the variance.",
         0.5: "It is divided by this factor, so write a number above 1.",
     },
     hints=["Throw one die, or average two: the variance of the mean of two is half that of one."],
-)
+)  # fmt: skip
 
 equal_epochs = Prediction(
     "lesson_05.equal_epochs",
     'Both batch sizes learn with the rate 0.03, for 6 epochs. Which has the lower test loss: "16", "128", or "cannot'
     ' tell"?',
-    answer="16",
-    choices=("16", "128", "cannot tell"),
+    answer="16", choices=("16", "128", "cannot tell"),
     because="The epochs are equal and the steps are not: in its many more steps of the same kind it gets further.",
     wrong={
         "128": "Its gradients are less noisy, but it takes far fewer steps.",
         "cannot tell": "The runs lie far apart here.",
     },
     hints=["How many optimizer steps does each of them take in 6 epochs?"],
-)
+)  # fmt: skip
 
 equal_steps = Prediction(
     "lesson_05.equal_steps",
     'The same runs, now compared after 216 optimizer steps. Which has the lower test loss: "16", "128", or "cannot'
     ' tell"?',
-    answer="cannot tell",
-    choices=("16", "128", "cannot tell"),
-    because="The runs of one lie among those of the other.",
+    answer="cannot tell", choices=("16", "128", "cannot tell"),
+    because="The runs of one lie among those of the other. Seed by seed, one may still be ahead: we look below.",
     wrong={
-        "128": "It has looked at 8 times as many images, and our rule sees no difference.",
+        "128": "It may be a little ahead, as it has looked at 8 times as many images. Our rule does not see it.",
         "16": "Its lead came from more steps, and now the steps are equal.",
     },
     hints=["The length of a step is set by the learning rate, which is the same. What do the additional images buy?"],
-)
+)  # fmt: skip
+
+higher_rate = Prediction(
+    "lesson_05.higher_rate",
+    'The small batch with the rate 0.24, and with 0.03, after 6 epochs. With which rate is the test loss lower: "0.03",'
+    ' "0.24", or "cannot tell"?',
+    answer="0.24", choices=("0.03", "0.24", "cannot tell"),
+    because="All five runs with the high rate are below all five with the low one.",
+    wrong={
+        "0.03": "It would be so if 0.24 were too high for noisy gradients. Here it is not.",
+        "cannot tell": "The runs lie far apart here: 540 steps, each 8 times as long, lead further.",
+    },
+    hints=["Nobody has searched for the best rate of the small batch. 0.03 may be too low."],
+)  # fmt: skip
 
 held_equal = Question(
     "lesson_05.held_equal",
@@ -153,19 +160,13 @@ peak_at = Exercise(
         ((64, (64, 20.0), (128, 30.0)), 20.0),
     ],
     wrong=[
-        (
-            lambda size, small, large: large[1] * size / large[0],
-            "this takes the whole peak in proportion to the batch size. A part of it is constant: two measurements"
-            " give the slope.",
-        ),
-        (
-            lambda size, small, large: (large[1] - small[1]) / (large[0] - small[0]) * size,
-            "the slope is right, and the constant is missing: start from a peak that was measured.",
-        ),
-        (
-            lambda size, small, large: small[1] + (large[1] - small[1]) / (large[0] - small[0]) * size,
-            "the peak at `small` holds the activations of its own images. Add the slope only for those beyond them.",
-        ),
+        (lambda size, small, large: large[1] * size / large[0],
+         "this takes the whole peak in proportion to the batch size. A part of it is constant: two measurements"
+         " give the slope."),
+        (lambda size, small, large: (large[1] - small[1]) / (large[0] - small[0]) * size,
+         "the slope is right, and the constant is missing: start from a peak that was measured."),
+        (lambda size, small, large: small[1] + (large[1] - small[1]) / (large[0] - small[0]) * size,
+         "the peak at `small` holds the activations of its own images. Add the slope only for those beyond them."),
     ],
     hints=["Which part of the difference of the peaks belongs to one image?", "Start from a peak that was measured."],
     solution="""
@@ -173,7 +174,7 @@ peak_at = Exercise(
         slope = (large[1] - small[1]) / (large[0] - small[0])
         return small[1] + slope * (size - small[0])
     """,
-)
+)  # fmt: skip
 
 scaled_rate = Exercise(
     "lesson_05.scaled_rate",
@@ -184,16 +185,15 @@ scaled_rate = Exercise(
     minutes=5,
     cases=[((0.03, 16, 128), 0.24), ((0.1, 256, 64), 0.025), ((0.5, 100, 150), 0.75), ((0.2, 32, 32), 0.2)],
     wrong=[
-        (
-            lambda rate, size, new_size: rate * size / new_size,
-            "the other way round: a larger batch takes fewer steps in an epoch, so each has to be longer.",
-        ),
+        (lambda rate, size, new_size: rate * size / new_size,
+         "the other way round: a larger batch takes fewer steps in an epoch, so each has to be longer."),
         (lambda rate, size, new_size: rate * (new_size / size) ** 0.5, "this is the square-root rule."),
-        (lambda rate, size, new_size: rate * (new_size // size), "the quotient need not be whole: use `/`."),
+        (lambda rate, size, new_size: rate * (new_size // size),
+         "`//` is whole division: it cuts the quotient, down to 0 for a smaller batch. Use `/`."),
     ],
     hints=["From 16 to 128 images the batch is 8 times as large. What happens to the rate?"],
     solution="""
     def scaled_rate(rate, size, new_size):
         return rate * new_size / size
     """,
-)
+)  # fmt: skip

@@ -32,19 +32,18 @@ updates = Prediction(
 
 tail_factor = Prediction(
     "lesson_06.tail_factor",
-    "A loader gives 72 images in micro-batches of 8. The loop divides each loss by 4, and takes a step after every 4th"
-    " micro-batch and after the last. Measured by its `norm()`, the gradient of the last step is how many times what it"
-    " should be?",
+    "A loader gives 72 images in batches of 8. The loop divides each loss by 4, and takes a step after every 4th batch"
+    " and after the last. Measured by its `norm()`, the gradient of the last step is how many times what it should be?",
     answer=0.25,
     within=0.001,
-    because="Nine micro-batches are 4, 4 and 1: the last step holds one, and it is divided by four all the same.",
+    because="Nine batches are 4, 4 and 1: the last group holds one, and it is divided by four all the same.",
     wrong={
-        1: "It would be 1 if the last group were full. How many micro-batches does it hold?",
+        1: "It would be 1 if the last group were full. How many batches does it hold?",
         4: "It is the other way round: the gradient is divided too often, so it is too small.",
-        0.111: "The nine micro-batches of the epoch do not matter, only those of the last group.",
-        0.125: "The eight images are averaged rightly. Look at the number of micro-batches.",
+        0.111: "The nine batches of the epoch do not matter, only those of the last group.",
+        0.125: "The eight images are averaged rightly. Look at the number of batches.",
     },
-    hints=["How many micro-batches are in the last group?", "Its loss is divided by 4. By what should it be divided?"],
+    hints=["How many batches are in the last group?", "Its loss is divided by 4. By what should it be divided?"],
 )
 
 rate_left = Prediction(
@@ -65,8 +64,8 @@ rate_left = Prediction(
 
 steps_that_learn = Prediction(
     "lesson_06.steps_that_learn",
-    "The same line from 0.1 to 0, told of 10 calls because there are 10 epochs, and moved on after each of the 450"
-    " optimizer steps. How many of the 450 steps have a learning rate above 0?",
+    "The same line from 0.1 to 0. Now somebody thinks in epochs: the line is to reach 0 after 10 calls. But the loop"
+    " calls `scheduler.step()` after each of its 450 optimizer steps. How many have a learning rate above 0?",
     answer=10,
     because="The tenth call ends the line, within the first epoch, and no weight changes from then on.",
     wrong={
@@ -81,13 +80,13 @@ steps_that_learn = Prediction(
 resumed = Prediction(
     "lesson_06.resumed",
     "One model trains for four epochs. Another trains for two; its weights and its optimizer's memory are saved, loaded"
-    " into a new model and a new optimizer, and trained for two more. In the end, are the weights of the two models the"
-    ' "same" in every bit, "close", or "different"?',
+    " into a new model and a new optimizer, and trained for two more. All calls of `fit` get `seed=0`, so each epoch"
+    ' has a fixed order. In the end, are the weights of the two the "same" in every bit, "close", or "different"?',
     answer="same", choices=("same", "close", "different"),
-    because="Whatever the next step depends on was in the file or follows from the seed.",
+    because="Whatever the next step depends on was in the file, or follows from the seed and the number of the epoch.",
     wrong={
         "close": "A save in full precision loses no bit, and the same operations on the same bits give the same bits.",
-        "different": "That is what happens when something is left out of the file, as the next cell shows.",
+        "different": "The order follows from the seed and the epoch's number; all else that a step needs was saved.",
     },
     hints=["What does the next optimizer step depend on, and is all of it saved?"],
 )  # fmt: skip
@@ -95,7 +94,7 @@ resumed = Prediction(
 not_the_same = Question(
     "lesson_06.not_the_same",
     "A batch of 32 is trained whole, and in micro-batches of 8 weighed by their samples. For which model may the two"
-    " updates differ by more than rounding?",
+    " optimizer steps differ by more than rounding?",
     [
         Choice("One with convolutions", "a convolution looks at one image at a time, however many come together."),
         Choice(
@@ -104,8 +103,8 @@ not_the_same = Question(
             " of 32. The weights n_i / n repair the loss, and cannot repair this.",
             right=True,
         ),
-        Choice("One whose batch leaves a smaller part", "with the weights n_i / n that is no special case."),
-        Choice("For none", "it holds for models that treat each sample by itself. Not all do."),
+        Choice("Any model, when the last micro-batch is smaller", "with the weights n_i / n that is no special case."),
+        Choice("No model", "it holds for models that treat each sample by itself. Not all do."),
     ],
     hints=["Lesson 03 has a layer whose outputs depend on the other samples."],
 )
@@ -125,10 +124,7 @@ optimizer_steps = Exercise(
         (lambda n, b, e: e * n / b, "steps are whole: the rest of an epoch makes one more batch."),
         (lambda n, b, e: -(-n // b), "these are the steps of one epoch."),
     ],
-    hints=[
-        "First the batches of one epoch: `batches_per_epoch` from lesson 02 is allowed.",
-        "A division that rounds up is `-(-a // b)`.",
-    ],
+    hints=["First the batches of one epoch: `batches_per_epoch` is allowed.", "To round up, write `-(-a // b)`."],
     solution="""
     def optimizer_steps(samples, batch_size, epochs):
         return epochs * -(-samples // batch_size)
@@ -158,6 +154,10 @@ micro_weights = Exercise(
             "the samples that do not fill a micro-batch are missing: they make one more, smaller one.",
         ),
         (
+            lambda n, size: [min(size, n - start) / n for start in range(0, n + 1, size)],
+            "where the samples fill all micro-batches this adds one more, of no samples and weight 0.",
+        ),
+        (
             lambda n, size: [min(size, n - start) for start in range(0, n, size)],
             "these are the numbers of samples. As weights they have to add up to 1.",
         ),
@@ -184,11 +184,9 @@ scheduler_steps = Exercise(
     cases=[((313, 8, 1), 40), ((180, 4, 10), 450), ((9, 4, 2), 6), ((45, 1, 10), 450), ((3, 8, 2), 2)],
     wrong=[
         (lambda n, k, e: n * e, "these are the iterations. There are fewer optimizer steps, and those move it on."),
-        (
-            lambda n, k, e: n // k * e,
-            "this forgets the step after the last batch of an epoch, for what fills no group.",
-        ),
+        (lambda n, k, e: n // k * e, "this forgets the step for what fills no group at the end of an epoch."),
         (lambda n, k, e: -(-n * e // k), "this lets groups run on into the next epoch. Here each epoch ends one."),
+        (lambda n, k, e: (n // k + 1) * e, "where the batches fill all groups no batch is left, and no step for it."),
         (lambda n, k, e: n * k * e, "with more batches in each optimizer step there are fewer steps, not more."),
         (lambda n, k, e: e, "that would be so if it moved on after each epoch."),
     ],

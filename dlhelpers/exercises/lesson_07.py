@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dlhelpers.exercises.core import Choice, Exercise, Prediction, Question
 from dlhelpers.exercises.judge import NotWritten, is_blank
-from dlhelpers.memory import bytes_of
 
 one_worker = Prediction(
     "lesson_07.one_worker",
@@ -38,8 +38,8 @@ processes = Prediction(
 
 ordered = Prediction(
     "lesson_07.ordered",
-    "A loader has 20 batches and `num_workers=2`, and `prefetch_factor` is left at its default of 2. A loop starts, and"
-    " has not asked for a batch yet. How many batches have been ordered from the workers?",
+    "A loader has 20 batches, `num_workers=2` and `prefetch_factor=2`, its default. A loop starts, and has not asked"
+    " for a batch yet. How many batches have been ordered from the workers?",
     answer=4,
     because="Each of 2 workers is given 2 batches to make in advance.",
     wrong={
@@ -102,8 +102,8 @@ epoch_seconds = Exercise(
     "lesson_07.epoch_seconds",
     """
     Write `epoch_seconds(batches, load_ms, train_ms, workers)`: how many seconds an epoch takes when a batch needs
-    `load_ms` milliseconds to make and `train_ms` to learn from. Without workers the two take turns. Workers share the
-    loading evenly; neglect their start, and assume that there are cores for all. Do not round.
+    `load_ms` milliseconds to make and `train_ms` to learn from. Assume that the loop waits for each step,
+    that workers share the loading evenly and have a core each, and neglect their start. Do not round.
     """,
     minutes=5,
     cases=[((100, 80, 60, 0), 14.0), ((100, 80, 60, 1), 8.0), ((100, 80, 60, 2), 6.0), ((1_000, 30, 10, 2), 15.0)],
@@ -111,6 +111,7 @@ epoch_seconds = Exercise(
         (lambda n, load, train, w: n * (load + train) / 1000, "with workers the slower of the two sets the pace."),
         (lambda n, load, train, w: n * max(load, train) / 1000, "without workers nothing overlaps: add the two."),
         (lambda n, load, train, w: n * (load / (w or 1) + train) / 1000, "with a worker the two overlap: do not add."),
+        (lambda n, load, train, w: n * max(load / (w or 1), train) / 1000, "without workers the two take turns: add."),
         (
             lambda n, load, train, w: n * (max(load, train) if w else load + train) / 1000,
             "right for 0 and 1 workers. Two of them make two batches in the time of one.",
@@ -127,28 +128,27 @@ epoch_seconds = Exercise(
     """,
 )
 
-waiting_gb = Exercise(
-    "lesson_07.waiting_gb",
+sample_noise = Exercise(
+    "lesson_07.sample_noise",
     """
-    Write `waiting_gb(shape, batch_size, workers, prefetch_factor)`: what the batches that are ordered in advance take,
-    in gigabytes of 1,000,000,000 bytes, once all of them are made. `shape` is that of one float32 image; leave the
-    labels out, and do not round.
+    Write `sample_noise(seed, epoch, index)`: one random number from 0 to 1, the first that `random()` of a NumPy
+    generator gives. The generator is made in the call, from a list of the three numbers in this order.
     """,
     minutes=5,
-    cases=[(((3, 224, 224), 256, 8, 2), 2.466250752), (((3, 224, 224), 256, 1, 3), 0.462422016)],
+    cases=[(case, float(np.random.default_rng(list(case)).random())) for case in ((0, 1, 2), (0, 2, 1), (3, 0, 2))],
     wrong=[
-        (lambda s, b, w, p: bytes_of(s, count=b * p) / 1e9, "prefetch_factor counts for each worker."),
-        (lambda s, b, w, p: bytes_of(s, count=b * w) / 1e9, "each worker is `prefetch_factor` batches ahead, not one."),
-        (lambda s, b, w, p: bytes_of(s, count=w * p) / 1e9, "this is one image a batch. There are `batch_size`."),
-        (lambda s, b, w, p: bytes_of(s, torch.uint8, b * w * p) / 1e9, "a float32 takes four bytes, not one."),
+        (lambda s, e, k: np.random.default_rng(s).random(), "this gives each sample the same number, in each epoch."),
+        (lambda s, e, k: np.random.default_rng([s, k]).random(), "without the epoch, each epoch repeats the first."),
+        (lambda s, e, k: np.random.default_rng([s, e]).random(), "without the index, all samples get the same number."),
+        (lambda s, e, k: np.random.default_rng(s + e + k).random(), "the sum is equal for (0, 1, 2) and (0, 2, 1)."),
     ],
-    hints=["How many batches are ordered in advance, and how many images are in one?", "Recall `bytes_of`, lesson 01."],
+    hints=["`np.random.default_rng` takes a list of whole numbers as its seed.", "A new generator gives `random()`."],
     solution="""
-    from dlhelpers.memory import bytes_of
+    import numpy as np
 
 
-    def waiting_gb(shape, batch_size, workers, prefetch_factor):
-        return bytes_of(shape, count=batch_size * workers * prefetch_factor) / 1e9
+    def sample_noise(seed, epoch, index):
+        return np.random.default_rng([seed, epoch, index]).random()
     """,
 )
 

@@ -1,0 +1,80 @@
+"""Tests of `addresses`: one source says where the course lives, and every badge leads to a file that exists."""
+
+import json
+import re
+import shutil
+from urllib.parse import parse_qs, urlparse
+
+import addresses
+import pytest
+from addresses import BINDER, COLAB, ROOT, Home
+
+ELSEWHERE = Home("someone/fork", "trunk", "9.9.9")
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def test_every_set_up_cell_link_and_badge_agrees_with_pyproject():
+    assert [path.name for path in addresses.rewritten(addresses.home())] == []
+
+
+def links(text):
+    return re.findall(rf"((?:{COLAB}|{BINDER})[^)\s\"\\]+)", text)
+
+
+@pytest.mark.parametrize("path", [*LESSONS, ROOT / "README.md"], ids=lambda path: path.name)
+def test_every_launch_link_leads_to_a_file_of_the_course(path):
+    found = links(path.read_text(encoding="utf-8"))
+    assert len(found) >= 2
+    for link in found:
+        target = link.partition("/blob/")[2].partition("/")[2] if link.startswith(COLAB) else in_binder(link)
+        assert (ROOT / target).is_file(), link
+        assert path.suffix == ".md" or target == f"notebooks/{path.name}"
+
+
+def in_binder(link):
+    return parse_qs(urlparse(link).query)["urlpath"][0].removeprefix("lab/tree/")
+
+
+def test_each_lesson_has_its_badges_in_the_readme():
+    found = " ".join(links((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert [path.name for path in LESSONS if found.count(path.name) != 2] == []
+
+
+def test_a_move_reaches_every_file_and_a_second_one_changes_nothing(tmp_path, monkeypatch):
+    for name in ("notebooks", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    monkeypatch.setattr(addresses, "ROOT", tmp_path)
+    changed = addresses.rewritten(ELSEWHERE)
+    assert {path.name for path in changed} >= {"README.md", *(path.name for path in LESSONS)}
+    for path, text in changed.items():
+        path.write_text(text, encoding="utf-8")
+        assert all("/someone/fork/" in link and "trunk" in link for link in links(text))
+        assert path.suffix == ".md" or "someone/fork/archive/refs/heads/trunk.zip" in text
+    assert addresses.rewritten(ELSEWHERE) == {}
+
+
+def test_the_outputs_of_a_lesson_are_left_alone():
+    text = LESSONS[0].read_text(encoding="utf-8")
+    before, after = json.loads(text), json.loads(addresses.lesson(text, ELSEWHERE, LESSONS[0].name))
+    assert before["cells"][2:] == after["cells"][2:] and before["metadata"] == after["metadata"]
+
+
+def test_an_address_that_is_no_repository_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nversion="1"\n[project.urls]\nRepository = "https://github.com/x"\n'
+    )
+    monkeypatch.setattr(addresses, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match="'https://github.com/x': expected https://github.com/OWNER/NAME"):
+        addresses.home()
+
+
+def test_the_readme_names_each_lesson_with_the_minutes_of_its_first_cell():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| \d\d \| \[([^\]]+)\]\(notebooks/([^)]+)\) \| [^|]+ \| (\d+) \|", readme)
+    firsts = {path.name: "".join(json.loads(path.read_text("utf-8"))["cells"][0]["source"]) for path in LESSONS}
+    shown = {name: (title, minutes) for title, name, minutes in rows}
+    assert shown == {
+        name: (text.splitlines()[0].removeprefix("# "), re.search(r"about\s+(\d+)\s+minutes", text)[1])
+        for name, text in firsts.items()
+    }
