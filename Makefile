@@ -5,7 +5,7 @@ PORT ?= 8888
 BIN  := .venv/bin
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: lab test test-browser notebooks benchmarks clean
+.PHONY: lab test test-full test-browser notebooks site addresses benchmarks clean
 
 # The stamp is written last, so a failed or interrupted install is never taken for a finished one.
 .venv/.ok: pyproject.toml
@@ -25,17 +25,37 @@ lab: .venv/.ok  # the address it prints, or opens, is that of the first lesson
 	  $$([ "$$(id -u)" != 0 ] || echo --allow-root) \
 	  $$(command -v xdg-open open >/dev/null 2>&1 || echo --no-browser)
 
-test: .venv/.ok
-	@$(BIN)/python -m pytest
+test: .venv/.ok  # on two cores, a file of tests or a lesson at a time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-browser: .venv/.ok
-	@$(BIN)/python -m pytest tests/test_browser.py
+test-full: .venv/.ok  # the long cases too: every moment of a kill, every way to start a process
+	@DLHELPERS_FULL=1 $(BIN)/python -m pytest
+
+test-browser: .venv/.ok  # every lesson in a real JupyterLab; `make test` takes two of them
+	@DLHELPERS_FULL=1 $(BIN)/python -m pytest tests/test_browser.py
 
 notebooks: .venv/.ok  # run the lessons anew and write their outputs
 	@$(BIN)/python tests/run_notebooks.py
 
-benchmarks: .venv/.ok
+.venv/.site: .venv/.ok
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[site]"
+	@touch $@
+
+site: .venv/.site  # the lessons as static pages in build/site, built offline and checked
+	@$(BIN)/python -m pytest -p no:nbval -o addopts="-ra" tests/test_site.py
+	@echo "The pages are in build/site: open build/site/index.html"
+
+addresses: .venv/.ok  # write the course's address from pyproject.toml into every set-up cell, link and badge
+	@$(BIN)/python tests/addresses.py
+
+.venv/.bench: .venv/.ok
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	@touch $@
+
+benchmarks: .venv/.bench  # side by side with peers, on a quiet machine; about ten minutes
 	@$(BIN)/python benchmarks/loop_overhead.py
+	@$(BIN)/python benchmarks/shards.py
+	@$(BIN)/python benchmarks/out_of_core.py
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build

@@ -1,0 +1,105 @@
+"""Does memory stay flat while the dataset grows? Train on up to 3 GB under hard caps.
+
+    python benchmarks/out_of_core.py            needs 5 GB of disk for some minutes, and root for the last part
+
+1. Datasets of 94 MB to 1.5 GB, one epoch each under RLIMIT_DATA: 512 MB of private memory beyond what the imports hold.
+2. Where control groups can be made (Linux, root): 3 GB inside a group of 1 GB, page cache included, swap off.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dlhelpers.devices import describe_machine
+from dlhelpers.memory import human_bytes, run_limited
+from dlhelpers.under_cap import train, write_shards
+
+IMAGE_BYTES = 3 * 64 * 64 + 8
+SMALLEST, TIMES, LIMIT = 94_000_000, (1, 4, 16), 512 * 2**20
+IN_GROUP, GROUP_LIMIT = 3_000_000_000, 1_000_000_000
+V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+
+
+def model_and_optimizer() -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A small model, and an optimizer made before the fork: the first one of a process imports a great deal."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 64), nn.ReLU(), nn.Linear(64, 3))
+    return model, torch.optim.SGD(model.parameters(), lr=0.05)
+
+
+def grow(folder: Path) -> None:
+    """Train on datasets of growing size under the cap, and print each peak; SystemExit where one does not return."""
+    peaks = []
+    print(f"{'dataset':>12}{'peak private':>16}{'file-backed':>14}{'seconds':>10}")
+    for times in TIMES:
+        place, size = folder / str(times), times * SMALLEST
+        write_shards(place, size // IMAGE_BYTES, rows=5_000)
+        run = run_limited(train, place, *model_and_optimizer(), limit=LIMIT)
+        if run.outcome != "returned":
+            raise SystemExit(f"{human_bytes(size)}: {run}")
+        peaks.append(run.peak_private)
+        figures = human_bytes(size), human_bytes(run.peak_private), human_bytes(run.peak_file_backed or 0)
+        print("{:>12}{:>16}{:>14}".format(*figures) + f"{run.seconds:10.1f}", flush=True)
+    print(f"16 times the data: {human_bytes(peaks[-1] - peaks[0])} more private memory (to reach: less than 32 MB)")
+
+
+def new_group() -> tuple[Path, str, str] | None:
+    """Make a control group with the limit; return its folder and the names of the files with peak and kills."""
+    name = "dlhelpers-benchmark"
+    try:
+        if (V1 / "memory.limit_in_bytes").exists():
+            group = V1 / name
+            group.mkdir(exist_ok=True)
+            (group / "memory.limit_in_bytes").write_text(str(GROUP_LIMIT))
+            (group / "memory.swappiness").write_text("0")
+            return group, "memory.max_usage_in_bytes", "memory.failcnt"
+        group = V2 / name
+        group.mkdir(exist_ok=True)
+        (group / "memory.max").write_text(str(GROUP_LIMIT))
+        (group / "memory.swap.max").write_text("0")
+        return group, "memory.peak", "memory.events"
+    except OSError as error:
+        print(f"no control group can be made here ({error}): the last part is left out")
+        return None
+
+
+def inside(group: Path, place: Path) -> None:
+    """Enter the group, write the dataset and train on it: what the child does."""
+    (group / "cgroup.procs").write_text("0")
+    write_shards(place, IN_GROUP // IMAGE_BYTES, rows=5_000)
+    weights = train(place, *model_and_optimizer())
+    if not all(torch.isfinite(value).all() for value in weights.values()):
+        raise SystemExit("training gave no finite weights")
+
+
+def main() -> None:
+    """Print the machine, the peaks under the cap, and what the group counted."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--inside", nargs=2, type=Path, metavar=("GROUP", "FOLDER"), help=argparse.SUPPRESS)
+    asked = options.parse_args()
+    torch.set_num_threads(1)
+    if asked.inside:
+        inside(*asked.inside)
+        return
+    print(describe_machine(), "\n")
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        grow(Path(folder))
+    if (made := new_group()) is None:
+        return
+    group, peak, pressed = made
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        done = subprocess.run([sys.executable, __file__, "--inside", str(group), folder])
+    sizes = human_bytes(IN_GROUP), human_bytes(GROUP_LIMIT), human_bytes(int((group / peak).read_text()))
+    print("\n{} written and trained on in a group of {}, whose peak was {}".format(*sizes))
+    print(f"exit code {done.returncode}; {pressed}: {(group / pressed).read_text().split()}")
+    group.rmdir()
+    sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
