@@ -32,7 +32,7 @@ test-full: .venv/.ok  # the long cases too: every moment of a kill, every way to
 	@DLHELPERS_FULL=1 $(BIN)/python -m pytest
 
 test-browser: .venv/.ok  # every lesson in a real JupyterLab; `make test` takes two of them
-	@DLHELPERS_FULL=1 $(BIN)/python -m pytest tests/test_browser.py
+	@DLHELPERS_FULL=1 $(BIN)/python -m pytest tests/test_browser.py tests/test_make_lab.py
 
 notebooks: .venv/.ok  # run the lessons anew and write their outputs
 	@$(BIN)/python tests/run_notebooks.py

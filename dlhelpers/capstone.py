@@ -131,6 +131,7 @@ def finished(run: LimitedRun, phase: str) -> list[EpochResult]:
 
 
 def _train(project: type[Project], folder: Path, checkpoint: Path, epochs: int) -> History:
+    torch.seed()  # a forked child begins with our random numbers, and a missing seed would go unnoticed
     return project().train(folder, checkpoint, epochs)
 
 

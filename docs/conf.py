@@ -17,6 +17,8 @@ nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json
 html_theme = "sphinx_book_theme"
 html_title = project
 html_sourcelink_suffix = ""
+html_static_path = ["static"]
+html_css_files = ["course.css"]
 html_theme_options = {
     "repository_url": f"{GITHUB}{HOME.repository}",
     "repository_branch": HOME.branch,

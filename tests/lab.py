@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.request import urlopen
+
+import psutil
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PRIVATE_FOLDERS = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
@@ -29,41 +32,83 @@ OUTPUTS = f"() => {CELLS}.flatMap(cell => cell.outputs.toJSON())"
 
 @contextmanager
 def lab(notebooks: list[Path]) -> Iterator[Callable]:
-    """Start a JupyterLab of its own on copies of notebooks, outputs removed; yield a function that opens one by path.
+    """Start a JupyterLab of its own on copies of notebooks; yield a function that opens one by path.
 
     Each page that it returns shows the notebook alone, its kernel ready.
     """
-    from playwright.sync_api import sync_playwright
-
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        (home / "work").mkdir()
         for notebook in notebooks:
-            _write(home / "work" / notebook.name, _without_outputs(notebook))
-        for name, values in SETTINGS.items():
-            _write(home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / f"{name}.jupyterlab-settings", values)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        token = secrets.token_hex()
-        _write(home / "JUPYTER_CONFIG_DIR" / "jupyter_lab_config.json", {
-            "ServerApp": {"ip": "127.0.0.1", "port": port, "open_browser": False, "allow_root": True,
-                          "root_dir": str(home / "work")},
-            "IdentityProvider": {"token": token},
-            "LabApp": {"expose_app_in_browser": True},  # gives the page the name jupyterapp
-        })  # fmt: skip
-        environment = os.environ | {name: str(home / name) for name in PRIVATE_FOLDERS}
-        environment["DLHELPERS_PROGRESS"] = str(home / "progress.json")
-        environment.pop("TQDM_DISABLE", None)  # a learner sees the bar
-        log = stack.enter_context(open(home / "log", "w"))
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab"], env=environment, stdout=log, stderr=log)
-        stack.callback(server.wait, 30)
-        stack.callback(server.terminate)
+            shutil.copy(notebook, home / "work")
+        command = [sys.executable, "-m", "jupyterlab", "--ServerApp.open_browser=False", "--ServerApp.allow_root=True",
+                   f"--ServerApp.root_dir={home / 'work'}"]  # fmt: skip
+        server, address, token = stack.enter_context(_served(home, command))
+        browser = stack.enter_context(_browser())
+
+        def open_notebook(notebook: Path) -> object:
+            return _open(browser, f"{address}/lab/tree/{notebook.name}?reset&token={token}")
+
+        open_notebook.server = psutil.Process(server.pid)  # whose memory a test may ask for
+        yield open_notebook
+
+
+@contextmanager
+def made_lab(clone: Path) -> Iterator[object]:
+    """Type `make lab` in a clone of the course, and yield the page that its first address shows."""
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        command = ["make", "lab", "PORT={port}"]
+        server, address, token = stack.enter_context(_served(home, command, clone, patience=600))
+        browser = stack.enter_context(_browser())
+        yield _open(browser, f"{address}/lab/tree/notebooks/00_start_here.ipynb?reset&token={token}")
+
+
+@contextmanager
+def _served(
+    home: Path, command: list[str], folder: Path | None = None, patience: float = 90
+) -> Iterator[tuple[subprocess.Popen, str, str]]:
+    """Run a command that starts JupyterLab, its settings in `home`; yield the process, the address and the token."""
+    for name, values in SETTINGS.items():
+        _write(home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / f"{name}.jupyterlab-settings", values)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    token = secrets.token_hex()
+    _write(home / "JUPYTER_CONFIG_DIR" / "jupyter_lab_config.json", {
+        "ServerApp": {"ip": "127.0.0.1", "port": port},
+        "IdentityProvider": {"token": token},
+        "LabApp": {"expose_app_in_browser": True},  # gives the page the name jupyterapp
+    })  # fmt: skip
+    environment = os.environ | {name: str(home / name) for name in PRIVATE_FOLDERS}
+    environment["DLHELPERS_PROGRESS"] = str(home / "progress.json")
+    for name in (
+        "TQDM_DISABLE",
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "PYTHONPATH",
+    ):  # a learner sees the bar, and has no make above
+        environment.pop(name, None)
+    command = [part.format(port=port) for part in command]
+    with open(home / "log", "w") as log:
+        server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
         address = f"http://127.0.0.1:{port}"
-        _wait_for(f"{address}/api/status?token={token}", server, home / "log")
-        browser = stack.enter_context(sync_playwright()).chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        )
-        stack.callback(browser.close)
-        yield lambda notebook: _open(browser, f"{address}/lab/tree/{notebook.name}?reset&token={token}")
+        try:
+            _wait_for(f"{address}/api/status?token={token}", server, home / "log", patience)
+            yield server, address, token
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(30)
+
+
+@contextmanager
+def _browser() -> Iterator[object]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
 
 
 def _open(browser: object, address: str) -> object:
@@ -87,34 +132,28 @@ def close(page: object) -> None:
 
 def run_all(page: object, timeout: float = 180) -> list[dict]:
     """Run every cell, wait until all are done, and return their outputs."""
-    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")  # its promise may never settle
+    # Stored counts would look like a finished run; and the promise of running all may never settle.
+    page.evaluate("async () => { await jupyterapp.commands.execute('notebook:clear-all-cell-outputs'); }")
+    page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.wait_for_function(DONE, timeout=timeout * 1000)
     return page.evaluate(OUTPUTS)
 
 
-def run_cell(page: object, contains: str, source: str) -> None:
-    """Replace the source of the first code cell that contains a text, and run this cell."""
+def run_cell(page: object, contains: str, source: str, wait: bool = True) -> None:
+    """Replace the source of the first code cell that contains a text, and run this cell, to its end or not."""
     page.evaluate(
-        """async ([text, source]) => {
+        """async ([text, source, wait]) => {
             const notebook = jupyterapp.shell.currentWidget.content;
             const index = notebook.widgets.findIndex(w => w.model.type === 'code'
                                                      && w.model.sharedModel.source.includes(text));
             notebook.activeCellIndex = index;
             notebook.deselectAll();
             notebook.widgets[index].model.sharedModel.source = source;
-            await jupyterapp.commands.execute('notebook:run-cell');
+            const run = jupyterapp.commands.execute('notebook:run-cell');
+            if (wait) await run;
         }""",
-        [contains, source],
+        [contains, source, wait],
     )
-
-
-def _without_outputs(notebook: Path) -> dict:
-    """The notebook as JSON with empty outputs: stored counts would look like a finished run."""
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    for cell in content["cells"]:
-        if cell["cell_type"] == "code":
-            cell |= {"outputs": [], "execution_count": None}
-    return content
 
 
 def _write(path: Path, content: dict) -> None:
@@ -122,8 +161,8 @@ def _write(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 90
+def _wait_for(address: str, server: subprocess.Popen, log: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline and server.poll() is None:
         with suppress(OSError), urlopen(address, timeout=2):
             return

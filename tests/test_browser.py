@@ -1,16 +1,30 @@
-"""The lessons in a real JupyterLab in headless Chromium: they run, the widget answers, and so does an exercise."""
+"""The lessons in a real JupyterLab in headless Chromium: they run, and react to what a learner does."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from lab import CHROMIUM, close, lab, run_all, run_cell
+from run_notebooks import memory_line
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import expect  # noqa: E402  (it may be missing)
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
-LESSONS = sorted((Path(__file__).parent.parent / "notebooks").glob("[0-9]*.ipynb"))
+ROOT = Path(__file__).parent.parent
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+MOST_MEMORY = 1_600_000_000  # bytes, of kernel and JupyterLab together: Binder gives 2 GB
+LONG = """
+from time import sleep
+history = fit(model, train_loader, nn.CrossEntropyLoss(), optimizer, epochs={epochs},
+              on_epoch_end=lambda *results: sleep(0.2))
+"""
+TOO_WIDE = """() => {
+    const wide = element => element.scrollWidth > element.clientWidth + 1;
+    const parts = document.querySelectorAll('.jp-Notebook, .jp-WindowedPanel-outer, .jp-OutputArea-output');
+    return [...parts].filter(wide).map(part => part.textContent.slice(0, 80));
+}"""
 if not os.environ.get("DLHELPERS_FULL"):  # `make test-browser` takes all; nbval has run every cell once already
     LESSONS = [path for path in LESSONS if path.name.startswith(("00_", "02_"))]
 
@@ -28,10 +42,44 @@ def test_lesson_runs_without_an_error_or_a_warning_box(open_lesson, lesson):
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
     assert len(outputs) > 10
     assert page.locator(".jp-OutputArea img[alt]").count() >= lesson.read_text(encoding="utf-8").count("<img alt=")
+    assert page.evaluate(TOO_WIDE) == [], "wider than a window of 1280 pixels"
+    assert peak_memory(open_lesson.server) < MOST_MEMORY
+    if lesson.name.startswith("00_"):
+        the_bar_moves_and_ends(page)
+        the_interrupt_button_keeps_the_history(page)
     if lesson.name.startswith("02_"):
         the_widget_redraws(page)
         the_exercise_answers(page)
     close(page)
+
+
+def peak_memory(server):
+    """The most that JupyterLab and its kernels held, each at its own time; what is file-backed or shared left out."""
+    pids = [server.pid, *(child.pid for child in server.children(recursive=True))]
+    return sum(memory_line(pid, "VmHWM") - memory_line(pid, "RssFile") - memory_line(pid, "RssShmem") for pid in pids)
+
+
+def the_bar_moves_and_ends(page):
+    run_cell(page, "history = fit(", LONG.format(epochs=8), wait=False)
+    bar = page.locator(".jp-OutputArea .progress-bar").last
+    expect(bar).to_be_visible()
+    widths = set()
+    while len(widths) < 4:  # it moves at least three times; the page's own time limit ends a bar that does not
+        page.wait_for_function(
+            "([bar, seen]) => !seen.includes(bar.style.width)", arg=[bar.element_handle(), [*widths]]
+        )
+        widths.add(bar.evaluate("bar => bar.style.width"))
+    expect(bar).to_have_attribute("style", re.compile("width: 100%"))
+    expect(bar).to_have_class(re.compile("progress-bar-success|bg-success"))
+
+
+def the_interrupt_button_keeps_the_history(page):
+    run_cell(page, "on_epoch_end=lambda", LONG.format(epochs=10_000), wait=False)
+    expect(page.locator(".jp-OutputArea .progress-bar").last).to_be_visible()
+    page.wait_for_timeout(1_500)
+    page.locator('[data-command="notebook:interrupt-kernel"]').first.click()
+    run_cell(page, "on_epoch_end=lambda", "history.stop_reason, history.epochs > 1")
+    expect(page.locator(".jp-OutputArea").get_by_text("('interrupted', True)")).to_be_visible()
 
 
 def the_widget_redraws(page):

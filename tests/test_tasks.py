@@ -9,6 +9,7 @@ import torch
 
 from dlhelpers.exercises import progress
 from dlhelpers.exercises.core import Choice, Exercise, Prediction, Question
+from dlhelpers.exercises.judge import judge_cases
 from dlhelpers.exercises.replies import Reply, same, show_value
 
 
@@ -90,6 +91,11 @@ def test_a_guess_that_is_no_number_is_refused_with_the_remedy(guess):
 def test_the_first_failing_case_is_shown():
     reply = exercise().check(lambda a, b: 3)
     assert reply.kind == "wrong" and "(2, 2) gives 3, and 4 is expected" in reply.text
+
+
+def test_a_call_is_shown_as_one_would_type_it():
+    problem = judge_cases(lambda samples, batch_size: 0, [((10_000, 32), 313)], [])
+    assert problem == "your function(10_000, 32) gives 0, and 313 is expected."
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,10 @@ def judge_cases(function: Callable, cases: Sequence[Case], wrong: Sequence[tuple
 
 
 def _call(function: Callable, arguments: tuple) -> str:
-    return f"{getattr(function, '__name__', 'your function')}({', '.join(map(show_value, arguments))})"
+    name = getattr(function, "__name__", "<lambda>")
+    # Digits in groups as Python takes them: a comma would look like one more argument.
+    shown = [f"{value:_}" if type(value) is int else show_value(value) for value in arguments]
+    return f"{'your function' if name == '<lambda>' else name}({', '.join(shown)})"
 
 
 def is_blank(function: Any) -> bool:
