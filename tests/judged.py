@@ -116,6 +116,10 @@ def buffered(take=lambda buffer, random: buffer.pop(random.randrange(len(buffer)
     return shuffle_buffer
 
 
+def among_five(samples, size, random):
+    yield from buffered(rest=shuffled)(samples, size + 1, random)
+
+
 def four_at_a_time(samples, size, random):
     buffer = []
     for sample in samples:
@@ -353,14 +357,14 @@ def ran(**fields):
     return project(lambda self, data, checkpoint, epochs: past(epochs, **fields))
 
 
-def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoch):
+def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoch, samples=0):
     """A Project that keeps its history in the checkpoint, with its own idea of how far to go on and of the loss."""
 
     def train(self, data, checkpoint, epochs):
         history = History.from_state_dict(torch.load(checkpoint)) if checkpoint.exists() else History()
         done = history.epochs
         for epoch in range(done + 1, more(epochs, done) + 1):
-            history.add(EpochResult("train", epoch, loss(epoch, done), seconds=perf_counter()))
+            history.add(EpochResult("train", epoch, loss(epoch, done), samples=samples, seconds=perf_counter()))
         torch.save(history.state_dict(), checkpoint)
         return history
 
@@ -372,7 +376,7 @@ JUDGED = {
         (Whole, "must return the number of samples you keep"),
         (RoundedDown, "samples 0, 2, 4 and 6 are four. Round up."),
         (IndexPassedOn, "Sample k of yours is sample 2 * k."),
-        (OddOnes, "IndexError: index 7 is beyond a dataset of 7 samples"),
+        (OddOnes, "raised an IndexError (index 7 is beyond a dataset of 7 samples"),
         (OneTooMany, "of five, six and seven samples it has the lengths [3, 4, 4]: 3, 3 and 4 are expected."),
         (NoLength, "`__len__` gave back None: is a `return` missing?"),
         (NoSample, "`__getitem__` gave back None"),
@@ -414,6 +418,7 @@ JUDGED = {
     "lesson_08.block_order": [
         (3, "a function is expected"),
         (block_order(give=lambda indices: None), "it gave back None: a list of indices is expected."),
+        (block_order(blocks=lambda items, random: random.shuffle(items)), "`random.shuffle` gives nothing back"),
         (block_order(cut=lambda samples: samples - samples % 4), "the short block too."),
         (anywhere, "a block's samples are to stay together"),
         (block_order(blocks=in_file_order), "the blocks come in the order of the file: shuffle them, too."),
@@ -446,6 +451,7 @@ JUDGED = {
         (buffered(lambda buffer, random: buffer.pop(0)), "each is expected once. Think of the end, too."),
         (buffered(lambda buffer, random: random.choice(buffer)), "no more came. Take a sample out with `pop`"),
         (put_back, "came more than once. Take it out with `pop`."),
+        (among_five, "comes 4 early, and a buffer of 4 can give it at most 3 early."),
         (loses_those_between, "4 was never put into the buffer."),
         (in_a_list, "it gave back a list: it read everything before giving the first. Use `yield`."),
         (all_at_once, "with a buffer of 4, 10 samples were held at once"),
@@ -509,7 +515,7 @@ JUDGED = {
             "with 12,345 samples are stated for an epoch, and epoch 1 had 192 with 12,288.",
         ),
         (ran(optimizer_steps=25), "386 optimizer steps are stated, and 50 were taken."),
-        (project(epochs=5, optimizer_steps=965), "61,725 samples were seen, and the budget is 60,000"),
+        (project(epochs=5, optimizer_steps=965), "61,725 samples would be seen, and the budget is 60,000"),
     ],
     "lesson_11.learned": [
         (ran(), "no accuracy on held-out images"),
@@ -528,6 +534,7 @@ JUDGED = {
         (going_on(more=lambda epochs, done: done + epochs), "with 1 epoch of 2 done, it trained on to 3"),
         (going_on(loss=lambda epoch, done: perf_counter()), "two runs from the start differ"),
         (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),
+        (going_on(samples=12_345), "12,345 samples were seen of 1,000: train on those in the folder `data`."),
         (project(lambda self, *places: {}["folder"]), "the run failed: KeyError: 'folder'"),
     ],
 }

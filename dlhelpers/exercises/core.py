@@ -87,7 +87,8 @@ class Prediction(Task):
             return Reply("result", f"{show_value(result)}. {self.because}")
         record(self.name, done=True)  # a prediction is made to be tested, not to be right
         if self.guess == result or (not self.choices and abs(self.guess - result) <= self.within):
-            return Reply("right", f"{show_value(result)}. {self.because}")
+            near = "" if same(self.guess, result) else f", and your {show_value(self.guess)} is near enough"
+            return Reply("right", f"{show_value(result)}{near}. {self.because}")
         exact_first = sorted(self.wrong, key=lambda guess: guess != self.guess)  # or a near one would speak for it
         known = next((self.wrong[guess] for guess in exact_first if same(self.guess, guess, 0.01)), "")
         text = f"it is {show_value(result)}, and you predicted {show_value(self.guess)}."

@@ -8,7 +8,7 @@ from functools import wraps
 from math import ceil, isclose, prod
 from numbers import Integral
 
-from dlhelpers.capstone import BUDGET, CAP, ENOUGH, HELD_OUT, SAMPLES, SHAPE, Attempt, Project, attempt, finished
+from dlhelpers.capstone import BUDGET, CAP, ENOUGH, FEW, HELD_OUT, SAMPLES, SHAPE, Attempt, Project, attempt, finished
 from dlhelpers.exercises.judge import NotWritten, is_blank
 from dlhelpers.history import History
 from dlhelpers.limits import LimitedRun
@@ -68,6 +68,8 @@ def judge_counts(answer: type[Project]) -> None:
     if project.optimizer_steps != batches * project.epochs:
         said = f"optimizer_steps is {project.optimizer_steps:,}"
         raise _Missing(f"{said}: one for each of {batches:,} batches, in each of {project.epochs:,} epochs.")
+    if (seen := ((batches - 1) * size + last) * project.epochs) > BUDGET:
+        raise _Missing(f"{seen:,} samples would be seen, and the budget is {BUDGET:,}: plan fewer epochs.")
 
 
 @_judge
@@ -101,8 +103,6 @@ def judge_as_stated(answer: type[Project]) -> None:
             raise _Missing(f"{said}, and epoch {r.epoch} had {r.batches:,} with {r.samples:,}.")
     if (taken := sum(r.optimizer_steps for r in results)) != project.optimizer_steps:
         raise _Missing(f"{project.optimizer_steps:,} optimizer steps are stated, and {taken:,} were taken.")
-    if (seen := sum(r.samples for r in results)) > BUDGET:
-        raise _Missing(f"{seen:,} samples were seen, and the budget is {BUDGET:,}: plan fewer epochs.")
 
 
 @_judge
@@ -142,6 +142,8 @@ def judge_resumes(answer: type[Project]) -> None:
         raise _Missing("two runs from the start differ: seed before the model is made, and give `fit` a seed.")
     if not isclose(unbroken[1].loss, resumed[1].loss, rel_tol=1e-6):
         raise _Missing("the second epoch is not that of an unbroken run: load model and optimizer; give `fit` a seed.")
+    if unbroken[0].samples > FEW[0]:
+        raise _Missing(f"{unbroken[0].samples:,} samples were seen of {FEW[0]:,}: train on those in the folder `data`.")
 
 
 def _made(answer: type[Project]) -> Project:
@@ -181,7 +183,8 @@ def _ended(run: LimitedRun) -> None:
         raise _Missing(f"{said}\nWhat is too large: all images, a batch with what layers keep, or weights?")
     if run.outcome != "returned":
         how = "failed: " if run.outcome == "failed" else "was "  # an error of the latter begins with "killed by"
-        raise _Missing(f"the run {how}{run.error}\nCalled by hand, `train` shows where.")
+        hint = "The shards hold bytes: a transform makes floats. " if "unsigned char" in run.error else ""
+        raise _Missing(f"the run {how}{run.error}\n{hint}Called by hand, `train` shows where.")
     if not isinstance(run.value, History):
         raise _Missing(f"`train` gave back {type(run.value).__name__}: return the history that `fit` gives.")
     if not finished(run, "train"):
@@ -190,7 +193,7 @@ def _ended(run: LimitedRun) -> None:
 
 def _under_cap(run: LimitedRun) -> None:
     _ended(run)
-    if run.peak_private > CAP:  # where the system has no cap of its own
+    if not run.capped and run.peak_private > CAP:  # a system with a cap has watched closer than we can
         raise _Missing(
             f"{human_bytes(run.peak_private)} of private memory at the peak: {human_bytes(CAP)} are allowed."
         )

@@ -18,8 +18,14 @@ OVERWRITTEN = ("at the end the old file was written over or removed: a kill in b
 def judge_block_order(answer: Callable[[int, int, Random], Iterable[int]]) -> str | None:
     """Say what is wrong with a learner's block_order, or return None. Raises NotWritten for an empty function."""
     _check_written(answer)
-    if not isinstance(answer(10, 4, Random(0)), Iterable):
-        return f"it gave back {answer(10, 4, Random(0))!r}: a list of indices is expected."
+    try:
+        first = answer(10, 4, Random(0))
+    except TypeError as error:
+        if "NoneType" not in str(error):
+            raise
+        return f"{error}: `random.shuffle` gives nothing back, it shuffles the list that it is given."
+    if not isinstance(first, Iterable):
+        return f"it gave back {first!r}: a list of indices is expected."
     orders = [list(answer(10, 4, Random(seed))) for seed in range(60)]
     for order in orders:
         if sorted(order) != list(range(10)):

@@ -17,6 +17,9 @@ def judge_buffer(answer: Callable[[Iterable[int], int, Random], Iterable[int]]) 
         return f"of the samples 0 to 9 a buffer of 4 gave {problem}"
     if held > 5:  # one more than the buffer: the sample that is about to take the place of another
         return f"with a buffer of 4, {held} samples were held at once: hand one out as soon as it is full."
+    early = max((k - place, k, order) for order in orders for place, k in enumerate(order))
+    if early[0] > 3:  # such a buffer draws among five
+        return f"it gave {early[2]}: {early[1]} comes {early[0]} early, and a buffer of 4 can give it at most 3 early."
     if runs[0] != _pass_through(answer, 10, 4, 0):
         return "the same seed gave another order the second time: draw from the `random` that you are given."
     if all(order == orders[0] for order in orders):

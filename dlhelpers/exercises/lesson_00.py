@@ -20,8 +20,8 @@ test_images = Prediction(
 
 guessing = Prediction(
     "lesson_00.guessing",
-    "Before it has learned anything, a model guesses. There are ten digits, about equally many of each. Near which"
-    " accuracy, in percent, will it be? (Within five points counts as right.)",
+    "Before it has learned anything, a model guesses. There are ten digits, about equally many scans of each. Near"
+    " which accuracy, in percent, will it be? (Within five points counts as right.)",
     answer=10,
     within=5,
     because="One guess in ten is right, give or take, which is the number that any training has to beat.",
@@ -79,6 +79,7 @@ percent_right = Exercise(
         (lambda right, total: right / total, "this is the fraction. Percent are a hundred times as many."),
         (lambda right, total: right // total * 100, "`//` rounds down to 0 before you multiply. Divide with `/`."),
         (lambda right, total: 100 * (total - right) / total, "this is the share of wrong answers."),
+        (lambda right, total: round(100 * right / total), "do not round: 19 of 75 are a little more than 25 percent."),
     ],
     hints=["A half is 50 percent.", "Divide, then multiply by 100."],
     solution="""
@@ -97,7 +98,7 @@ guessing_loss = Exercise(
     minutes=5,
     cases=[((10,), math.log(10)), ((2,), math.log(2)), ((1,), 0.0)],
     wrong=[
-        (lambda classes: math.log(1 / classes), "the sign is missing: a loss is minus the logarithm."),
+        (lambda classes: math.log(1 / classes), "this is negative. The loss is minus the logarithm of 1 / classes."),
         (lambda classes: 1 / classes, "this is the probability of the true class. Take minus its logarithm."),
         (lambda classes: math.log10(classes), "this is the logarithm to base 10. The natural one is `math.log`."),
     ],

@@ -1,6 +1,7 @@
 """What lesson 01, Count your dataset, asks."""
 
 from collections.abc import Callable
+from math import prod
 
 from torch.utils.data import Dataset
 
@@ -17,22 +18,12 @@ eager_bytes = Prediction(
     because="Each image has 150,528 numbers of four bytes.",
     wrong={
         1.5: "Those are numbers, not bytes: a float32 number takes four.",
+        2: "That is one colour channel; each image has three.",
         12: "That counts eight bytes a number, as Python's own floats and float64 take. PyTorch's default takes four.",
         0.0006: "That is one image.",
         6021: "Those are megabytes.",
     },
     hints=["Numbers in an image, times bytes in a number, times images.", "3 * 224 * 224 * 4 * 10_000"],
-)
-
-promised = Prediction(
-    "lesson_01.promised",
-    "The class below can make six images, but its `__len__` returns 1,000. What is `len(TooLong())`?",
-    answer=1000,
-    because="len() calls __len__ and believes it; nobody counts.",
-    wrong={
-        6: "That is how many images it can make. Nothing compares the two.",
-    },
-    hints=["Which method does len() call, and what does that method look at?"],
 )
 
 after_flip = Prediction(
@@ -61,6 +52,19 @@ short_epoch = Prediction(
     hints=["Which indices does the loader ask for?"],
 )
 
+promised = Prediction(
+    "lesson_01.promised",
+    "The same dataset of ten images, whose `__len__` promises 8. How many turns does the plain loop"
+    " `for sample in TooShort()` make, without a loader?",
+    answer=10,
+    because="Python calls __getitem__ with 0, 1, 2 and so on until an IndexError. It does not ask for the length.",
+    wrong={
+        8: "The loader stops there, because it asks for the length. A plain loop does not.",
+        0: "The loop does run: a class with __getitem__ can be looped over.",
+    },
+    hints=["`TooShort` has no method that says how to loop. Which of its two methods could a loop use?"],
+)
+
 changes_length = Question(
     "lesson_01.changes_length",
     "Which of these gives a dataset of another length?",
@@ -81,7 +85,7 @@ price_gb = Exercise(
     "lesson_01.price_gb",
     """
     Write `price_gb(shape, bytes_per_number, length)`: what `length` tensors of that shape take, in gigabytes of
-    1,000,000,000 bytes. `shape` is a tuple such as `(3, 224, 224)`.
+    1,000,000,000 bytes. `shape` is a tuple of any length, such as `(3, 224, 224)`.
     """,
     minutes=5,
     cases=[
@@ -92,29 +96,30 @@ price_gb = Exercise(
     ],
     wrong=[
         (
-            lambda shape, bytes_per_number, length: _product(shape) * bytes_per_number * length / 1024**3,
+            lambda shape, bytes_per_number, length: prod(shape) * bytes_per_number * length / 1024**3,
             "these are units of 1,024 x 1,024 x 1,024 bytes (GiB). Divide by 1,000,000,000.",
         ),
         (
-            lambda shape, bytes_per_number, length: _product(shape) * length / 1e9,
+            lambda shape, bytes_per_number, length: prod(shape) * 4 * length / 1e9,
+            "this takes four bytes a number always. Take bytes_per_number.",
+        ),
+        (
+            lambda shape, bytes_per_number, length: prod(shape) * length / 1e9,
             "this counts numbers. Each takes bytes_per_number bytes.",
         ),
         (
-            lambda shape, bytes_per_number, length: _product(shape) * bytes_per_number * length / 1e6,
+            lambda shape, bytes_per_number, length: prod(shape) * bytes_per_number * length / 1e6,
             "these are megabytes. A gigabyte has 1,000,000,000 bytes.",
         ),
         (
-            lambda shape, bytes_per_number, length: _product(shape) * bytes_per_number / 1e9,
+            lambda shape, bytes_per_number, length: prod(shape) * bytes_per_number / 1e9,
             "this is one tensor. There are `length` of them.",
         ),
         (
             lambda shape, bytes_per_number, length: sum(shape) * bytes_per_number * length / 1e9,
             "the sides of a shape are multiplied, not added: 3 x 224 x 224 numbers.",
         ),
-        (
-            lambda shape, bytes_per_number, length: _product(shape) * bytes_per_number * length,
-            "these are bytes. A gigabyte has 1,000,000,000 of them.",
-        ),
+        (lambda shape, size, n: prod(shape) * size * n, "these are bytes. A gigabyte has 1,000,000,000 of them."),
     ],
     hints=["`math.prod(shape)` multiplies the sides.", "numbers x bytes per number x length / 1e9"],
     solution="""
@@ -146,9 +151,12 @@ def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
     if lengths != [3, 3, 4]:
         return f"of five, six and seven samples it has the lengths {lengths}: 3, 3 and 4 are expected."
     kept = wrapped[-1]
-    samples = [kept[k] for k in range(4)]
-    if samples[0] is None:
-        return "the length is right; `__getitem__` gave back None. Write it too, and `return` the sample."
+    try:
+        samples = [kept[k] for k in range(4)]
+    except IndexError as error:
+        return f"an index below the length of 4 raised an IndexError ({error}). Sample k of yours is sample 2 * k."
+    if None in samples:
+        return f"the length is right; for index {samples.index(None)}, `__getitem__` gave back None: `return` it."
     if not all(isinstance(sample, tuple) and len(sample) == 2 for sample in samples):
         return "a sample came without its label: hand on the whole sample of the wrapped dataset, image and label."
     got = [label for _, label in samples]
@@ -174,7 +182,7 @@ every_other = Exercise(
     judge=judge_every_other,
     praise="length and samples agree, for even and for odd lengths.",
     hints=[
-        "How many even numbers are there from 0 up to 6? And up to 7, that one left out?",
+        "Which of the samples 0 to 5 do you keep, and which of 0 to 6? Count them.",
         "The length is `(len(self.dataset) + 1) // 2`, and sample k is `self.dataset[2 * k]`.",
     ],
     solution="""
@@ -189,10 +197,3 @@ every_other = Exercise(
             return self.dataset[2 * index]
     """,
 )
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total

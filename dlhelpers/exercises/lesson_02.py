@@ -85,6 +85,20 @@ never_seen = Question(
     hints=["What does shuffle do at the start of each epoch?"],
 )
 
+cifar_batches = Prediction(
+    "lesson_02.cifar_batches",
+    "50,000 photographs in batches of 128. How many iterations does an epoch have?",
+    answer=391,
+    because="390 full batches take 49,920 photographs, and the 80 that remain make one more.",
+    wrong={
+        390: "That is rounded down, as with drop_last. Nobody asked for it.",
+        390.625: "That is the quotient. There is no part of an iteration.",
+        80: "That is the size of the last batch.",
+        50000: "That is the number of photographs, which no batch size changes.",
+    },
+    hints=["Divide, and round. Which way?", "50,000 / 128 is 390.625."],
+)
+
 last_batch_size = Exercise(
     "lesson_02.last_batch_size",
     """
@@ -98,6 +112,15 @@ last_batch_size = Exercise(
             lambda samples, batch_size: samples % batch_size,
             "where the batch size divides the samples the remainder is 0, but the last batch is full: 64 samples in"
             " batches of 32 end with 32.",
+        ),
+        (
+            lambda samples, batch_size: samples % batch_size if samples > batch_size else samples,
+            "where the batch size divides the samples the remainder is 0, but the last batch is full: 64 samples in"
+            " batches of 32 end with 32.",
+        ),
+        (
+            lambda samples, batch_size: min(samples, batch_size),
+            "that is the size of the first batch. The last one holds what remains.",
         ),
         (
             lambda samples, batch_size: batch_size,
@@ -126,7 +149,7 @@ batch_of = Exercise(
     "lesson_02.batch_of",
     """
     Without shuffling, which batch does a sample land in? Write `batch_of(index, batch_size)`, with samples and
-    batches both counted from 0.
+    batches both counted from 0 (the drawings count batches from 1).
     """,
     minutes=5,
     cases=[((0, 4), 0), ((3, 4), 0), ((4, 4), 1), ((9, 4), 2), ((9_999, 32), 312)],
@@ -137,6 +160,14 @@ batch_of = Exercise(
         ),
         (lambda index, batch_size: index / batch_size, "a batch number is whole: round down with `//`."),
         (lambda index, batch_size: index // batch_size + 1, "this counts batches from 1; the task counts from 0."),
+        (
+            lambda index, batch_size: -(-index // batch_size),
+            "this rounds up, which counts batches. Here count the full batches before the sample: round down.",
+        ),
+        (
+            lambda index, batch_size: (index + 1) // batch_size,
+            "index 3 still belongs to the first batch of 4: samples are counted from 0, so nothing is added.",
+        ),
     ],
     hints=["How many full batches lie before sample 9 when a batch holds 4?", "Whole-number division is `//`."],
     solution="""

@@ -17,6 +17,20 @@ constant_model = Prediction(
     hints=["Accuracy is right answers divided by all answers.", "100 * 19 / 75"],
 )
 
+usual_loop = Prediction(
+    "lesson_03.usual_loop",
+    "75 images, sorted by class, come in batches of 32, 32 and 11, and the truth is 25.3 %. Does this loop print"
+    ' "more", "less" or "the same"?',
+    answer="less",
+    choices=("more", "less", "the same"),
+    because="The last 11 images are all twos. Their accuracy of 0 counts as much as that of 32 images.",
+    wrong={
+        "more": "It would print more if the short last batch were better than the others.",
+        "the same": "It would be the same if all batches were equally long.",
+    },
+    hints=["25 zeros, 19 ones and 31 twos: what do the last 11 images show, and what does the model say to them?"],
+)
+
 sample_weight = Prediction(
     "lesson_03.sample_weight",
     "Each of the three batches gets the same weight in the mean of batch means. How many times as much does one image"
@@ -27,6 +41,7 @@ sample_weight = Prediction(
     wrong={
         1: "It would be 1 if all batches were equally long. Here 11 images share what elsewhere 32 share.",
         0.344: "It is the other way round: in a small batch each image counts for more.",
+        0.3: "It is the other way round: in a small batch each image counts for more.",
         3: "Close, but divide 32 by 11.",
     },
     hints=["One image in a batch of n has 1/n of the batch's weight.", "(1 / 11) / (1 / 32)"],
@@ -61,21 +76,6 @@ all_batch_sizes = Prediction(
     hints=["evaluate adds over samples and divides by samples. Where does the batch size enter?"],
 )
 
-same_image = Prediction(
-    "lesson_03.same_image",
-    'In which mode do the scores of that image differ between the two batches: "training", "evaluation", "both" or'
-    ' "neither"?',
-    answer="training",
-    choices=("training", "evaluation", "both", "neither"),
-    because="In training mode BatchNorm looks at the batch, in evaluation mode at averages that it has collected.",
-    wrong={
-        "evaluation": "It is the other way round.",
-        "both": "In evaluation mode nothing is computed from the batch.",
-        "neither": "The image is the same, but what BatchNorm subtracts and divides by is not.",
-    },
-    hints=["In which mode does BatchNorm compute a mean over the batch at hand?"],
-)
-
 divides = Question(
     "lesson_03.divides",
     "For which batch sizes is the mean of batch means right for every model?",
@@ -98,9 +98,9 @@ divides = Question(
 
 f1_scores = Question(
     "lesson_03.f1_scores",
-    "The F1 score of a class is 2 T / (2 T + F), where T counts the images of the class that were found, and F all"
-    " mistakes about it, in either direction. A colleague weighs the F1 score of each batch with the number of its"
-    " samples. Is the result the F1 score of the dataset?",
+    "The F1 score of a class is 2 T / (2 T + F), where T counts the images of the class that were found, and F its"
+    " images that were missed and other images that were taken for it. A colleague weighs the F1 score of each batch"
+    " with the number of its samples. Is the result the F1 score of the dataset?",
     [
         Choice("Yes, weighing with samples repairs every average", "it repairs means over samples, and F1 is none."),
         Choice(
@@ -124,6 +124,7 @@ mean_loss = Exercise(
         (([1.0, 3.0], [1, 1]), 2.0),
         (([1.0, 3.0], [3, 1]), 1.5),
         (([0.0, 0.0, 1.0], [32, 32, 11]), 11 / 75),
+        (([1.0, 2.0, 6.0], [3, 1, 2]), 17 / 6),
         (([2.5], [7]), 2.5),
     ],
     wrong=[
@@ -134,6 +135,10 @@ mean_loss = Exercise(
         (
             lambda losses, sizes: sum(loss * n for loss, n in zip(losses, sizes, strict=True)) / len(sizes),
             "the weights are right, but the sum is divided by the number of batches. Divide by the samples.",
+        ),
+        (
+            lambda losses, sizes: sum(loss * n for loss, n in zip(losses, sizes, strict=True)),
+            "this is the sum over all samples. Divide it by their number.",
         ),
         (
             lambda losses, sizes: sum(losses) / sum(sizes),
@@ -155,7 +160,7 @@ running_mean = Exercise(
     """
     A progress bar shows the mean of all samples so far. Write `running_mean(mean, seen, batch_mean, n)`: the new mean
     after a batch of `n` samples with the mean `batch_mean`, when the `seen` samples before had the mean `mean`. At the
-    first batch `seen` is 0.
+    first batch `seen` is 0; one formula serves for all batches.
     """,
     minutes=10,
     cases=[((0.0, 0, 0.5, 32), 0.5), ((1.0, 3, 3.0, 1), 1.5), ((0.5, 64, 0.0, 11), 32 / 75), ((2.0, 5, 2.0, 3), 2.0)],
@@ -163,6 +168,19 @@ running_mean = Exercise(
         (
             lambda mean, seen, batch_mean, n: (mean + batch_mean) / 2,
             "this gives the newest batch half of all the weight, however many samples came before.",
+        ),
+        (
+            lambda mean, seen, batch_mean, n: (mean * n + batch_mean * seen) / (seen + n),
+            "the weights are exchanged: `mean` stands for `seen` samples, `batch_mean` for `n`.",
+        ),
+        (lambda m, seen, b, n: m * seen + b * n, "this is the sum over all samples. Divide it by their number."),
+        (
+            lambda mean, seen, batch_mean, n: (mean + batch_mean * n) / (seen + n),
+            "`mean` is a mean already: times `seen`, it is the sum over the samples before.",
+        ),
+        (
+            lambda mean, seen, batch_mean, n: (mean * seen + batch_mean * n) / seen if seen else batch_mean,
+            "the sum is right. Divide it by all samples, those of this batch too.",
         ),
         (
             lambda mean, seen, batch_mean, n: 0.9 * mean + 0.1 * batch_mean,

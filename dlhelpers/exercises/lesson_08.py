@@ -79,7 +79,7 @@ memory_growth = Prediction(
     ' the cap, by "little" (less than 32 MB), or by "some" amount in between?',
     answer="little",
     choices=("most", "some", "little"),
-    because="What training holds at a time is a batch, the model, and a window of indices. None of them grew.",
+    because="Training holds a batch, the model, and at most a window of indices, however long the dataset is.",
     wrong={"most": "That is what loading the dataset would cost.", "some": "Nothing keeps part of the images either."},
     hints=["What is held at any one time, and which part of it depends on the length?"],
 )
@@ -133,11 +133,13 @@ shards_needed = Exercise(
     cut in two.
     """,
     minutes=5,
-    cases=[((10, (3, 4, 4), 140), 5), ((11, (3, 4, 4), 100), 6), ((1_000, (3, 224, 224), 64_000_000), 3)],
+    cases=[((9, (3, 4, 4), 230), 3), ((20, (3, 4, 4), 200), 5), ((1_000, (3, 224, 224), 64_000_000), 3)],
     wrong=[
         (lambda n, shape, size: -(-n * prod(shape) // size), "a part of an image is in each of them."),
         (lambda n, shape, size: n // (size // prod(shape)), "the last shard may be short. Round up."),
-        (lambda n, shape, size: -(-n // max(1, size // (4 * prod(shape)))), "an image of uint8 takes a byte a number."),
+        (lambda n, shape, size: n // (size // prod(shape)) + 1, "where the last shard is full, no other follows."),
+        (lambda n, shape, size: -(-n // (size // (4 * prod(shape)))), "an image of uint8 takes a byte a number."),
+        (lambda n, shape, size: -(-n * 4 * prod(shape) // size), "an image of uint8 takes a byte a number, not four."),
     ],
     hints=["How many whole images fit into one shard?", "Then it is the question of lesson 02: round up."],
     solution="""

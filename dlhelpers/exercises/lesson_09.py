@@ -27,7 +27,7 @@ warnings_given = Prediction(
     wrong={
         20: "That would be a warning for each sample too many. Samples are not what is counted.",
         5: "That would be a warning for each batch beyond the three that were promised. Three is not what it looks at.",
-        1: "A stream three times as long as promised deserves one.",
+        1: "One for the whole stream would be enough. It comes with each batch beyond a number, or not at all.",
     },
     hints=["How many batches come? PyTorch counts those.", "Which number does it hold the batches against?"],
 )
@@ -54,11 +54,21 @@ classes_in_batch = Prediction(
     wrong={
         9: "That is what a shuffle of all samples gives, nearly. The buffer has not seen the later classes yet.",
         1: "That is the stream without a buffer: each class fills 20 batches by itself.",
-        2: "So it would be if each sample left after 1,000 others. Some stay while two or three classes pass.",
+        2: "The buffer holds samples of more than two classes: some stay while two or three others pass.",
     },
     hints=[
         "A class has 1,000 samples, and a sample leaves the buffer at random: some at once, some after a long time."
     ],
+)
+
+shard_orders = Prediction(
+    "lesson_09.shard_orders",
+    "`WebDataset(shards, shardshuffle=10, seed=0)` shuffles our 10 shards. We read it for three epochs. How many"
+    " different orders of the shards do we see?",
+    answer=1,
+    because="The random numbers start anew in each epoch, from the same seed, as the seed is given.",
+    wrong={3: "That is what one would wish for, and what `shuffle=True` does in a loader of a map-style dataset."},
+    hints=["At what time are the random numbers made: once, or at the start of each epoch?"],
 )
 
 cut_shard = Prediction(
@@ -74,16 +84,6 @@ cut_shard = Prediction(
         " the end of the archive."
     },
     hints=["Does the reader need anything after the last whole file?"],
-)
-
-shard_orders = Prediction(
-    "lesson_09.shard_orders",
-    "`WebDataset(shards, shardshuffle=10, seed=0)` shuffles our 10 shards. We read it for three epochs. How many"
-    " different orders of the shards do we see?",
-    answer=1,
-    because="The random numbers start anew in each epoch, from the same seed, as the seed is given.",
-    wrong={3: "That is what one would wish for, and what `shuffle=True` does in a loader of a map-style dataset."},
-    hints=["At what time are the random numbers made: once, or at the start of each epoch?"],
 )
 
 samples_read = Prediction(
@@ -159,6 +159,7 @@ stream_batches = Exercise(
             lambda n, b, w: (w or 1) * (n // (w or 1) // b),
             "this counts full batches. Each worker's rest makes one more.",
         ),
+        (lambda n, b, w: (w or 1) * ceil(n // (w or 1) / b), "a remainder is lost: the shares of 9 are 5 and 4."),
         (lambda n, b, w: (w or 1) * ceil(n / (w or 1) / b), "the shares differ by one: of 9 samples, 5 and 4."),
     ],
     hints=[

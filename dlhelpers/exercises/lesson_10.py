@@ -114,6 +114,7 @@ steps_an_epoch = Exercise(
         (lambda n, b, w: n // (b * w), "this leaves out the last step, in which the batches are smaller."),
         (lambda n, b, w: -(-(n // w) // b), "this is the smallest rank's count. Round the largest share up, too."),
         (lambda n, b, w: n / (b * w), "steps are whole: round up."),
+        (lambda n, b, w: -(-n // b) // w, "this leaves out the last step, which not all ranks have: round up."),
     ],
     hints=["First the samples of the largest rank, then its batches.", "To round up, write `-(-a // b)`."],
     solution="""
@@ -141,6 +142,7 @@ padded = Exercise(
     wrong=[
         (lambda n, r, w: (list(range(n)) + list(range(n))[: -n % w])[r::w],
          "with more ranks than samples one more round is not enough: begin again as often as needed."),
+        (lambda n, r, w: [p - n * (p >= n) for p in range(r, -(-n // w) * w, w)], "begin again as often as needed."),
         (lambda n, r, w: list(range(r, n, w)), 'this is "exact": the last ranks may have one fewer. Go round.'),
         (lambda n, r, w: [r + k * w for k in range(-(-n // w))], "beyond the last position begin again at 0."),
         (lambda n, r, w: [r + k * w for k in range(n // w)], 'this is "drop": what does not fill a round is lost.'),

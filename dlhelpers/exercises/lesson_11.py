@@ -15,7 +15,7 @@ whole_epochs = Prediction(
 twice_the_batch = Prediction(
     "lesson_11.twice_the_batch",
     "You double the batch size of your plan (up to 6,000) and keep its epochs. What becomes of the number of optimizer"
-    ' steps: "half", "the same" or "twice"? (Up to a step an epoch, for the rest.)',
+    ' steps: "half", "the same" or "twice"? (The ragged last batch may add a step an epoch.)',
     answer="half",
     choices=("half", "the same", "twice"),
     because="Each step takes twice as many samples, and there are as many samples as before.",
@@ -29,7 +29,7 @@ twice_the_batch = Prediction(
 without_learning = Prediction(
     "lesson_11.without_learning",
     "A model has learned nothing and always answers with the most frequent of the three classes. Of 100 held-out"
-    " images, about how many does it get right? (A guess within 3 counts.)",
+    " images, about how many does it get right? (Up to 3 off is right.)",
     answer=35,
     within=3,
     because="Three classes come about equally often, so always the same answer is right on about a third. Put this"
@@ -112,8 +112,9 @@ price = Exercise(
 counts = Exercise(
     "lesson_11.counts",
     """
-    Requirement 2, the counts. Choose `batch_size` and `epochs`, and state before the run what follows from them:
-    `batches` in an epoch, the number of samples in the `last_batch`, and the `optimizer_steps` of the whole training.
+    Requirement 2, the counts. Choose `batch_size` and `epochs` within the budget, and state before the run what follows
+    from them: `batches` in an epoch, the number of samples in the `last_batch`, and the `optimizer_steps` of the whole
+    training.
     """,
     minutes=5,
     judge=judge.judge_counts,
@@ -168,13 +169,13 @@ learned = Exercise(
     "lesson_11.learned",
     """
     Requirement 5, the accuracy. After its last epoch, the run of requirement 3 is right on at least 90 % of the 1,777
-    held-out images, each of them counted once. `fit` measures it with metrics={"accuracy": accuracy}.
+    held-out images, each of them counted once. `fit` measures it with `metrics={"accuracy": accuracy}`.
     """,
     minutes=10,
     judge=judge.judge_learned,
     praise="it has learned, and that was measured on every held-out image.",
     hints=[
-        "Lesson 03: `fit` takes a valid_loader, and `accuracy` is in `dlhelpers.loops`.",
+        "Lesson 04: `fit` takes a valid_loader, and `accuracy` is in `dlhelpers.loops`.",
         "If it stays near a third: are the images floats from 0 to 1, and is the learning rate neither tiny nor huge?",
     ],
     solution=WORKED,
