@@ -5,7 +5,7 @@ PORT ?= 8888
 BIN  := .venv/bin
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: lab test test-full test-browser notebooks site addresses benchmarks clean
+.PHONY: lab test test-full test-browser mutants notebooks site binder addresses benchmarks clean
 
 # The stamp is written last, so a failed or interrupted install is never taken for a finished one.
 .venv/.ok: pyproject.toml
@@ -34,6 +34,9 @@ test-full: .venv/.ok  # the long cases too: every moment of a kill, every way to
 test-browser: .venv/.ok  # every lesson in a real JupyterLab; `make test` takes two of them
 	@DLHELPERS_FULL=1 $(BIN)/python -m pytest tests/test_browser.py tests/test_make_lab.py
 
+mutants: .venv/.ok  # break the helpers in a hundred ways: does a lesson, does a test notice? about half an hour
+	@$(BIN)/python tests/mutants.py
+
 notebooks: .venv/.ok  # run the lessons anew and write their outputs
 	@$(BIN)/python tests/run_notebooks.py
 
@@ -45,6 +48,13 @@ site: .venv/.site  # the lessons as static pages in build/site, built offline an
 	@$(BIN)/python -m pytest -p no:nbval -o addopts="-ra" tests/test_site.py
 	@echo "The pages are in build/site: open build/site/index.html"
 
+.venv/.binder: .venv/.ok
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[binder]"
+	@touch $@
+
+binder: .venv/.binder  # what Binder would build; as root also each lesson in Binder's 2 GB, without a network
+	@DLHELPERS_FULL=1 $(BIN)/python -m pytest -p no:nbval -o addopts="-ra" tests/test_binder.py
+
 addresses: .venv/.ok  # write the course's address from pyproject.toml into every set-up cell, link and badge
 	@$(BIN)/python tests/addresses.py
 
@@ -52,10 +62,10 @@ addresses: .venv/.ok  # write the course's address from pyproject.toml into ever
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	@touch $@
 
-benchmarks: .venv/.bench  # side by side with peers, on a quiet machine; about ten minutes
-	@$(BIN)/python benchmarks/loop_overhead.py
-	@$(BIN)/python benchmarks/shards.py
-	@$(BIN)/python benchmarks/out_of_core.py
+# ONLY=packing runs one of them, QUICK=1 tries each in a minute and keeps nothing.
+ONLY ?= loop_overhead shards out_of_core packing study ddp
+benchmarks: .venv/.bench  # side by side with peers, on a quiet machine; about twenty minutes
+	@set -e; for name in $(ONLY); do echo; $(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick); done
 
 clean:
 	rm -rf .venv build

@@ -69,6 +69,7 @@ def plot_images(
         x, y = k % columns, 1.35 * (k // columns)
         picture = image.permute(1, 2, 0).squeeze(-1).clamp(0, 1).numpy()
         ax.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(x, x + 0.92, y + 0.92, y))
+        ax.add_patch(plt.Rectangle((x, y), 0.92, 0.92, fill=False, edgecolor="#999999", linewidth=0.6))
         ax.text(x + 0.46, y + 1.0, str(caption), ha="center", va="top", fontsize=9)
     ax.set(xlim=(0, columns), ylim=(1.35 * rows, 0), aspect="equal")
     ax.axis("off")

@@ -130,7 +130,8 @@ def _fault(file: _File, every_byte: bool) -> str | None:
         array = open_array(file.path, file.shape, file.dtype)
         digest = file_sha256(file.path) if every_byte else file.sha256
         if digest != file.sha256:
-            return f"{where}{name} holds other bytes than were written: sha256 {digest}, expected {file.sha256}"
+            hashes = f"sha256 {digest[:8]}..., expected {file.sha256[:8]}..."
+            return f"{where}{name} holds other bytes than were written: {hashes}"
         if every_byte and file.classes is not None and not 0 <= array.min() <= array.max() < file.classes:
             return f"{where}{name} holds labels from {array.min()} to {array.max()}: expected 0 to {file.classes - 1}"
     except FileNotFoundError:

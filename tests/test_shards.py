@@ -19,6 +19,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 from dlhelpers import shards
 from dlhelpers.manifests import MANIFEST, Manifest, Shard, write_manifest
 from dlhelpers.shards import Gathered, Sample, ShardDataset, to_float, verify
+from dlhelpers.verification import open_array
 
 ROWS = (7, 7, 7, 3)  # the last shard is short
 CLASSES = ("ant", "bee", "cow")
@@ -256,6 +257,12 @@ def test_writing_through_a_batch_never_reaches_the_files(stored, monkeypatch, la
     assert torch.equal(ShardDataset(folder)[0].image, images[0])
 
 
+def test_the_array_of_a_file_cannot_be_written(stored):
+    folder, images, _ = stored
+    array = open_array(folder / "images-0.npy", (7, 3, 4, 5), "uint8")
+    assert not array.flags.writeable and np.array_equal(array, images[:7].numpy())
+
+
 def open_files(folder):
     return [path for path in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if path.startswith(str(folder))]
 
@@ -373,7 +380,9 @@ def test_a_flipped_byte_is_found_by_the_hash_and_only_by_it(stored, name):
     folder, *_ = stored
     flip(folder / name)
     ShardDataset(folder, check="size")
-    message = rf"shard {name[7]}: {name} holds other bytes than were written: sha256 \w{{64}}, expected \w{{64}}\."
+    message = (
+        rf"shard {name[7]}: {name} holds other bytes than were written: sha256 \w{{8}}\.\.\., expected \w{{8}}\.\.\.\."
+    )
     with pytest.raises(ValueError, match=message):
         ShardDataset(folder, check="hash")
     [fault] = verify(folder, progress=False).faults

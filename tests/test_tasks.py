@@ -60,7 +60,8 @@ def test_a_guess_within_the_distance_is_right_and_one_beyond_it_is_not():
     task = prediction(within=0.5)
     for guess, kind in ((3, "right"), (3.5, "right"), (2.5, "right"), (3.51, "missed"), (0, "missed"), (-3, "missed")):
         task.predict(guess)
-        assert task.reveal(3).kind == kind, guess
+        reply = task.reveal(3)
+        assert reply.kind == kind and ("near enough" in reply.text) == (kind == "right" and guess != 3), guess
 
 
 def test_a_choice_may_be_written_loosely():
