@@ -6,16 +6,16 @@
 2. Where control groups can be made (Linux, root): 3 GB inside a group of 1 GB, page cache included, swap off.
 """
 
-import argparse
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from report import Report, options
 from torch import nn
 
-from dlhelpers.devices import describe_machine
 from dlhelpers.memory import human_bytes, run_limited
 from dlhelpers.under_cap import train, write_shards
 
@@ -32,20 +32,21 @@ def model_and_optimizer() -> tuple[nn.Module, torch.optim.Optimizer]:
     return model, torch.optim.SGD(model.parameters(), lr=0.05)
 
 
-def grow(folder: Path) -> None:
-    """Train on datasets of growing size under the cap, and print each peak; SystemExit where one does not return."""
-    peaks = []
-    print(f"{'dataset':>12}{'peak private':>16}{'file-backed':>14}{'seconds':>10}")
-    for times in TIMES:
-        place, size = folder / str(times), times * SMALLEST
+def grow(report: Report, folder: Path, times: tuple[int, ...]) -> None:
+    """Train on datasets of growing size under the cap, and keep each peak; SystemExit where one does not return."""
+    peaks, found = [], {"the cap on private memory": [LIMIT / 1e6]}
+    for factor in times:
+        place, size = folder / str(factor), factor * SMALLEST
         write_shards(place, size // IMAGE_BYTES, rows=5_000)
         run = run_limited(train, place, *model_and_optimizer(), limit=LIMIT)
         if run.outcome != "returned":
             raise SystemExit(f"{human_bytes(size)}: {run}")
-        peaks.append(run.peak_private)
-        figures = human_bytes(size), human_bytes(run.peak_private), human_bytes(run.peak_file_backed or 0)
-        print("{:>12}{:>16}{:>14}".format(*figures) + f"{run.seconds:10.1f}", flush=True)
-    print(f"16 times the data: {human_bytes(peaks[-1] - peaks[0])} more private memory (to reach: less than 32 MB)")
+        peaks.append(run.peak_private / 1e6)
+        found[f"{human_bytes(size)} of data: private memory"] = peaks[-1:]
+        found[f"{human_bytes(size)} of data: pages of files"] = [(run.peak_file_backed or 0) / 1e6]
+    ours = [name for name in found if name.endswith("data: private memory")]
+    report.panel("Peak of an epoch by size of dataset (pages of files may be dropped)", "MB", found, ours=ours)
+    report.goal(f"MB of private memory more for {times[-1]} times the data", peaks[-1] - peaks[0], "<=", 32)
 
 
 def new_group() -> tuple[Path, str, str] | None:
@@ -77,28 +78,34 @@ def inside(group: Path, place: Path) -> None:
         raise SystemExit("training gave no finite weights")
 
 
+def in_group(report: Report, group: Path, peak: str, pressed: str) -> None:
+    """Train in a child inside the group, keep the group's peak, and remove the group."""
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        done = subprocess.run([sys.executable, __file__, "--inside", str(group), folder])
+    data, limit = human_bytes(IN_GROUP), human_bytes(GROUP_LIMIT)
+    found = {f"{data} of data": [int((group / peak).read_text()) / 1e6]}
+    report.panel(f"Peak of a control group of {limit}, page cache included", "MB", found, ours=found)
+    print(f"{pressed}: {(group / pressed).read_text().split()}")
+    group.rmdir()
+    report.goal(f"{data} written and trained on in a group of {limit}: exit code", done.returncode, "<=", 0)
+
+
 def main() -> None:
-    """Print the machine, the peaks under the cap, and what the group counted."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--inside", nargs=2, type=Path, metavar=("GROUP", "FOLDER"), help=argparse.SUPPRESS)
-    asked = options.parse_args()
+    """Print machine and versions, the peaks under the cap, and what the group counted, and save the report."""
+    parser = options(__doc__)
+    parser.add_argument("--inside", nargs=2, type=Path, metavar=("GROUP", "FOLDER"), help="for the child in a group")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.inside:
         inside(*asked.inside)
         return
-    print(describe_machine(), "\n")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    report = Report("out_of_core", "Does memory stay flat while the dataset grows?", quick=asked.quick)
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        grow(Path(folder))
-    if (made := new_group()) is None:
-        return
-    group, peak, pressed = made
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        done = subprocess.run([sys.executable, __file__, "--inside", str(group), folder])
-    sizes = human_bytes(IN_GROUP), human_bytes(GROUP_LIMIT), human_bytes(int((group / peak).read_text()))
-    print("\n{} written and trained on in a group of {}, whose peak was {}".format(*sizes))
-    print(f"exit code {done.returncode}; {pressed}: {(group / pressed).read_text().split()}")
-    group.rmdir()
-    sys.exit(done.returncode)
+        grow(report, Path(folder), TIMES[:2] if asked.quick else TIMES)
+    if not asked.quick and (made := new_group()) is not None:
+        in_group(report, *made)
+    report.save()
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ moved = Question(
             "a module moves its own weights. A tensor is not changed: write `images = images.to(device)`.",
             right=True,
         ),
-        Choice("The images alone", "it is the other way round."),
+        Choice("The images alone", "a tensor stays where it is, and `to` gives back another one."),
         Choice("Neither", "a module moves its own weights, also when you do not keep what `to` gives back."),
     ],
     hints=["One of the two is changed in place, the other gives back something new."],
@@ -127,18 +127,17 @@ grad_after = Exercise(
     wrong=[
         (lambda gradients, cleared: gradients[-1], "without `zero_grad()` the earlier gradients are still in it."),
         (lambda gradients, cleared: sum(gradients), "`zero_grad()` throws away what the calls before it have left."),
-        (
-            lambda gradients, cleared: gradients[-1] if cleared else sum(gradients) / len(gradients),
-            "gradients are added up. Nothing divides them by their number.",
-        ),
+        (lambda gradients, cleared: gradients[-1] if cleared else sum(gradients) / len(gradients),
+         "gradients are added up. Nothing divides them by their number."),
         (lambda gradients, cleared: sum(gradients) if cleared else gradients[-1], "it is the other way round."),
+        (lambda gradients, cleared: 0 if cleared else sum(gradients), "nothing clears what the last call computes."),
     ],
     hints=["What is left of the first gradient when `zero_grad()` comes before the second?", "`backward()` adds."],
     solution="""
     def grad_after(gradients, cleared):
         return gradients[-1] if cleared else sum(gradients)
     """,
-)
+)  # fmt: skip
 
 
 def judge_train_step(train_step: Callable) -> str | None:
@@ -175,7 +174,8 @@ def judge_train_step(train_step: Callable) -> str | None:
     if isinstance(given[0], torch.Tensor):
         return "the loss came back as a tensor, which keeps the record of its forward pass: return it as a number."
     if any(abs(one - other) > 1e-6 for one, other in zip(given, (1.0, 0.64, 0.4096), strict=True)):
-        return f"the losses are {given}, and [1.0, 0.64, 0.4096] are expected: those before each step."
+        came = [round(float(one), 4) for one in given]
+        return f"the losses are {came}, and [1.0, 0.64, 0.4096] are expected: those before each step."
 
 
 train_step = Exercise(

@@ -163,6 +163,7 @@ peak_at = Exercise(
         (lambda size, small, large: large[1] * size / large[0],
          "this takes the whole peak in proportion to the batch size. A part of it is constant: two measurements"
          " give the slope."),
+        (lambda size, small, large: small[1] * size / small[0], "a part of the peak does not grow with the images."),
         (lambda size, small, large: (large[1] - small[1]) / (large[0] - small[0]) * size,
          "the slope is right, and the constant is missing: start from a peak that was measured."),
         (lambda size, small, large: small[1] + (large[1] - small[1]) / (large[0] - small[0]) * size,
@@ -187,7 +188,7 @@ scaled_rate = Exercise(
     wrong=[
         (lambda rate, size, new_size: rate * size / new_size,
          "the other way round: a larger batch takes fewer steps in an epoch, so each has to be longer."),
-        (lambda rate, size, new_size: rate * (new_size / size) ** 0.5, "this is the square-root rule."),
+        (lambda rate, size, new_size: rate * (new_size / size) ** 0.5, "the square-root rule, and not the linear one."),
         (lambda rate, size, new_size: rate * (new_size // size),
          "`//` is whole division: it cuts the quotient, down to 0 for a smaller batch. Use `/`."),
     ],

@@ -77,6 +77,16 @@ steps_that_learn = Prediction(
     hints=["What does the scheduler count?", "After how many calls is the line at 0?"],
 )
 
+sixty_epochs = Prediction(
+    "lesson_06.sixty_epochs",
+    "The model learns from the same 100 images for 60 epochs, and after each epoch we measure its loss on the"
+    ' validation images. At the end, is this loss "near" the lowest of all epochs, or more than a tenth "above" it?',
+    answer="above", choices=("near", "above"),
+    because="The model goes on learning its 100 images by heart, and grows surer of its mistakes on others.",
+    wrong={"near": "So it would be if what is learned late from the 100 images were true of others as well."},
+    hints=["What can the fiftieth look at the same 100 images still teach?"],
+)  # fmt: skip
+
 resumed = Prediction(
     "lesson_06.resumed",
     "One model trains for four epochs. Another trains for two; its weights and its optimizer's memory are saved, loaded"
@@ -141,26 +151,18 @@ micro_weights = Exercise(
     minutes=5,
     cases=[((30, 8), [8 / 30] * 3 + [6 / 30]), ((32, 8), [0.25] * 4), ((10, 4), [0.4, 0.4, 0.2]), ((5, 8), [1.0])],
     wrong=[
-        (
-            lambda n, size: [1 / -(-n // size)] * -(-n // size),
-            "this divides by the number of micro-batches, so the last, smaller one weighs as much as the others.",
-        ),
-        (
-            lambda n, size: [size / n] * -(-n // size),
-            "these add up to more than 1 where the last micro-batch holds fewer samples.",
-        ),
-        (
-            lambda n, size: [size / n] * (n // size),
-            "the samples that do not fill a micro-batch are missing: they make one more, smaller one.",
-        ),
-        (
-            lambda n, size: [min(size, n - start) / n for start in range(0, n + 1, size)],
-            "where the samples fill all micro-batches this adds one more, of no samples and weight 0.",
-        ),
-        (
-            lambda n, size: [min(size, n - start) for start in range(0, n, size)],
-            "these are the numbers of samples. As weights they have to add up to 1.",
-        ),
+        (lambda n, size: [1 / -(-n // size)] * -(-n // size),
+         "this divides by the number of micro-batches, so the last, smaller one weighs as much as the others."),
+        (lambda n, size: [size / n] * -(-n // size),
+         "these add up to more than 1 where the last micro-batch holds fewer samples."),
+        (lambda n, size: [size / n] * (n // size),
+         "the samples that do not fill a micro-batch are missing: they make one more, smaller one."),
+        (lambda n, size: [min(size, n - start) / n for start in range(0, n + 1, size)],
+         "where the samples fill all micro-batches this adds one more, of no samples and weight 0."),
+        (lambda n, size: [1 / n] * -(-n // size),
+         "this is the weight of a single sample. A micro-batch weighs as much as all of its samples together."),
+        (lambda n, size: [min(size, n - start) for start in range(0, n, size)],
+         "these are the numbers of samples. As weights they have to add up to 1."),
     ],
     hints=[
         "`range(0, samples, micro_batch_size)` gives the place where each micro-batch begins.",
@@ -171,7 +173,7 @@ micro_weights = Exercise(
         starts = range(0, samples, micro_batch_size)
         return [min(micro_batch_size, samples - start) / samples for start in starts]
     """,
-)
+)  # fmt: skip
 
 scheduler_steps = Exercise(
     "lesson_06.scheduler_steps",

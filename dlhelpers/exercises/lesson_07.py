@@ -13,41 +13,38 @@ one_worker = Prediction(
     "lesson_07.one_worker",
     "A batch takes 160 ms to load and 120 ms to train on. With `num_workers=1`, does an iteration take about the"
     ' "sum" of the two, the "longer" of the two, or the "shorter"?',
-    answer="longer",
-    choices=("sum", "longer", "shorter"),
+    answer="longer", choices=("sum", "longer", "shorter"),
     because="While one batch is learned from, the worker makes the next: the slower of the two sets the pace.",
     wrong={
         "sum": "That was so without a worker. Now two processes work at the same time.",
         "shorter": "Training cannot start on a batch that has not come.",
     },
     hints=["Two people work at one table, and each batch has to pass both."],
-)
+)  # fmt: skip
 
 processes = Prediction(
     "lesson_07.processes",
     "A loader has `num_workers=2`. We iterate over it twice, which is two epochs. How many worker processes are started"
     " in all?",
-    answer=4,
-    because="Workers end with their epoch, and the next epoch starts two new ones.",
+    answer=4, because="Workers end with their epoch, and the next epoch starts two new ones.",
     wrong={
         2: "That would be so if the two were kept for the second epoch. One has to ask for it.",
         16: "A worker makes many samples; no process is started for each.",
     },
     hints=["What happens to the workers at the end of an epoch?"],
-)
+)  # fmt: skip
 
 ordered = Prediction(
     "lesson_07.ordered",
     "A loader has 20 batches, `num_workers=2` and `prefetch_factor=2`, its default. A loop starts, and has not asked"
     " for a batch yet. How many batches have been ordered from the workers?",
-    answer=4,
-    because="Each of 2 workers is given 2 batches to make in advance.",
+    answer=4, because="Each of 2 workers is given 2 batches to make in advance.",
     wrong={
         0: "That would be so without workers: then a batch is made when it is asked for.",
         2: "That is what one worker gets.",
     },
     hints=["prefetch_factor counts batches for each worker."],
-)
+)  # fmt: skip
 
 calls = Prediction(
     "lesson_07.calls",
@@ -64,14 +61,13 @@ calls = Prediction(
 
 names_read = Prediction(
     "lesson_07.names_read",
-    "The worker reads each name once and changes none. Does the memory that it has to itself grow by more than half the"
-    ' size of the array: "yes" or "no"?',
-    answer="yes",
-    choices=("yes", "no"),
+    "The worker reads each name once and changes none. Meanwhile, does the memory that it has to itself grow by more"
+    ' than 5 MB: "yes" or "no"?',
+    answer="yes", choices=("yes", "no"),
     because="To read a Python object is to count a reference to it, and the count is written beside the object.",
     wrong={"no": "Nothing changes in the names. What changes is the count that Python keeps beside each of them."},
     hints=["What does Python note in an object each time somebody takes hold of it?"],
-)
+)  # fmt: skip
 
 kept_generator = Prediction(
     "lesson_07.kept_generator",
@@ -112,21 +108,21 @@ epoch_seconds = Exercise(
         (lambda n, load, train, w: n * max(load, train) / 1000, "without workers nothing overlaps: add the two."),
         (lambda n, load, train, w: n * (load / (w or 1) + train) / 1000, "with a worker the two overlap: do not add."),
         (lambda n, load, train, w: n * max(load / (w or 1), train) / 1000, "without workers the two take turns: add."),
-        (
-            lambda n, load, train, w: n * (max(load, train) if w else load + train) / 1000,
-            "right for 0 and 1 workers. Two of them make two batches in the time of one.",
-        ),
+        (lambda n, load, train, w: n * (max(load / w, train) if w else load + train),
+         "these are milliseconds, and seconds are asked for."),
+        (lambda n, load, train, w: n * (max(load, train) / w if w else load + train) / 1000,
+         "workers share the loading alone. The training is not divided between them."),
+        (lambda n, load, train, w: n * (max(load, train) if w else load + train) / 1000,
+         "right for 0 and 1 workers. Two of them make two batches in the time of one."),
     ],
-    hints=[
-        "Treat 0 workers by itself.",
-        "With workers a batch arrives every load_ms / workers; the model may be slower.",
-    ],
+    hints=["Treat 0 workers by itself.",
+           "With workers a batch arrives every load_ms / workers; the model may be slower."],
     solution="""
     def epoch_seconds(batches, load_ms, train_ms, workers):
         batch_ms = max(load_ms / workers, train_ms) if workers else load_ms + train_ms
         return batches * batch_ms / 1000
     """,
-)
+)  # fmt: skip
 
 sample_noise = Exercise(
     "lesson_07.sample_noise",
@@ -141,6 +137,9 @@ sample_noise = Exercise(
         (lambda s, e, k: np.random.default_rng([s, k]).random(), "without the epoch, each epoch repeats the first."),
         (lambda s, e, k: np.random.default_rng([s, e]).random(), "without the index, all samples get the same number."),
         (lambda s, e, k: np.random.default_rng(s + e + k).random(), "the sum is equal for (0, 1, 2) and (0, 2, 1)."),
+        (lambda s, e, k: np.random.default_rng([e, k]).random(), "without the seed, every run draws the same numbers."),
+        (lambda s, e, k: np.random.default_rng([k, e, s]).random(), "the order is seed, epoch, index."),
+        (lambda s, e, k: np.random.default_rng([s, k, e]).random(), "the order is seed, epoch, index."),
     ],
     hints=["`np.random.default_rng` takes a list of whole numbers as its seed.", "A new generator gives `random()`."],
     solution="""
@@ -167,7 +166,8 @@ def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | Non
     if isinstance(batch, list) and len(batch) == 3:
         return "it returns a list of samples, which would be stacked one by one. Index the tensors with the list."
     if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(isinstance(part, Tensor) for part in batch):
-        return f"`__getitems__` gave back {type(batch).__name__}: two tensors are expected, images and labels."
+        came = ", ".join(type(part).__name__ for part in (batch if isinstance(batch, (tuple, list)) else [batch]))
+        return f"`__getitems__` gave back {came or 'nothing'}: two tensors are expected, images and labels."
     if not torch.equal(batch[0], images[wanted]):
         return "asked for the images 4, 1 and 3 it gives others, or another order: index with the list as it came."
     if not torch.equal(batch[1], labels[wanted]):
