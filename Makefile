@@ -5,7 +5,7 @@ PORT ?= 8888
 BIN  := .venv/bin
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
-.PHONY: lab test test-full test-browser mutants notebooks site binder addresses benchmarks clean
+.PHONY: lab test test-full test-oldest test-browser mutants notebooks site binder addresses benchmarks clean
 
 # The stamp is written last, so a failed or interrupted install is never taken for a finished one.
 .venv/.ok: pyproject.toml
@@ -30,6 +30,18 @@ test: .venv/.ok  # on two cores, a file of tests or a lesson at a time
 
 test-full: .venv/.ok  # the long cases too: every moment of a kill, every way to start a process
 	@DLHELPERS_FULL=1 $(BIN)/python -m pytest
+
+# On the oldest Python the lower bound of every dependency: what holds here and in .venv is what pyproject.toml promises.
+.venv-oldest/.ok: pyproject.toml tests/oldest.py
+	@$(PY) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "The oldest versions are tried on Python 3.11; $(PY) is " + sys.version.split()[0] + ". Try: make PY=python3.11 test-oldest")'
+	@$(PY) -m venv --clear .venv-oldest
+	$(PY) tests/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	.venv-oldest/bin/python -m pip install --quiet --constraint .venv-oldest/constraints.txt --editable ".[course,test]"
+	@touch $@
+
+test-oldest: .venv-oldest/.ok  # the same on Python 3.11 and the oldest versions that pyproject.toml admits
+	@.venv-oldest/bin/python -m pytest -n 2 --dist loadfile
 
 test-browser: .venv/.ok  # every lesson in a real JupyterLab; `make test` takes two of them
 	@DLHELPERS_FULL=1 $(BIN)/python -m pytest tests/test_browser.py tests/test_make_lab.py
@@ -68,4 +80,4 @@ benchmarks: .venv/.bench  # side by side with peers, on a quiet machine; about t
 	@set -e; for name in $(ONLY); do echo; $(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick); done
 
 clean:
-	rm -rf .venv build
+	rm -rf .venv .venv-oldest build

@@ -17,8 +17,9 @@ from dlhelpers.devices import Device
 from dlhelpers.guards import LossFn
 from dlhelpers.memory import human_bytes, is_out_of_memory, memory_budget
 from dlhelpers.peaks import PeakMemory, memory_held, predicted_peak, release_memory
-from dlhelpers.rehearsal import OptimizerFn, Rehearsal, check_whole, plain_sgd, undisturbed
-from dlhelpers.tables import Table
+from dlhelpers.rehearsal import OptimizerFn, Rehearsal, plain_sgd, undisturbed
+from dlhelpers.tables import ShownAsTable, Table
+from dlhelpers.whole_numbers import check_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ class BatchSizeTrial:
     note: str = ""
 
 
-class BatchSizeStudy(Sequence[BatchSizeTrial]):
+class BatchSizeStudy(ShownAsTable, Sequence[BatchSizeTrial]):
     """All trials in the order of their sizes; at least one fits."""
 
     def __init__(self, trials: Sequence[BatchSizeTrial]):
@@ -91,12 +92,6 @@ class BatchSizeStudy(Sequence[BatchSizeTrial]):
         from dlhelpers.study_plots import plot_batch_sizes  # here, since matplotlib takes long to import
 
         return plot_batch_sizes(self, column, ax=ax)
-
-    def __repr__(self) -> str:
-        return repr(self.table())
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
 
 
 def study_batch_sizes(

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sized
 import numpy as np
 from torch.utils.data import Sampler
 
-from dlhelpers.splits import check_whole, split_epoch
+from dlhelpers.splits import split_epoch
+from dlhelpers.whole_numbers import check_whole
 
 
 class BlockShuffleSampler(Sampler[int]):
@@ -50,7 +51,7 @@ class BlockShuffleSampler(Sampler[int]):
         check_whole("samples_done", samples_done, 0)
         if samples_done > self.split.count:
             raise ValueError(
-                f"samples_done is {samples_done}: rank {self.rank} has {self.split.count} samples an epoch"
+                f"samples_done is {samples_done}: expected at most {self.split.count}, as rank {self.rank} has an epoch"
             )
         self.epoch, self.samples_done = int(epoch), int(samples_done)
 

@@ -8,7 +8,6 @@ of an epoch is left to the lessons about streams.
 import os
 import pickle
 import random
-import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dlhelpers.distributed import current, unwrap
+from dlhelpers.doors import check_kind, check_parts
 from dlhelpers.history import History
 
 FORMAT = "dlhelpers checkpoint, version 1"
@@ -38,6 +38,10 @@ def save_checkpoint(
     loaded again; the file that was there before is then untouched.
     """
     path = Path(path)
+    if not path.name:
+        raise ValueError(f"path is {str(path)!r}: expected the name of a file")
+    check_kind("history", history, History, "a History, as fit returns it")
+    check_parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
     content = {
         "format": FORMAT,
         "ranks": _ranks(),
@@ -49,18 +53,18 @@ def save_checkpoint(
         "random": _random_state(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # not of tempfile, whose files nobody else may read
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())  # on the disk before the name points to it
-        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(name):
+        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(partial):
             raise TypeError(f"the checkpoint would hold {', '.join(sorted(unsafe))} and could not be loaded again:"
                             " use plain numbers and tensors, as float(lr) for a NumPy number")  # fmt: skip
-        os.replace(name, path)
+        os.replace(partial, path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         if isinstance(error, RuntimeError) and isinstance(error.__context__, (OSError, KeyboardInterrupt)):
             raise error.__context__ from None  # torch.save, closing its archive, complains about a torn one instead
         raise
@@ -72,11 +76,15 @@ def load_checkpoint(
 ) -> History:  # fmt: skip
     """Put model, optimizer, scheduler, scaler and random state back, and return the history, to be given to `fit`.
 
-    Raises FileNotFoundError, or ValueError for a file that is cut short, holds code, is no checkpoint, or belongs to
-    another model, optimizer or scheduler; in each case nothing has been changed. A generator given to the DataLoader
-    is not in the file: give `fit` a seed as well. Of several ranks the file holds the first one's random state, which
-    all take: with a seed they draw different numbers again. Another number of ranks may go on, with a warning.
+    Raises FileNotFoundError or PermissionError, or ValueError for a file that is cut short, holds code, is no
+    checkpoint, or belongs to another model, optimizer or scheduler; in each case nothing has been changed. A generator
+    given to the DataLoader is not in the file: give `fit` a seed as well. Of several ranks the file holds the first
+    one's random state, which all take: with a seed they draw different numbers again. Another number of ranks may go
+    on, with a warning.
     """
+    check_parts(model=model, scheduler=scheduler, scaler=scaler)
+    if optimizer is not None:
+        check_parts(optimizer=optimizer)
     content = _read(Path(path))
     _check_model(content["model"], model, path)
     if scaler is not None and not scaler.is_enabled():
@@ -111,6 +119,8 @@ def _read(path: Path) -> dict[str, Any]:
             if broken := archive.testzip():  # torch.load does not look at the checksums
                 raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise  # not damaged: another user's
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors and plain values, and could run code when it is read: not loaded."

@@ -5,6 +5,7 @@ tensor (C, H, W) from 0 to 1. Augmentation and streams are left to the lessons.
 """
 
 import difflib
+import operator
 import os
 import shutil
 import tempfile
@@ -14,6 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from dlhelpers.doors import check_kind
+from dlhelpers.whole_numbers import check_whole
 
 NAMES = ("digits", "shapes", "cifar10", "fashion_mnist", "folder")
 TEST_EVERY = 5  # where a source has no split of its own, each fifth image is a test image
@@ -29,6 +33,8 @@ class ImageDataset(Dataset):
     """
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]):
+        check_kind("images", images, Tensor, "a tensor (N, C, H, W)")
+        check_kind("labels", labels, Tensor, "a tensor of class numbers (N,)")
         if len(images) != len(labels):
             raise ValueError(f"{len(images)} images but {len(labels)} labels: expected one label an image, in order")
         if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype == torch.bool:
@@ -47,6 +53,7 @@ class ImageDataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        index = _index(index, len(self))
         return self.images[index], int(self.labels[index])
 
 
@@ -57,7 +64,7 @@ class NumberedImages(Dataset):
     """
 
     def __init__(self, length: int):
-        self.length = _length(length)
+        self.length = check_whole("length", length, 0, of="samples")
 
     def __len__(self) -> int:
         return self.length
@@ -83,9 +90,8 @@ class Shapes(Dataset):
     classes = ["circle", "square", "triangle"]
 
     def __init__(self, length: int, size: int = 32, *, seed: int = 0):
-        if not isinstance(size, int) or size < 8:
-            raise ValueError(f"size is {size!r}: expected a whole number of pixels, at least 8")
-        self.length, self.size, self.seed = _length(length), size, seed
+        self.length = check_whole("length", length, 0, of="samples")
+        self.size, self.seed = check_whole("size", size, 8, of="pixels"), check_whole("seed", seed, 0)
 
     def __len__(self) -> int:
         return self.length
@@ -186,14 +192,8 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> Dataset:
     return kind(root, **options)
 
 
-def _length(length: int) -> int:
-    if isinstance(length, bool) or not isinstance(length, int) or length < 0:
-        raise ValueError(f"length is {length!r}: expected a whole number of samples, 0 or more")
-    return length
-
-
 def _index(index: int, length: int) -> int:
     """`index` counted from the front; IndexError beyond the ends, which is how iteration knows where to stop."""
-    if not -length <= index < length:
+    if not -length <= operator.index(index) < length:
         raise IndexError(f"index {index} is beyond a dataset of {length} samples: expected 0 to {length - 1}")
     return int(index) % length

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dlhelpers.devices import cores
+from dlhelpers.whole_numbers import check_whole
 
 RING_BYTES = 40_000_000  # of all buffers together: a container often has 64 MB of shared memory
 BATCH_BYTES = 4_000_000
@@ -123,9 +124,7 @@ def pick_processes(processes: int | None, samples: int) -> int:
     """
     if processes is None:
         return min(cores(), 1 + samples // WORTH_A_PROCESS)
-    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
-        raise ValueError(f"processes is {processes!r}: expected a whole number, at least 1")
-    return processes
+    return check_whole("processes", processes, 1)
 
 
 def batches(source: Source, start: int, processes: int) -> Iterator[Batch]:

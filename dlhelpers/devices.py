@@ -79,7 +79,7 @@ def move(batch: object, device: Device) -> object:
 
 def autocast(device: torch.device, amp_dtype: torch.dtype | None) -> Any:
     """Return a context in which the forward pass uses `amp_dtype`, or does nothing special for None."""
-    return nullcontext() if amp_dtype is None else torch.autocast(device.type, dtype=amp_dtype)
+    return nullcontext() if amp_dtype is None else torch.autocast(torch.device(device).type, dtype=amp_dtype)
 
 
 def synchronize(device: Device) -> None:
@@ -104,7 +104,7 @@ def loader_options(device: Device) -> dict[str, bool | int]:
     workers are spawned rather than forked (Windows, macOS) there are none.
     """
     cuda = torch.device(device).type == "cuda"
-    workers = min(4, os.cpu_count() or 1) if cuda and sys.platform == "linux" and sys.version_info < (3, 14) else 0
+    workers = min(4, cores()) if cuda and sys.platform == "linux" and sys.version_info < (3, 14) else 0
     return {"num_workers": workers, "pin_memory": cuda, "persistent_workers": workers > 0}
 
 

@@ -16,8 +16,13 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from dlhelpers.devices import cores, pick_device
-from dlhelpers.memory import human_bytes, memory_budget
+try:
+    from dlhelpers.devices import cores, pick_device
+    from dlhelpers.memory import human_bytes, memory_budget
+
+    BROKEN = ""
+except Exception as error:  # a library that is torn raises what it likes, as OSError for a part that is missing
+    BROKEN = f"{type(error).__name__}: {error}"
 
 NEEDED_MEMORY = 1_500_000_000  # bytes: the largest lesson and its kernel, with room to spare
 NEEDED_DISK = 1_500_000_000  # bytes: three times what lesson 08 writes
@@ -40,6 +45,9 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return the findings on this Python and this machine, in the order in which to mend them."""
+    if BROKEN:
+        remedy = "install what is missing above, or else the package named here anew: pip install --force-reinstall"
+        return [_python(), *_packages(), Finding("import", BROKEN, False, remedy)]
     return [_python(), *_packages(), _device(), _memory(), _shared_memory(), _disk(), _cores(), _widgets()]
 
 

@@ -11,6 +11,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional
 
 from dlhelpers.datasets import TEST_EVERY
+from dlhelpers.whole_numbers import check_whole
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
@@ -36,8 +37,7 @@ def image_folder(root: str | Path | None, split: str, size: int | None = None) -
     """
     if root is None:
         raise ValueError("load('folder') needs root=: the folder that holds one folder of images for each class")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ValueError(f"size is {size!r}: expected a whole number of pixels, at least 1")
+    size = None if size is None else check_whole("size", size, 1, of="pixels")
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(

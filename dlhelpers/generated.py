@@ -7,6 +7,7 @@ machine, in whichever batch it is made. `datasets.Shapes` draws similar pictures
 import numpy as np
 
 from dlhelpers.datasets import Shapes
+from dlhelpers.whole_numbers import check_whole
 
 SHAPES = tuple(Shapes.classes)
 WORDS_A_STEP = 4  # numbers that the Philox generator makes at each step of its counter
@@ -18,6 +19,7 @@ def draw_shapes(start: int, stop: int, *, size: int = 32, seed: int = 0) -> tupl
     Each shows a circle, a square or a triangle (labels 0, 1, 2) in a light colour on dark noise.
     Raises ValueError for a range that is negative or backwards, and for a size that is not a multiple of 8.
     """
+    check_whole("seed", seed, 0)
     if not 0 <= start <= stop:
         raise ValueError(f"images {start!r} to {stop!r}: expected 0 <= start <= stop")
     if size < 8 or size % 8:

@@ -16,6 +16,7 @@ from dlhelpers.devices import Device
 from dlhelpers.distributed import current
 from dlhelpers.loaders import describe
 from dlhelpers.rank_checks import check_ranks
+from dlhelpers.whole_numbers import check_whole
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss)
@@ -75,8 +76,7 @@ def _check_counts(loader: Iterable, phase: str, model: nn.Module) -> None:
 
 def check_epochs(epochs: int) -> None:
     """ValueError for anything but a whole number of epochs, at least 1."""
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"epochs is {epochs!r}: expected a whole number, at least 1")
+    check_whole("epochs", epochs, 1)
 
 
 def check_loss_fn(loss_fn: LossFn) -> None:
@@ -109,7 +109,7 @@ def batch_loss(loss_fn: LossFn, outputs: Tensor, targets: Tensor, labels: Tensor
     `labels` are the targets as the loader gave them: still on the host, they can be checked before
     a GPU meets a class that does not exist, which would end the whole process's use of it.
     """
-    if outputs.device != labels.device and _wants_classes(loss_fn):
+    if targets is not labels and _wants_classes(loss_fn):  # they were moved
         _check_classes(outputs, labels)
     try:
         loss = loss_fn(outputs, targets)

@@ -4,10 +4,11 @@ A history only remembers. It is filled by the loops, and survives whatever stops
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
+from dlhelpers.doors import check_kind, shown
 from dlhelpers.tables import Table
 
 
@@ -44,6 +45,7 @@ class EpochResult:
 
     def value(self, name: str) -> float:
         """The loss, a metric or a field by its name; KeyError with the known names for any other."""
+        check_kind("name", name, str, "'loss', a metric's, or a field's")
         known = {"loss": self.loss, **self.metrics, **{key: getattr(self, key) for key in NUMBERS}}
         if name not in known:
             raise KeyError(f"{name!r} is not among {', '.join(known)}")
@@ -103,6 +105,8 @@ class History(Sequence[EpochResult]):
     @classmethod
     def from_state_dict(cls, state: dict) -> Self:
         """Return the history that `state_dict` described."""
+        if not isinstance(state, Mapping) or not {"results", "stop_reason"} <= state.keys():
+            raise ValueError(f"state is {shown(state)}: expected what state_dict() returned")
         history = cls()
         history._results = [EpochResult(**values) for values in state["results"]]
         history.stop_reason = state["stop_reason"]
@@ -117,6 +121,7 @@ class History(Sequence[EpochResult]):
 
         Raises KeyError for an unknown column, with the known ones.
         """
+        check_kind("name", name, str, "a column's, as 'valid_loss'")
         phase, _, key = name.partition("_")
         rows = [r for r in self if r.phase == phase and r.complete]
         try:

@@ -39,7 +39,7 @@ def find_images(source: Path) -> Found:
     for label, name in enumerate(found.classes):
         before = len(found.names)
         for folder, folders, files in os.walk(source / name, followlinks=True):
-            folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
+            folders[:] = sorted(inner for inner in folders if not (inner.startswith(".") or _leads_up(folder, inner)))
             for path in sorted(Path(folder) / file for file in files if not file.startswith(".")):
                 below = path.relative_to(source).as_posix()
                 if not path.name.lower().endswith(ENDINGS):
@@ -52,6 +52,12 @@ def find_images(source: Path) -> Found:
         if len(found.names) == before:
             raise ValueError(f"{source / name} holds no images ({', '.join(ENDINGS)}): move some there, or remove it")
     return found
+
+
+def _leads_up(folder: str, inner: str) -> bool:
+    """Whether a folder is a link to one that it lies in, and would be walked through again and again."""
+    path = Path(folder, inner)
+    return path.is_symlink() and Path(folder).resolve().is_relative_to(path.resolve())
 
 
 def _find_classes(source: Path) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ from dlhelpers.child_process import end_child, start_child
 from dlhelpers.limited_child import check_sendable, serve
 from dlhelpers.memory import MemoryUse, human_bytes, memory_use, tells_out_of_memory
 from dlhelpers.peaks import release_memory
-from dlhelpers.rehearsal import check_whole
 from dlhelpers.tables import Table
+from dlhelpers.whole_numbers import check_whole
 
 LEAST = 16_000_000  # bytes: the stack of one thread takes half of it
 TICK = 0.005  # seconds between two looks at the child

@@ -5,17 +5,17 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from dlhelpers.tables import Table
+from dlhelpers.tables import ShownAsTable, Table
 
 
-@dataclass(frozen=True)
-class LoaderSummary:
+@dataclass(frozen=True, repr=False)
+class LoaderSummary(ShownAsTable):
     """The counts of one epoch; None where a count cannot be known. Shown as a table with each number's formula."""
 
     samples: int | None
@@ -49,12 +49,6 @@ class LoaderSummary:
         ]
         return Table(["what", "number", "where it comes from"], rows, notes=self.warnings)
 
-    def __repr__(self) -> str:
-        return repr(self.table())
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
 
 def batches_per_epoch(samples: int, batch_size: int, *, drop_last: bool = False) -> int:
     """Return the number of batches in an epoch: ceil(samples / batch_size), or the floor with `drop_last`.
@@ -87,14 +81,14 @@ def describe(loader: DataLoader) -> LoaderSummary:
         last = 0 if not batches else size if drop or not rest else rest
         dropped = rest if drop else 0
     summary = LoaderSummary(samples, size, drop, batches, last, dropped)
-    return LoaderSummary(*list(vars(summary).values())[:6], warnings=tuple(_surprises(summary, stream)))
+    return replace(summary, warnings=tuple(_surprises(summary, stream)))
 
 
 def count(loader: Iterable, *, max_batches: int | None = None) -> LoaderSummary:
     """Iterate one epoch and return what came: the truth for streams, and the test of a `__len__`.
 
     A batch is a tensor, or a tuple, list or dict whose first entry has a sample a row. Warnings tell of samples that
-    came twice, and of a dataset whose `__len__` is too long or too short. Raises only what is not such an IndexError.
+    came twice, and of a dataset whose `__len__` is too long or too short; what else the dataset raises is raised.
     """
     samples = batches = last = twice = 0
     seen, warnings = set(), []
@@ -110,6 +104,8 @@ def count(loader: Iterable, *, max_batches: int | None = None) -> LoaderSummary:
                 warnings.append(f"stopped after {batches} batches, as max_batches asked: the epoch may go on.")
                 break
     except IndexError as error:
+        if _answers_at_its_end(getattr(loader, "dataset", None)):
+            raise  # a fault of another kind
         warnings.append(f"the dataset's length is too long: it promises more samples than it has ({error}).")
     if twice:
         warnings.append(f"{twice} samples came twice or more: do several workers each read the whole stream?")
@@ -122,6 +118,20 @@ def count(loader: Iterable, *, max_batches: int | None = None) -> LoaderSummary:
         warnings.append(f"the dataset says it has {said} samples, but {samples} came.")
     dropped = None if drop else 0
     return LoaderSummary(samples, size, drop, batches, last, dropped, tuple(warnings), counted=True)
+
+
+def samples_in(batch: object) -> int:
+    """Return the samples of a batch: the rows of its first tensor. Raises TypeError where its first part is none."""
+    return len(_rows(batch))
+
+
+def _answers_at_its_end(dataset: object) -> bool:
+    """Whether a dataset gives the last sample that its length promises."""
+    try:
+        dataset[_length(dataset) - 1]
+    except Exception:  # also where it has no length or takes no index
+        return False
+    return True
 
 
 def _beyond_the_end(dataset: object) -> list[str]:

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from dlhelpers.checkpoints import save_checkpoint
 from dlhelpers.devices import Device, autocast, move
 from dlhelpers.distributed import agree, on_first_rank
+from dlhelpers.doors import check_parts
 from dlhelpers.epochs import start_epoch
 from dlhelpers.guards import (
     LossFn,
@@ -64,6 +65,8 @@ def train_epoch(
     device = check_model(model, device)
     check_loss_fn(loss_fn)
     check_loader(loader, "train", model)
+    check_parts(optimizer=optimizer, scheduler=scheduler, scaler=scaler, max_norm=max_norm, metrics=metrics,
+                amp_dtype=amp_dtype, epoch=epoch, history=history, bar=bar)  # fmt: skip
     scaler = scaler or make_scaler(device, amp_dtype)
     gradients = new_gradients(model, loss_fn, device, micro_batch_size, amp_dtype, scaler)
     with new_tally("train", epoch, device, metrics, history, bar) as tally, mode(model, training=True):
@@ -95,6 +98,7 @@ def evaluate(
     device = check_model(model, device)
     check_loss_fn(loss_fn)
     check_loader(loader, phase, model)
+    check_parts(metrics=metrics, amp_dtype=amp_dtype, epoch=epoch, history=history, bar=bar)
     with new_tally(phase, epoch, device, metrics, history, bar) as tally, mode(model, training=False):
         for batch in tally.batches(loader):
             inputs, labels = split_batch(batch)
@@ -130,6 +134,7 @@ def fit(
     Raises ValueError or TypeError at the door, FloatingPointError when the loss is no finite number.
     """
     check_epochs(epochs)
+    check_parts(scheduler=scheduler, history=history, seed=seed, checkpoint=checkpoint, on_epoch_end=on_epoch_end)
     history = History() if history is None else history
     agree(epochs=epochs, seed=seed, finished_epochs=history.epochs, validation=valid_loader is not None,
           checkpoint=checkpoint is not None)  # fmt: skip
@@ -139,8 +144,7 @@ def fit(
     for loader, phase in zip(loaders, ("train", "valid"), strict=False):
         check_loader(loader, phase, model)
     check_scheduler(scheduler, scheduler_unit, epochs, train_loader)
-    if micro_batch_size == "auto":
-        micro_batch_size = AutoSize()  # found once, not once an epoch
+    micro_batch_size = AutoSize() if str(micro_batch_size) == "auto" else micro_batch_size  # found once for all epochs
     shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
     try:
         with progress_bar(loaders, epochs, progress) as shared["bar"], interruption:

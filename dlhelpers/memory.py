@@ -9,11 +9,14 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import psutil
 import torch
+
+from dlhelpers.doors import check_kind
 
 try:
     import resource
@@ -41,6 +44,7 @@ def human_bytes(count: float) -> str:
     >>> human_bytes(6_021_120_000)
     '6.02 GB'
     """
+    check_kind("count", count, Real, "a number of bytes")
     for unit in ("bytes", "kB", "MB", "GB"):  # noqa: B007  (used after the loop)
         if round(abs(count), 2) < 1000:  # 999,999 bytes are 1.00 MB, not 1000.00 kB
             break

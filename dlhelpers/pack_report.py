@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlhelpers.memory import human_bytes
-from dlhelpers.tables import Table
+from dlhelpers.tables import ShownAsTable, Table
 
 
 @dataclass(frozen=True, repr=False)
-class PackReport:
+class PackReport(ShownAsTable):
     """What packing made: where, how much, and in `skipped` each (file, reason) that is not in the dataset.
 
     `shape` is (C, H, W); `resumed` samples had been written by an earlier run; `ignored` are files that do not end as
@@ -43,9 +43,3 @@ class PackReport:
         if self.ignored:
             notes.append(f"{len(self.ignored):,} other files were left out, as {self.ignored[0]}")
         return Table(["what", "number"], rows, notes=notes)
-
-    def __repr__(self) -> str:
-        return repr(self.table())
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()

@@ -24,6 +24,7 @@ from dlhelpers.pack_report import PackReport
 from dlhelpers.progress import progress_bar
 from dlhelpers.shard_files import need_space
 from dlhelpers.shard_writer import ShardWriter
+from dlhelpers.whole_numbers import check_whole
 
 SKIPPED = "skipped.jsonl"  # stays beside the shards: what the dataset does not hold, and why
 PROBED = 16  # samples by which a dataset is recognised when packing is resumed
@@ -45,18 +46,17 @@ def pack_folder(
     source, target = Path(source), Path(target)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}: expected 'raise' or 'skip'")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ValueError(f"size is {size!r}: expected a whole number of pixels, at least 1")
+    size = None if size is None else check_whole("size", size, 1, of="pixels")
     found = find_images(source)
     if target.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"{target} lies in {source}, where it would be taken for a class: choose a folder outside")
     shape = (3, size, size) if size is not None else (3, *find_size(source, found.names, on_error == "skip"))
     order = _order(len(found.names), shuffle_seed)
     names, labels = [found.names[k] for k in order], np.array(found.labels, np.int64)[order]
-    print_of = {"files": _digest(found, order), "size": size, "pillow": PIL.__version__}
+    fingerprint = {"files": _digest(found, order), "size": size, "pillow": PIL.__version__}
     files = ImageFiles(source, names, labels, shape, size)
     return _pack(
-        files, target, found.classes, print_of, rows_per_shard, processes, on_error == "skip", overwrite, progress,
+        files, target, found.classes, fingerprint, rows_per_shard, processes, on_error == "skip", overwrite, progress,
         tuple(found.others),
     )  # fmt: skip
 
@@ -84,17 +84,19 @@ def pack_dataset(
         digest.update(pixels.contiguous().numpy().tobytes() + str(label).encode())
         shape = shape or tuple(pixels.shape)
     samples = Samples(dataset, order, shape, len(classes))
-    print_of = {"dataset": digest.hexdigest()}
-    return _pack(samples, Path(target), tuple(classes), print_of, rows_per_shard, processes, False, overwrite, progress)
+    fingerprint = {"dataset": digest.hexdigest()}
+    return _pack(
+        samples, Path(target), tuple(classes), fingerprint, rows_per_shard, processes, False, overwrite, progress
+    )
 
 
 def _pack(
-    source: Source, target: Path, classes: tuple[str, ...], print_of: dict[str, Any], rows_per_shard: int | None,
+    source: Source, target: Path, classes: tuple[str, ...], fingerprint: dict[str, Any], rows_per_shard: int | None,
     processes: int | None, skip: bool, overwrite: bool, progress: bool, ignored: tuple[str, ...] = (),
 ) -> PackReport:  # fmt: skip
-    """Write all samples of a source from where an earlier run stopped; `print_of` says what is written."""
+    """Write all samples of a source from where an earlier run stopped; `fingerprint` tells it from others."""
     began, processes = time.perf_counter(), pick_processes(processes, len(source))
-    options = {"rows_per_shard": rows_per_shard, "overwrite": overwrite, "source": print_of}
+    options = {"rows_per_shard": rows_per_shard, "overwrite": overwrite, "source": fingerprint}
     with ShardWriter(target, classes=classes, shape=source.shape, **options) as writer:
         resumed = writer.done
         skipped = _Skipped(target / f"unfinished-{SKIPPED}", resuming=resumed > 0)

@@ -15,7 +15,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from dlhelpers.doors import check_kind, shown
 from dlhelpers.history import History
+from dlhelpers.whole_numbers import check_whole
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
@@ -49,7 +51,9 @@ def show(ax: Axes, sentence: str | None = None) -> Picture:
 
     Raises ValueError for a figure that says nothing.
     """
-    sentence = sentence or sentences.get(ax)
+    check_kind("ax", ax, Axes, "the axes of a figure, as a plot returns them")
+    sentence = sentences.get(ax) if sentence is None else sentence
+    check_kind("sentence", sentence, (str, type(None)), "a text that says what the picture shows")
     if not sentence:
         raise ValueError("this figure has no sentence: pass one that says, with its numbers, what the picture shows")
     return Picture(ax, sentence)
@@ -63,9 +67,11 @@ def plot_images(
         raise ValueError(
             f"{len(images)} images and {len(captions)} captions: expected one caption an image, at least 1"
         )
+    check_whole("columns", columns, 1)
     rows = -(-len(images) // columns)
-    ax = ax or new_axes(columns, 1.35 * rows)
+    ax = new_axes(columns, 1.35 * rows, ax)
     for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        check_kind(f"image {k}", image, Tensor, "a tensor (C, H, W)")
         x, y = k % columns, 1.35 * (k // columns)
         picture = image.permute(1, 2, 0).squeeze(-1).clamp(0, 1).numpy()
         ax.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(x, x + 0.92, y + 0.92, y))
@@ -81,7 +87,7 @@ def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = (),
     """Draw one row a batch and one numbered box a sample; samples left out stand hatched below. Return the axes."""
     rows = [*batches, left_out] if left_out else list(batches)
     widest = max((len(row) for row in rows), default=1)
-    ax = ax or new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows))
+    ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows), ax)
     for y, row in enumerate(rows):
         out = y == len(batches)
         for x, sample in enumerate(row):
@@ -113,11 +119,15 @@ def plot_lines(
 
     A NaN leaves a gap. Raises ValueError for a series whose length is not that of `x`, or with nothing to draw.
     """
-    ax = ax or new_axes(6.4, 3.6)
+    check_kind("series", series, Mapping, "lists of numbers by name, as {'train': [1.2, 0.9]}")
+    if isinstance(x, Mapping) or not len(x):
+        raise ValueError(f"x is {shown(x)}: expected a list of at least one number")
+    ax = new_axes(6.4, 3.6, ax)
     parts = [f"{ylabel} against {xlabel}, {rounded(x[0])} to {rounded(x[-1])}."]
     for k, (name, values) in enumerate(series.items()):
         if len(values) != len(x):
-            raise ValueError(f"series {name!r} has {len(values)} values for {len(x)} places on the x axis")
+            found = f"{len(values)} values for {len(x)} places on the x axis"
+            raise ValueError(f"series {name!r} has {found}: expected as many")
         there = [value for value in values if value == value]  # NaN is not equal to itself
         if not there:
             raise ValueError(f"series {name!r} has nothing to draw: expected at least one number that is not NaN")
@@ -132,6 +142,8 @@ def plot_lines(
 
 def plot_history(history: History, name: str = "loss", *, ax: Axes | None = None) -> Axes:
     """Draw a loss or metric over the finished epochs, one line for training and one for validation; return the axes."""
+    check_kind("history", history, History, "a History, as fit returns it")
+    check_kind("name", name, str, "'loss', or a metric's")
     columns = {column: values for column, values in history.to_dict().items() if column.partition("_")[2] == name}
     if not columns:
         raise KeyError(f"no {name!r} in this history: it has {', '.join(history.to_dict()) or 'no finished epoch'}")
@@ -142,8 +154,11 @@ def plot_history(history: History, name: str = "loss", *, ax: Axes | None = None
     return ax
 
 
-def new_axes(width: float, height: float) -> Axes:
-    """Return the axes of a new figure of this size in inches."""
+def new_axes(width: float, height: float, ax: Axes | None = None) -> Axes:
+    """Return `ax` where it is given, else the axes of a new figure of this size in inches."""
+    if ax is not None:
+        check_kind("ax", ax, Axes, "the axes to draw on, or None for a new figure")
+        return ax
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 

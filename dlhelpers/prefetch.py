@@ -40,6 +40,8 @@ def prefetch(names: Iterable[str], folder: str | Path) -> list[str]:
     Raises ValueError for an unknown name or a wrong checksum, ConnectionError where the network fails (what has come
     is kept, and the next call goes on from there), OSError where the disk is too small.
     """
+    if isinstance(names, str):
+        raise TypeError(f"names is {names!r}: expected a list of names, as [{names!r}]")
     names = list(names)
     if unknown := [name for name in names if name not in NAMES or name == "folder"]:
         there = ", ".join(name for name in NAMES if name != "folder")

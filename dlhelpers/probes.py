@@ -19,6 +19,8 @@ from torch.utils.data import Dataset, get_worker_info
 
 from dlhelpers import tally
 from dlhelpers.devices import Device
+from dlhelpers.doors import check_callable
+from dlhelpers.whole_numbers import check_whole
 
 # what turns a tensor into Python's own numbers
 READS = {
@@ -59,16 +61,15 @@ class WorkerReport(Dataset):
     seed, epoch = 0, 0
 
     def __init__(self, length: int):
-        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-            raise ValueError(f"length is {length!r}: expected a whole number of samples, at least 1")
-        self.length, self.generator = length, np.random.default_rng(0)
+        self.length, self.generator = check_whole("length", length, 1, of="samples"), np.random.default_rng(0)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, int | float | None]:
         if not 0 <= index < self.length:
-            raise IndexError(f"index {index} is beyond a dataset of {self.length} samples")
+            raise IndexError(f"index {index} is beyond a dataset of {self.length} samples:"
+                             f" expected 0 to {self.length - 1}")  # fmt: skip
         info = get_worker_info()
         about = {"process": os.getpid(), "worker": info.id if info else None, "seed": torch.initial_seed()}
         draws = {"torch": torch.rand(()).item(), "numpy": float(np.random.rand()), "python": random.random()}
@@ -82,6 +83,7 @@ def count_reads(work: Callable[[], object], device: Device) -> int:
     Each of them makes a loop wait for a GPU; copies and masks (`x.cpu()`, `x[mask]`) may wait too and are not counted.
     The half-second read of `dlhelpers.tally` is off meanwhile, in this process, since its number depends on the clock.
     """
+    check_callable("work", work, "a function without arguments, as lambda: train_epoch(...)")
     with _Reads(torch.device(device)) as counter:
         before, tally.READ_SECONDS = tally.READ_SECONDS, math.inf
         try:

@@ -16,17 +16,12 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.devices import Device, move, synchronize
+from dlhelpers.epochs import samplers
 from dlhelpers.guards import LossFn, check_loss_fn, check_model, split_batch
 from dlhelpers.loops import make_scaler
 from dlhelpers.micro_batches import BatchGradients
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
-
-
-def check_whole(name: str, value: int, least: int, why: str = "") -> None:
-    """ValueError unless a value is a whole number, at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is {value!r}: expected a whole number, at least {least}{why}")
 
 
 def plain_sgd(parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -126,14 +121,5 @@ def own_loader(loader: Iterable) -> Iterable:
 
 def generators_of(loader: Iterable) -> list[torch.Generator]:
     """Return the generators that a loader draws from beside the global one."""
-    sampler = getattr(loader, "sampler", None)
-    holders = (loader, sampler, getattr(getattr(loader, "batch_sampler", None), "sampler", None))
-    found = (getattr(holder, "generator", None) for holder in holders)
+    found = (getattr(holder, "generator", None) for holder in (loader, *samplers(loader)))
     return list({id(generator): generator for generator in found if isinstance(generator, torch.Generator)}.values())
-
-
-def samples_in(batch: object) -> int:
-    """Return the samples of a batch: the rows of its first tensor."""
-    while not isinstance(batch, Tensor):
-        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
-    return len(batch)

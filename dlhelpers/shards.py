@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dlhelpers.block_shuffle import BlockShuffleSampler
+from dlhelpers.doors import check_callable, check_kind
 from dlhelpers.gathered import Gathered, Sample
 from dlhelpers.manifests import Manifest, read_manifest
+from dlhelpers.memory import resource
 from dlhelpers.packing import pack_dataset, pack_folder
 from dlhelpers.shard_writer import ShardWriter
 from dlhelpers.verification import check_files, open_array, verify
@@ -28,18 +30,14 @@ __all__ += ["pack_dataset", "pack_folder", "to_float", "verify"]
 
 LARGE_ROW = 8192  # bytes; copying an image of this size takes longer than asking for it in a Python loop
 
-try:
-    import resource
-
-    _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-except ImportError:  # Windows
-    _FILES = -1
+_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1  # none on Windows
 # A map keeps its file open, and a shard has two: half of the files that a process may open are left to others.
 MAX_OPEN = max(1, min(_FILES, 4096) // 4) if _FILES > 0 else 1024  # shards; a limit below 0 is none
 
 
 def to_float(images: Tensor) -> Tensor:
     """Return images of bytes as float32 from 0 to 1: a `transform` for ShardDataset."""
+    check_kind("images", images, Tensor, "a tensor of bytes (n, C, H, W)")
     return images.float().div_(255)
 
 
@@ -56,6 +54,8 @@ class ShardDataset(Dataset):
                  check: str | None = "size"):  # fmt: skip
         if check not in ("size", "hash", None):
             raise ValueError(f"check is {check!r}: expected 'size', 'hash' or None")
+        if transform is not None:
+            check_callable("transform", transform, "a function of a batch of images, or None")
         self.folder, self.transform = Path(folder).absolute(), transform
         self._read_manifest()
         if check is not None:

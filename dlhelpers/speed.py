@@ -14,17 +14,17 @@ from torch import nn
 
 from dlhelpers.devices import Device, move, synchronize
 from dlhelpers.guards import LossFn, check_loader, split_batch
+from dlhelpers.loaders import samples_in
 from dlhelpers.rehearsal import (
     OptimizerFn,
     Rehearsal,
-    check_whole,
     generators_of,
     own_loader,
     plain_sgd,
-    samples_in,
     undisturbed,
 )
-from dlhelpers.tables import Table
+from dlhelpers.tables import ShownAsTable, Table
+from dlhelpers.whole_numbers import check_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,16 +32,8 @@ if TYPE_CHECKING:
 SMALL, HIDDEN = 0.1, 0.5  # a shorter time below 0.1 of the longer need not hide; if half of it does, that is overlap
 
 
-class _Shown:
-    def __repr__(self) -> str:
-        return repr(self.table())
-
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
-
-
 @dataclass(frozen=True, repr=False)
-class LoaderSpeed(_Shown):
+class LoaderSpeed(ShownAsTable):
     """What a loader delivers with nothing else going on, counted after `warmup` batches, which no time was taken of."""
 
     samples: int
@@ -68,7 +60,7 @@ class LoaderSpeed(_Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class PipelineSpeed(_Shown):
+class PipelineSpeed(ShownAsTable):
     """Samples a second of the loader alone, the model alone on one repeated batch, and both together.
 
     `samples_per_batch` is the mean over the `batches` timed, after `warmup` untimed ones, with `workers`."""
@@ -159,7 +151,7 @@ def pipeline_speed(
     with undisturbed(rehearsal.device, *generators_of(loader)):
         alone, first = _time_loader(loader, batches, warmup)
         first = move(split_batch(first), rehearsal.device)
-        rehearsal.seconds(first, warmup or 1)
+        rehearsal.seconds(first, alone.warmup or 1)
         model_only = len(first[1]) * alone.batches / rehearsal.seconds(first, alone.batches)
         samples, seconds = _time_together(rehearsal, loader, alone.warmup, alone.batches)
     counts = samples / alone.batches, alone.batches, alone.warmup, getattr(loader, "num_workers", 0)
@@ -179,7 +171,8 @@ def _time_loader(loader: Iterable, batches: int | None, warmup: int) -> tuple[Lo
             break
     count = len(times) - 1
     if not count:
-        raise ValueError("the loader gave no batch: its dataset is empty, or smaller than a batch with drop_last=True")
+        raise ValueError("the loader gave no batch: its dataset is empty, or smaller than a batch with drop_last=True;"
+                         " give it samples, or a smaller batch size")  # fmt: skip
     skipped = min(warmup, count // 2)
     return LoaderSpeed(sum(sizes[skipped + 1 :]), count - skipped, times[-1] - times[skipped], skipped), first
 

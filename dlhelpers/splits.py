@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlhelpers.whole_numbers import check_whole
+
 POLICIES = ("drop", "pad", "exact")
 
 
@@ -33,7 +35,8 @@ class Split:
         Raises IndexError where the rank has no such sample.
         """
         if np.any(np.less(number, 0) | np.greater_equal(number, self.count)):
-            raise IndexError(f"number {number} is not among the {self.count} samples of rank {self.rank}")
+            raise IndexError(f"number {number} is not among the {self.count} samples of rank {self.rank}:"
+                             f" expected 0 to {self.count - 1}")  # fmt: skip
         return (self.rank + number * self.world) % self.samples
 
 
@@ -55,9 +58,3 @@ def split_epoch(samples: int, *, rank: int = 0, world: int = 1, policy: str = "e
     full, rest = divmod(samples, world)
     more = {"drop": 0, "pad": rest > 0, "exact": rank < rest}[policy]
     return Split(samples, rank, world, policy, full + int(more))
-
-
-def check_whole(name: str, value: int, least: int) -> None:
-    """ValueError that names an argument unless it is a whole number, at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} is {value!r}: expected a whole number, at least {least}")

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from dlhelpers.plots import PALETTE, counted, new_axes, sentences
+from dlhelpers.whole_numbers import check_whole
 
 BOX, HIGH, FRAME, GAP = 0.92, 0.6, 0.1, 0.5  # a sample, width and height; a frame beyond it; between two frames
 
@@ -20,14 +21,13 @@ def plot_steps(epochs: Sequence[Sequence[Sequence[int]]], micro_batch_size: int,
     `epochs` holds for each epoch its batches, and for each batch the numbers of its samples. Returns the axes.
     Raises ValueError for a micro-batch size below 1, and where there is no batch.
     """
-    if isinstance(micro_batch_size, bool) or not isinstance(micro_batch_size, int) or micro_batch_size < 1:
-        raise ValueError(f"micro_batch_size is {micro_batch_size!r}: expected a whole number of samples, at least 1")
+    check_whole("micro_batch_size", micro_batch_size, 1, of="samples")
     cut = [[_parts(batch, micro_batch_size) for batch in epoch] for epoch in epochs]
     rows = list(chain.from_iterable(cut))
     if not rows:
         raise ValueError(f"{len(epochs)} epochs without a batch: expected at least one batch to draw")
     width = max(_width(parts) for parts in rows)
-    ax = ax or new_axes(min(10, 3.2 + 0.5 * width), 0.4 + 0.42 * (len(rows) + len(epochs)))
+    ax = new_axes(min(10, 3.2 + 0.5 * width), 0.4 + 0.42 * (len(rows) + len(epochs)), ax)
     middles, step = [], 0
     for k, batches in enumerate(cut):
         top = step + 0.7 * k

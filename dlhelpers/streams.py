@@ -11,6 +11,9 @@ from typing import TypeVar
 
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
+from dlhelpers.doors import check_kind
+from dlhelpers.whole_numbers import check_whole
+
 Sample = TypeVar("Sample")
 
 
@@ -46,8 +49,8 @@ def shuffle_buffer(samples: Iterable[Sample], size: int, random: Random) -> Iter
     Each comes once; what the buffer holds at the end of the stream comes last, shuffled. Drawn from `random`, so equal
     seeds give equal orders. Raises ValueError for a size below 1.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"size is {size!r}: expected a whole number of samples, at least 1")
+    check_whole("size", size, 1, of="samples")
+    check_kind("random", random, Random, "a random.Random, as Random(0)")
     return _buffered(samples, size, random)  # a function of its own, or the check would wait for the first sample
 
 

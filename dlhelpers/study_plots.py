@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from dlhelpers.batch_sizes import BatchSizeStudy
+from dlhelpers.doors import check_kind
 from dlhelpers.plots import DASHES, PALETTE, counted, finish, new_axes, plot_lines, rounded, sentences
 from dlhelpers.speed import PipelineSpeed
 
@@ -17,6 +18,7 @@ def plot_batch_sizes(study: BatchSizeStudy, column: str = "samples_per_second", 
 
     Raises KeyError for another column.
     """
+    check_kind("study", study, BatchSizeStudy, "what study_batch_sizes returned")
     if column not in COLUMNS:
         raise KeyError(f"no column {column!r}: expected one of {', '.join(COLUMNS)}")
     label, unit = COLUMNS[column]
@@ -35,7 +37,8 @@ def plot_batch_sizes(study: BatchSizeStudy, column: str = "samples_per_second", 
 
 def plot_speed(speed: PipelineSpeed, *, ax: Axes | None = None) -> Axes:
     """Draw the milliseconds a batch of the loader alone, the model alone, and both together as horizontal bars."""
-    ax = ax or new_axes(6.4, 2.2)
+    check_kind("speed", speed, PipelineSpeed, "what pipeline_speed returned")
+    ax = new_axes(6.4, 2.2, ax)
     names, values = list(speed.milliseconds), list(speed.milliseconds.values())
     bars = ax.barh(names, values, height=0.6, color=PALETTE[:3], hatch=["", "//", ".."], edgecolor="white")
     ax.bar_label(bars, [f"{value:.1f}" for value in values], padding=3)
@@ -55,7 +58,8 @@ def plot_runs(
 
     Raises ValueError for a name without runs, for a run without values, and for x and y of unequal lengths.
     """
-    ax = ax or new_axes(6.4, 3.6)
+    check_kind("runs", runs, Mapping, "lists of runs by name, as {'small': [(x, y)]}")
+    ax = new_axes(6.4, 3.6, ax)
     parts = [f"{ylabel} against {xlabel}."]
     for k, (name, lines) in enumerate(runs.items()):
         if not lines:

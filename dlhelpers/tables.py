@@ -1,6 +1,6 @@
 """Small tables that read the same in a notebook, on a terminal and in a screen reader.
 
-One class, two forms: HTML with real header cells, and aligned plain text. No styling beyond that.
+Two forms: HTML with real header cells, and aligned plain text. No styling beyond that.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,12 @@ class Table:
     """
 
     def __init__(self, headers: Sequence[str], rows: Sequence[Sequence[object]], *, notes: Sequence[str] = ()):
-        self.headers = list(headers)
+        self.headers = [str(name) for name in headers]
         self.rows = [[str(value) for value in row] for row in rows]
         self.notes = list(notes)
+        for row in self.rows:
+            if len(row) != len(self.headers):
+                raise ValueError(f"row {row} has {len(row)} values: expected {len(self.headers)}, one a header")
 
     def __repr__(self) -> str:
         lines = [self.headers, *self.rows]
@@ -35,3 +38,13 @@ class Table:
         )
         notes = "".join(f"<p><strong>Note:</strong> {escape(note)}</p>" for note in self.notes)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
+
+class ShownAsTable:
+    """For results that have a `table()`: it is how they show themselves, in a notebook and elsewhere."""
+
+    def __repr__(self) -> str:
+        return repr(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()

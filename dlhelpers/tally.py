@@ -76,7 +76,8 @@ class Tally:
             iterator = None  # lets worker processes go, also after an interrupt
         if not self.batches_seen:
             raise ValueError(
-                "the loader gave no batch: its dataset is empty, or a stream that is already read to its end"
+                "the loader gave no batch: its dataset is empty, or a stream that is already read to its end;"
+                " give it samples, or make the stream anew"
             )
 
     def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:

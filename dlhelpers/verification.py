@@ -4,7 +4,6 @@
 Neither repairs anything: a file that differs has to be copied or written again.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,14 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlhelpers.devices import cores
 from dlhelpers.manifests import Manifest, file_sha256, read_manifest
 from dlhelpers.memory import human_bytes
 from dlhelpers.progress import tqdm_bar
-from dlhelpers.tables import Table
+from dlhelpers.tables import ShownAsTable, Table
+from dlhelpers.whole_numbers import check_whole
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class Report(ShownAsTable):
     """What `verify` found in how many files and bytes, and the seconds it took; `faults` are sentences, in order.
 
     Shown as a table, without the seconds: they differ with every run.
@@ -37,15 +38,10 @@ class Report:
         """True where every file is the one that was written."""
         return not self.faults
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """Return how many files, bytes and faults there are, with each fault as a note."""
         rows = [["files", f"{self.files:,}"], ["bytes", human_bytes(self.bytes)], ["faults", f"{len(self.faults):,}"]]
         return Table(["what", "number"], rows, notes=self.faults)
-
-    def __repr__(self) -> str:
-        return repr(self._table())
-
-    def _repr_html_(self) -> str:
-        return self._table()._repr_html_()
 
 
 class _File(NamedTuple):
@@ -67,13 +63,12 @@ def verify(folder: str | Path, *, processes: int | None = None, progress: bool =
     processors (in threads, since hashing needs no interpreter). The faults are reported, not raised. Raises ValueError
     for `processes` below 1, and what `read_manifest` raises where the manifest itself is missing or damaged.
     """
-    whole = isinstance(processes, int) and not isinstance(processes, bool)
-    if processes is not None and not (whole and processes >= 1):
-        raise ValueError(f"processes is {processes!r}: expected a whole number, at least 1, or None for all processors")
+    if processes is not None:
+        check_whole("processes", processes, 1, ", or None for all processors")
     manifest = read_manifest(folder)
     files = list(_files(Path(folder), manifest))
     started, faults = time.perf_counter(), {}
-    pool = ThreadPoolExecutor(processes or os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(processes or cores())
     with tqdm_bar(progress, total=manifest.bytes, unit="B", unit_scale=True, desc="verify") as bar:
         try:
             # The largest first: a large one begun last would leave the other processors idle.

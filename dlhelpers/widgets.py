@@ -10,6 +10,7 @@ import torch
 
 from dlhelpers.loaders import batches_per_epoch
 from dlhelpers.plots import Picture, plot_batches, show
+from dlhelpers.whole_numbers import check_whole
 
 
 class WithTwin:
@@ -28,6 +29,8 @@ def explore_batches(samples: int = 20, batch_size: int = 6) -> WithTwin | Pictur
 
     Without ipywidgets the drawing alone is returned.
     """
+    check_whole("samples", samples, 1)
+    check_whole("batch_size", batch_size, 1)
     try:
         import ipywidgets
     except ImportError:

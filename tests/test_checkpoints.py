@@ -225,9 +225,14 @@ MOMENTS = [0, 1, 100, 5000, 12000, "fsync", "replace"]
 
 def break_at(patch, moment, act):
     """Let a save do `act` at a moment: after a number of bytes, before the disk is asked, or before the renaming."""
-    true_open = os.fdopen
+    true_open = Path.open
+
+    def breaking(path, mode="r", **options):
+        file = true_open(path, mode, **options)
+        return Breaking(file, moment, act) if mode == "wb" else file
+
     if isinstance(moment, int):
-        patch.setattr(checkpoints.os, "fdopen", lambda handle, mode: Breaking(true_open(handle, mode), moment, act))
+        patch.setattr(Path, "open", breaking)
     else:
         patch.setattr(checkpoints.os, moment, lambda *args: act())
 
@@ -472,6 +477,17 @@ def test_a_file_cut_short_is_refused_at_every_length(good, tmp_path):
     for length in [*range(8), *range(8, len(whole), len(whole) // 40), len(whole) - 1]:
         path.write_bytes(whole[:length])
         refuse(ValueError, "is cut short or damaged .*: take an older checkpoint", path)
+
+
+def test_a_file_has_the_permissions_of_any_other_and_one_that_may_not_be_read_is_not_called_damaged(good, monkeypatch):
+    (good.parent / "any.txt").touch()
+    assert good.stat().st_mode == (good.parent / "any.txt").stat().st_mode
+
+    def closed(path, *arguments):
+        raise PermissionError(errno.EACCES, "not yours", str(path))
+
+    monkeypatch.setattr(Path, "open", closed)
+    refuse(PermissionError, "not yours", good)
 
 
 def test_a_damaged_byte_is_refused_or_changes_nothing_that_is_read(good, tmp_path):

@@ -39,11 +39,13 @@ def test_strangers_files_are_named_with_the_reason_and_left_as_they_are(folder):
     (folder / "link.json").symlink_to(folder / "a.json")
     hand_in(folder, "later.json", {}, version=2)
     hand_in(folder, "odd.json", {"lesson_01.sizes": ("won", 1)})
+    hand_in(folder, "rude.json", {"\x1b[2J": ("done", 1)})  # clears the terminal that prints it
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     found = pool(folder)
     assert found.learners == 3 and found.table().rows == pool(folder).table().rows
     assert [line.partition(":")[0] for line in found.ignored] == [
-        "deep.json", "holiday.png", "huge.json", "later.json", "link.json", "list.json", "odd.json", "subfolder",
+        "deep.json", "holiday.png", "huge.json", "later.json", "link.json", "list.json", "odd.json", "rude.json",
+        "subfolder",
     ]  # fmt: skip
     assert "version 2: expected 1" in found.ignored[3] and "too large" in found.ignored[2]
     assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}

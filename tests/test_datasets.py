@@ -109,7 +109,7 @@ def test_a_generated_dataset_ends_and_counts_from_the_back(dataset):
 @pytest.mark.parametrize("length", [-1, 2.5, True, "9"])
 def test_a_length_that_cannot_be_is_refused(length):
     for kind in (Shapes, NumberedImages):
-        with pytest.raises(ValueError, match=f"length is {length!r}: expected a whole number of samples, 0 or more"):
+        with pytest.raises(ValueError, match=f"length is {length!r}: expected a whole number of samples, at least 0"):
             kind(length)
 
 

@@ -2,7 +2,9 @@
 
 import importlib.metadata
 import json
+import os
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -71,6 +73,16 @@ def test_an_unknown_device_an_old_python_and_missing_widgets_are_found(monkeypat
     findings = doctor.examine()
     assert [named(findings, what).good for what in ("python", "device", "widgets")] == [False] * 3
     assert "3.10.4" in named(findings, "python").found and "DLHELPERS_DEVICE" in named(findings, "device").remedy
+
+
+def test_a_package_that_cannot_be_imported_is_a_fault_like_any_other(tmp_path):
+    (tmp_path / "torch.py").write_text('raise ImportError("libcudart.so: cannot open shared object file")')
+    surroundings = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-m", "dlhelpers", "doctor"], env=surroundings, capture_output=True, text=True
+    )
+    assert run.returncode == 1 and not run.stderr
+    assert "MEND  import           ImportError: libcudart.so" in run.stdout and "good  python" in run.stdout
 
 
 def test_one_fault_makes_the_exit_code_1(monkeypatch, capsys):

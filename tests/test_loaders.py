@@ -144,6 +144,15 @@ def test_count_tells_of_a_length_that_is_too_long(workers):
     assert "length is too long: it promises more samples than it has" in came.warnings[0]
 
 
+def test_count_does_not_take_an_index_error_of_another_kind_for_one_of_length():
+    class Torn(Claims):
+        def __getitem__(self, index):
+            return super().__getitem__(index) if index != 3 else [].pop()
+
+    with pytest.raises(IndexError, match="pop from empty list"):
+        count(DataLoader(Torn(5, said=5), 2))
+
+
 def test_count_tells_of_a_length_that_is_too_short():
     came = count(DataLoader(Claims(8, said=5), 2))
     assert came.samples == 5

@@ -87,11 +87,17 @@ def test_a_loss_without_reduction_gives_the_same_numbers_and_weights():
 
 
 def test_evaluation_changes_nothing_and_keeps_no_graph():
+    kept = []
+
+    def loss_fn(outputs, targets):
+        kept.append(outputs.requires_grad)
+        return LOSS(outputs, targets)
+
     model = network()
     before = weights(model)
-    evaluate(model, DataLoader(data(), 8), LOSS)
+    evaluate(model, DataLoader(data(), 8), loss_fn)
     assert same(before, weights(model)) and all(p.grad is None for p in model.parameters())
-    assert model.training
+    assert model.training and kept and not any(kept)
 
 
 @pytest.mark.parametrize("training", [True, False])

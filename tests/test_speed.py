@@ -254,6 +254,8 @@ def test_a_loss_or_batch_of_another_kind_is_refused(model):
         pipeline_speed(model, data_loader(), nn.CrossEntropyLoss)
     with pytest.raises(TypeError, match=r"a batch came as Tensor: expected \(inputs, targets\)"):
         pipeline_speed(model, [BATCH[0]] * 4, LOSS)
+    with pytest.raises(TypeError, match="a batch holds str, expected tensors"):
+        loader_speed([("name", BATCH[0])] * 4)
     assert loader_speed([BATCH[0]] * 4).samples == 10 and loader_speed([{"x": BATCH[0]}] * 4).samples == 10
 
 

@@ -25,9 +25,10 @@ def test_where_all_is_well_nothing_is_said(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_helpers_of_another_version_are_named_with_the_remedy():
-    with pytest.raises(RuntimeError, match=r"for dlhelpers 0\.0\.1, but .* has .*pip install -e \."):
-        start.begin("0.0.1")
+@pytest.mark.parametrize("version", ["0.0.1", "99.0.0"])
+def test_helpers_of_another_version_are_named_with_the_remedy(version):
+    with pytest.raises(RuntimeError, match=rf"for dlhelpers {version}, but .* has .*pip install -e \."):
+        start.begin(version)
 
 
 def test_on_colab_the_device_is_named_once_and_widgets_are_on(colab, monkeypatch, capsys):

@@ -40,6 +40,8 @@ def parse(text: str) -> dict[str, dict]:
         raise ValueError("no file of progress") from error
     if not all(state in ("tried", "done") and type(tries) is int and tries >= 0 for state, tries in tasks.values()):
         raise ValueError("a task that is neither tried nor done, or tries that are no number")
+    if not all(name.isprintable() for name in tasks):  # a teacher's terminal would obey it
+        raise ValueError("a task whose name cannot be printed")
     return {name: {"state": state, "tries": tries} for name, (state, tries) in tasks.items()}
 
 

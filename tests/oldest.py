@@ -1,0 +1,25 @@
+"""Print the oldest versions that pyproject.toml admits, as a list of constraints for pip.
+
+python tests/oldest.py > constraints.txt     `make test-oldest` installs the course with it
+"""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTRAS = ("course", "test")
+
+
+def oldest() -> list[str]:
+    """Return "name==lower bound" for all that the course and its tests need; ValueError where a line has no bound."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for extra in EXTRAS for line in project["optional-dependencies"][extra])]
+    bounds = [re.fullmatch(r"([\w.-]+)>=([\d.]+),<[\d.]+", line) for line in lines]
+    if None in bounds:
+        raise ValueError(f"{lines[bounds.index(None)]!r} has no lower bound: write it as name>=1.2,<2")
+    return ["{}=={}".format(*bound.groups()) for bound in bounds]
+
+
+if __name__ == "__main__":
+    print("\n".join(oldest()))
