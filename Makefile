@@ -46,7 +46,7 @@ test-oldest: .venv-oldest/.ok  # the same on Python 3.11 and the oldest versions
 test-browser: .venv/.ok  # every lesson in a real JupyterLab; `make test` takes two of them
 	@DLHELPERS_FULL=1 $(BIN)/python -m pytest tests/test_browser.py tests/test_make_lab.py
 
-mutants: .venv/.ok  # break the helpers in a hundred ways: does a lesson, does a test notice? about half an hour
+mutants: .venv/.ok  # break the helpers in a hundred ways: does a lesson, does a test notice? about a quarter of an hour
 	@$(BIN)/python tests/mutants.py
 
 notebooks: .venv/.ok  # run the lessons anew and write their outputs

@@ -57,7 +57,8 @@ def test_two_launchers_make_one_world(tmp_path):
         for machine in machines:
             machine.kill()
     assert [machine.returncode for machine in machines] == [0, 0], said[0][1][-2000:] + said[1][1][-2000:]
-    (ranks,) = [json.loads(out) for out, _ in said if out]
+    printed = [line for out, _ in said for line in out.splitlines() if not line.startswith("[Gloo] ")]  # torch 2.10's
+    (ranks,) = [json.loads(line) for line in printed]
     assert [(one["rank"], one["world"], one["steps"]) for one in ranks] == [(0, 2, 2), (1, 2, 2)]
     assert ranks[0]["weights"] == ranks[1]["weights"]
 

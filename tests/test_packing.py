@@ -607,7 +607,8 @@ def test_progress_counts_images(tmp_path, capsys, monkeypatch):
 
 
 def test_threads_of_the_caller_do_no_harm(folder, tmp_path):
-    busy = threading.Thread(target=lambda: [torch.rand(200, 200) @ torch.rand(200, 200) for _ in range(50)])
+    matrix = torch.rand(200, 200)  # drawn here: a worker forked while a thread draws would wait for torch's generator
+    busy = threading.Thread(target=lambda: [matrix @ matrix for _ in range(50)])
     busy.start()
     assert pack_folder(folder, tmp_path / "out", processes=2, **QUIET).samples == 60
     busy.join()
