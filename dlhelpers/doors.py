@@ -53,7 +53,7 @@ def _number(value: Any, kind: type) -> bool:
 # What each part of a training run has to be; where None will do, the words say so.
 PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model": (_has("parameters state_dict"), "a torch.nn.Module, built, as nn.Linear(784, 10)"),
-    "optimizer": (_has("step zero_grad state_dict"), "an optimizer, as torch.optim.SGD(model.parameters(), lr=0.1)"),
+    "optimizer": (_has("step param_groups state_dict"), "an optimizer, as torch.optim.SGD(model.parameters(), lr=0.1)"),
     "scheduler": (_has("step state_dict"), "one of torch.optim.lr_scheduler, or None"),
     "scaler": (_has("scale step update is_enabled"), "a torch.amp.GradScaler, or None"),
     "history": (_has("add epochs state_dict"), "a History, as fit returns it, or None"),

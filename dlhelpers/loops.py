@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dlhelpers.checkpoints import save_checkpoint
-from dlhelpers.devices import Device, autocast, move
+from dlhelpers.devices import Device, autocast
 from dlhelpers.distributed import agree, on_first_rank
 from dlhelpers.doors import check_parts
 from dlhelpers.epochs import start_epoch
@@ -26,12 +26,11 @@ from dlhelpers.guards import (
     check_loader,
     check_loss_fn,
     check_model,
-    split_batch,
 )
 from dlhelpers.history import EpochResult, History
 from dlhelpers.interruption import interruption, on_any_rank
 from dlhelpers.lockstep import new_gradients, new_tally
-from dlhelpers.micro_batches import AutoSize, Size
+from dlhelpers.micro_batches import AutoSize, Size, place_batch, zero_grad
 from dlhelpers.progress import progress_bar
 from dlhelpers.schedules import asks_loss, check_scheduler
 from dlhelpers.tally import Metric
@@ -71,7 +70,7 @@ def train_epoch(
     gradients = new_gradients(model, loss_fn, device, micro_batch_size, amp_dtype, scaler)
     with new_tally("train", epoch, device, metrics, history, bar) as tally, mode(model, training=True):
         for batch in tally.batches(loader):
-            optimizer.zero_grad()
+            zero_grad(optimizer)
             loss, outputs, targets = gradients(batch)  # forward, loss, backward
             if max_norm is not None:
                 scaler.unscale_(optimizer)  # the true length of the gradient, before it is compared
@@ -101,8 +100,7 @@ def evaluate(
     check_parts(metrics=metrics, amp_dtype=amp_dtype, epoch=epoch, history=history, bar=bar)
     with new_tally(phase, epoch, device, metrics, history, bar) as tally, mode(model, training=False):
         for batch in tally.batches(loader):
-            inputs, labels = split_batch(batch)
-            inputs, targets = move(inputs, device), move(labels, device)
+            inputs, targets, labels = place_batch(batch, device)
             with torch.inference_mode(), autocast(device, amp_dtype):
                 outputs = model(inputs)
                 if not tally.batches_seen:

@@ -6,10 +6,11 @@ What sees a whole batch, as BatchNorm does, sees micro-batches instead, and drop
 
 import warnings
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dlhelpers.devices import autocast, move
 from dlhelpers.guards import LossFn, batch_loss, check_first_batch, split_batch
@@ -48,30 +49,30 @@ class BatchGradients:
 
     def __call__(self, batch: object) -> tuple[Tensor, Tensor, Tensor]:
         """Add the batch's gradients to the parameters; return its mean loss, outputs and targets."""
-        inputs, labels = split_batch(batch)
         if self.size is None and self.auto is None:
             self.micro_batches += 1
-            return self._backward(inputs, labels)
+            return self._backward(batch)
         if self.auto is None:
-            return self._gradients(inputs, labels)
+            return self._gradients(batch)
         while True:
             before = _keep(self.model, self.device)
             try:
-                return self._gradients(inputs, labels)
+                return self._gradients(batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             # Only here, behind the except block, has the error let go of the tensors that the failed try made.
             _put_back(self.model, self.device, before)
-            self._halve(labels.shape[0])
+            self._halve(split_batch(batch)[1].shape[0])
 
-    def _gradients(self, inputs: object, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _gradients(self, batch: object) -> tuple[Tensor, Tensor, Tensor]:
+        inputs, labels = split_batch(batch)
         n = labels.shape[0]
         if self.size is None or self.size >= n:
-            whole = self._backward(inputs, labels)
+            whole = self._backward(batch)
             self.micro_batches += 1
             return whole
-        parts = [self._backward(*part, share=part[1].shape[0] / n) for part in self._parts(inputs, labels)]
+        parts = [self._backward(part, share=part[1].shape[0] / n) for part in self._parts(inputs, labels)]
         self.micro_batches += len(parts)
         losses, outputs, targets = zip(*parts, strict=True)
         outputs, targets = torch.cat([part.detach() for part in outputs]), torch.cat(targets)
@@ -80,9 +81,9 @@ class BatchGradients:
             self._checked = n
         return torch.stack(losses).sum(), outputs, targets
 
-    def _backward(self, inputs: object, labels: Tensor, share: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def _backward(self, batch: object, share: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Forward and backward pass of a batch, or of the part of it that has this share in its samples."""
-        inputs, targets = move(inputs, self.device), move(labels, self.device)
+        inputs, targets, labels = place_batch(batch, self.device)
         with self.autocast:
             outputs = self.model(inputs)
             if not self._checked:
@@ -112,6 +113,24 @@ class BatchGradients:
         self.size = self.auto.size = -(-tried // 2)
         warnings.warn(f"memory ran out at {tried} samples: going on in micro-batches of {self.size}, which give the"
                       " same update where the model has neither BatchNorm nor dropout", stacklevel=4)  # fmt: skip
+
+
+def zero_grad(optimizer: Optimizer) -> None:
+    """Forget the gradients of the step before, as `optimizer.zero_grad()` does, without its entry for the profiler.
+
+    That entry takes more than half of what the loop adds to a tiny model's step: see benchmarks/loop_overhead.py.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+def place_batch(batch: object, device: torch.device) -> tuple[Any, Tensor, Tensor]:
+    """Return a batch's inputs and targets on `device`, and the targets as the loader gave them; see `split_batch`."""
+    inputs, labels = split_batch(batch)
+    if isinstance(inputs, Tensor) and inputs.device == device == labels.device:
+        return inputs, labels, labels  # on a CPU it is every batch
+    return move(inputs, device), move(labels, device), labels
 
 
 def part_of(inputs: object, part: slice) -> object:

@@ -62,18 +62,19 @@ class Tally:
 
     def batches(self, loader: Iterable) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the loader's batches, and measure how long the host waits for each."""
-        iterator, end = None, object()
+        iterator, end, waited = None, object(), 0.0
         try:
             asked = perf_counter()
             iterator = iter(loader)
             while (batch := next(iterator, end)) is not end:
-                self.data_seconds += perf_counter() - asked
+                waited += perf_counter() - asked
                 yield batch
                 asked = perf_counter()
                 if asked - self._last_read > READ_SECONDS:
                     self._show()
         finally:
             iterator = None  # lets worker processes go, also after an interrupt
+            self.data_seconds = waited
         if not self.batches_seen:
             raise ValueError(
                 "the loader gave no batch: its dataset is empty, or a stream that is already read to its end;"
@@ -83,8 +84,10 @@ class Tally:
     def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Take in a batch of n samples: its mean loss, detached, and each metric's value for every sample."""
         n = targets.shape[0]
-        values = [_per_sample(name, metric, outputs, targets) for name, metric in self.metrics.items()]
-        self._waiting.append((loss, n, *values))  # in one go, so that an interrupt cannot tear it
+        waiting = (loss, n)
+        for name, metric in self.metrics.items():
+            waiting += (_per_sample(name, metric, outputs, targets),)
+        self._waiting.append(waiting)  # in one go, so that an interrupt cannot tear it
         self.samples += n
         self.batches_seen += 1
         if len(self._waiting) == FOLD:

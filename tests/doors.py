@@ -235,6 +235,7 @@ EXEMPT = {
         limited_child.check_sendable loops.make_scaler loops.mode loops.take_step manifests.file_sha256
         manifests.sync_folder manifests.write_json manifests.write_manifest memory.tells_out_of_memory
         micro_batches.BatchGradients micro_batches.BatchGradients.__call__ micro_batches.part_of
+        micro_batches.place_batch micro_batches.zero_grad
         peaks.PeakMemory peaks.memory_held peaks.predicted_peak peaks.release_memory plots.Picture
         plots.finish rehearsal.undisturbed shard_files.find_strays shard_files.is_intact
         shard_files.need_space shard_files.remove_files tally.Tally tally.Tally.add tally.Tally.batches

@@ -163,7 +163,7 @@ MUTATIONS = [
     Mutation(
         "gradients-never-cleared",
         "loops.py",
-        "            optimizer.zero_grad()\n            loss,",
+        "            zero_grad(optimizer)\n            loss,",
         "            loss,",
         "Gradients of all batches add up, the first mistake of every beginner.",
         "04",
@@ -173,7 +173,7 @@ MUTATIONS = [
         "gradients-cleared-too-late",
         "loops.py",
         "loss, outputs, targets = gradients(batch)  # forward, loss, backward\n",
-        "loss, outputs, targets = gradients(batch)\n            optimizer.zero_grad()\n",
+        "loss, outputs, targets = gradients(batch)\n            zero_grad(optimizer)\n",
         "The step finds no gradients, and nothing is learned.",
         "00",
         "test_loops.py::test_weights_are_bit_equal_to_those_of_a_bare_loop",
