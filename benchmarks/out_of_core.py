@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -19,10 +20,12 @@ from torch import nn
 from dlhelpers.memory import human_bytes, run_limited
 from dlhelpers.under_cap import train, write_shards
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+from memory_group import MemoryGroup, enter, memory_group  # noqa: E402  (the line above finds it)
+
 IMAGE_BYTES = 3 * 64 * 64 + 8
 SMALLEST, TIMES, LIMIT = 94_000_000, (1, 4, 16), 512 * 2**20
 IN_GROUP, GROUP_LIMIT = 3_000_000_000, 1_000_000_000
-V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 
 def model_and_optimizer() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -49,44 +52,23 @@ def grow(report: Report, folder: Path, times: tuple[int, ...]) -> None:
     report.goal(f"MB of private memory more for {times[-1]} times the data", peaks[-1] - peaks[0], "<=", 32)
 
 
-def new_group() -> tuple[Path, str, str] | None:
-    """Make a control group with the limit; return its folder and the names of the files with peak and kills."""
-    name = "dlhelpers-benchmark"
-    try:
-        if (V1 / "memory.limit_in_bytes").exists():
-            group = V1 / name
-            group.mkdir(exist_ok=True)
-            (group / "memory.limit_in_bytes").write_text(str(GROUP_LIMIT))
-            (group / "memory.swappiness").write_text("0")
-            return group, "memory.max_usage_in_bytes", "memory.failcnt"
-        group = V2 / name
-        group.mkdir(exist_ok=True)
-        (group / "memory.max").write_text(str(GROUP_LIMIT))
-        (group / "memory.swap.max").write_text("0")
-        return group, "memory.peak", "memory.events"
-    except OSError as error:
-        print(f"no control group can be made here ({error}): the last part is left out")
-        return None
-
-
 def inside(group: Path, place: Path) -> None:
     """Enter the group, write the dataset and train on it: what the child does."""
-    (group / "cgroup.procs").write_text("0")
+    enter(group)
     write_shards(place, IN_GROUP // IMAGE_BYTES, rows=5_000)
     weights = train(place, *model_and_optimizer())
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise SystemExit("training gave no finite weights")
 
 
-def in_group(report: Report, group: Path, peak: str, pressed: str) -> None:
-    """Train in a child inside the group, keep the group's peak, and remove the group."""
+def in_group(report: Report, group: MemoryGroup) -> None:
+    """Train in a child inside the group, and keep the group's peak."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        done = subprocess.run([sys.executable, __file__, "--inside", str(group), folder])
+        done = subprocess.run([sys.executable, __file__, "--inside", str(group.folder), folder])
     data, limit = human_bytes(IN_GROUP), human_bytes(GROUP_LIMIT)
-    found = {f"{data} of data": [int((group / peak).read_text()) / 1e6]}
+    found = {f"{data} of data": [group.peak / 1e6]}
     report.panel(f"Peak of a control group of {limit}, page cache included", "MB", found, ours=found)
-    print(f"{pressed}: {(group / pressed).read_text().split()}")
-    group.rmdir()
+    print(group.pressed)
     report.goal(f"{data} written and trained on in a group of {limit}: exit code", done.returncode, "<=", 0)
 
 
@@ -103,8 +85,14 @@ def main() -> None:
     report = Report("out_of_core", "Does memory stay flat while the dataset grows?", quick=asked.quick)
     with tempfile.TemporaryDirectory(dir=".") as folder:
         grow(report, Path(folder), TIMES[:2] if asked.quick else TIMES)
-    if not asked.quick and (made := new_group()) is not None:
-        in_group(report, *made)
+    if not asked.quick:
+        with ExitStack() as stack:
+            try:
+                group = stack.enter_context(memory_group("dlhelpers-benchmark", GROUP_LIMIT))
+            except OSError as error:
+                print(f"no control group can be made here ({error}): the last part is left out")
+            else:
+                in_group(report, group)
     report.save()
 
 

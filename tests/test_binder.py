@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from memory_group import memory_group
+from memory_group import enter, memory_group
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -45,13 +45,13 @@ def group():
 def test_a_lesson_runs_in_the_memory_of_binder_without_a_network(group, lesson):
     pytest_alone = [sys.executable, "-c", ALONE, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(lesson)]
 
-    def enter():
-        group.enter()
+    def confined():
+        enter(group.folder)
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 
     done = subprocess.run(
-        ["unshare", "--net", *pytest_alone], cwd=ROOT, capture_output=True, text=True, preexec_fn=enter
+        ["unshare", "--net", *pytest_alone], cwd=ROOT, capture_output=True, text=True, preexec_fn=confined
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     print(f"{lesson.stem}: at most {group.peak / 1e9:.2f} GB so far, page cache included")
