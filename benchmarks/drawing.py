@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 from dlhelpers.plots import PALETTE
 
@@ -41,6 +42,8 @@ def draw_panel(panel: Mapping[str, Any], ax: Axes) -> None:
         ax.annotate(words, *place, textcoords="offset points", ha="center", fontsize=7)
     if lowest > 0 and highest > BY_POWERS * lowest:
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter("{x:,g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.margins(x=0.1)
     else:
         ax.set_xlim(min(0, 1.1 * lowest), 1.1 * highest)

@@ -32,6 +32,20 @@ class Rows(Dataset):
         return torch.from_numpy(self.images[index]), int(self.labels[index])
 
 
+class Whole(Dataset):
+    """Images and labels of one memory map, a batch at a time and nothing else."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = np.asarray(indices)
+        return torch.from_numpy(self.images[rows]), torch.from_numpy(self.labels[rows])
+
+
 class Files(Dataset):
     """A PNG file for each image."""
 
@@ -53,10 +67,10 @@ def shuffled(dataset: Dataset, size: int, **settings: object) -> Reader:
     )
 
 
-def by_gather(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) -> Reader:
-    """The bound: the plainest gather from one memory map, with no DataLoader around it."""
+def by_gather(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) -> tuple[Reader, Reader]:
+    """Two bounds: the plainest gather from one memory map, and what a DataLoader lets through of it."""
     np.save(folder / "all.npy", images)
-    stored = np.load(folder / "all.npy", mmap_mode="r")
+    stored = np.asarray(np.load(folder / "all.npy", mmap_mode="r"))
 
     def batches(number: int) -> Iterable:
         order = np.random.default_rng(number).permutation(len(labels))
@@ -64,7 +78,7 @@ def by_gather(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) -
             rows = np.sort(order[start : start + size])
             yield torch.from_numpy(stored[rows]), torch.from_numpy(labels[rows])
 
-    return batches
+    return batches, shuffled(Whole(stored, labels), size, collate_fn=lambda batch: batch)
 
 
 def by_shards(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) -> tuple[Reader, Reader]:

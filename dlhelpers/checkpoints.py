@@ -28,6 +28,23 @@ SCHEDULED = {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", 
 ZIP = b"PK\3\4"  # how the file of torch.save begins
 
 
+def check_target(path: str | Path) -> tuple[Path, Path]:
+    """Return the path of a checkpoint, its folder made, and that of the file in which it is prepared.
+
+    Raises ValueError for a path that ends in no name, and OSError for a folder, or where no file can be made.
+    """
+    path = Path(path)
+    if not path.name:
+        raise ValueError(f"path is {str(path)!r}: expected the name of a file")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: expected the name of a file, as {path / 'run.pt'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # not of tempfile, whose files nobody else may read
+    partial.touch()
+    partial.unlink()
+    return path, partial
+
+
 def save_checkpoint(
     path: str | Path, model: nn.Module, optimizer: Optimizer, *, history: History, scheduler: Any = None,
     scaler: torch.amp.GradScaler | None = None,
@@ -37,14 +54,12 @@ def save_checkpoint(
     Raises OSError where the disk refuses, and TypeError for more than tensors and plain values, which could not be
     loaded again; the file that was there before is then untouched.
     """
-    path = Path(path)
-    if not path.name:
-        raise ValueError(f"path is {str(path)!r}: expected the name of a file")
+    path, partial = check_target(path)
     check_kind("history", history, History, "a History, as fit returns it")
     check_parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
     content = {
         "format": FORMAT,
-        "ranks": _ranks(),
+        "ranks": getattr(current(), "world", 1),
         "model": unwrap(model).state_dict(),
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict() if scheduler is not None else None,
@@ -52,8 +67,6 @@ def save_checkpoint(
         "history": history.state_dict(),
         "random": _random_state(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")  # not of tempfile, whose files nobody else may read
     try:
         with partial.open("wb") as file:
             torch.save(content, file)
@@ -122,14 +135,11 @@ def _read(path: Path) -> dict[str, Any]:
     except PermissionError:
         raise  # not damaged: another user's
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} holds more than tensors and plain values, and could run code when it is read: not loaded."
-            " Expected a file written by save_checkpoint"
-        ) from error
+        raise ValueError(f"{path} holds more than tensors and plain values, and could run code when it is read: not"
+                         " loaded. Expected a file written by save_checkpoint") from error  # fmt: skip
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path} is cut short or damaged ({type(error).__name__}): take an older checkpoint"
-        ) from error
+        words = f"{path} is cut short or damaged ({type(error).__name__}): take an older checkpoint"
+        raise ValueError(words) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not content.keys() >= PARTS:
         raise ValueError(f"{path} is no checkpoint of this course: expected a file written by save_checkpoint")
     return content
@@ -141,10 +151,8 @@ def _check_model(saved: dict[str, torch.Tensor], model: nn.Module, path: str | P
     for name in [*saved, *here]:
         one, other = (tuple(side[name].shape) if name in side else "nothing" for side in (saved, here))
         if one != other:
-            raise ValueError(
-                f"{path} belongs to another model: under {name!r} it has {one}, and this model {other}."
-                " Build the model as it was when the checkpoint was saved"
-            )
+            raise ValueError(f"{path} belongs to another model: under {name!r} it has {one}, and this model {other}."
+                             " Build the model as it was when the checkpoint was saved")  # fmt: skip
 
 
 def _check_optimizer(saved: dict[str, Any], optimizer: Optimizer, path: str | Path) -> None:
@@ -152,20 +160,13 @@ def _check_optimizer(saved: dict[str, Any], optimizer: Optimizer, path: str | Pa
     one, other = ([len(group["params"]) for group in side["param_groups"]] for side in (saved, optimizer.state_dict()))
     options = [set(side["param_groups"][0]) - SCHEDULED for side in (saved, optimizer.state_dict())]
     if one != other or options[0] != options[1]:
-        raise ValueError(
-            f"{path} belongs to another optimizer: it has groups of {one} parameters, and this one of {other}, or"
-            " other settings. Build the optimizer as it was when the checkpoint was saved"
-        )
-
-
-def _ranks() -> int:
-    ranks = current()
-    return ranks.world if ranks else 1
+        raise ValueError(f"{path} belongs to another optimizer: it has groups of {one} parameters, this one of {other},"
+                         " or other settings. Build the optimizer as it was when it was saved")  # fmt: skip
 
 
 def _tell_of_ranks(before: int, scheduler: dict[str, Any] | None, history: History, path: str | Path) -> None:
     """A warning where another number of ranks goes on: what is whole, and what is no longer the same."""
-    now = _ranks()
+    now = getattr(current(), "world", 1)
     if before == now:
         return
     words = (

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 try:
     from dlhelpers.devices import cores, pick_device
@@ -69,18 +70,18 @@ def _python() -> Finding:
 
 def _packages() -> list[Finding]:
     """One finding for each package that the lessons need: what dlhelpers requires, and its extra `course`."""
+    needs: dict[str, SpecifierSet] = {}
+    for need in map(Requirement, importlib.metadata.requires("dlhelpers") or []):
+        if need.marker is None or need.marker.evaluate({"extra": "course"}):
+            needs[need.name] = needs.get(need.name, SpecifierSet()) & need.specifier  # some are asked for twice
     findings = []
-    for line in importlib.metadata.requires("dlhelpers") or []:
-        need = Requirement(line)
-        if need.marker and not need.marker.evaluate({"extra": "course"}):
-            continue
+    for name, versions in needs.items():
         try:
-            found = importlib.metadata.version(need.name)
+            found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found = "is missing"
-        good = found != "is missing" and need.specifier.contains(found, prereleases=True)
-        remedy = f'pip install "{need.name}{need.specifier}"'
-        findings.append(Finding(need.name, found, good, remedy))
+        good = found != "is missing" and versions.contains(found, prereleases=True)
+        findings.append(Finding(name, found, good, f'pip install "{name}{versions}"'))
     return findings
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlhelpers.checkpoints import save_checkpoint
+from dlhelpers.checkpoints import check_target, save_checkpoint
 from dlhelpers.devices import Device, autocast
 from dlhelpers.distributed import agree, on_first_rank
 from dlhelpers.doors import check_parts
@@ -136,6 +136,8 @@ def fit(
     history = History() if history is None else history
     agree(epochs=epochs, seed=seed, finished_epochs=history.epochs, validation=valid_loader is not None,
           checkpoint=checkpoint is not None)  # fmt: skip
+    if checkpoint is not None:
+        on_first_rank(check_target, checkpoint)
     history.stop_reason = None
     loaders = [train_loader] if valid_loader is None else [train_loader, valid_loader]
     scaler = scaler or make_scaler(check_model(model, device), amp_dtype)

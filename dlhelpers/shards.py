@@ -7,7 +7,9 @@ the other names. Random order over far more data than memory is slow on any disk
 
 import hashlib
 import operator
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +70,12 @@ class ShardDataset(Dataset):
         self.manifest: Manifest = read_manifest(self.folder)
         self._digest = hashlib.sha256(repr(self.manifest).encode()).digest()
         self.classes, self.shape = list(self.manifest.classes), self.manifest.shape
-        rows = np.asarray([shard.rows for shard in self.manifest.shards])
-        self._ends = np.cumsum(rows)
-        self._firsts = self._ends - rows
+        self._ends = list(accumulate(shard.rows for shard in self.manifest.shards))
+        self._firsts = [0, *self._ends[:-1]]
         self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._ends[-1]
 
     def __getitem__(self, index: int) -> Sample:
         return self.__getitems__([operator.index(index)])[0]
@@ -85,13 +86,13 @@ class ShardDataset(Dataset):
         Raises IndexError beyond the ends, TypeError for indices that are not whole numbers, and ValueError where the
         transform does not return one row a sample.
         """
-        wanted = self._positions(indices)
+        wanted, low, high = self._positions(indices)
         # NumPy asks for huge pages where an array is large, PyTorch does not: half the time for images of 150 kB.
         images, labels = np.empty((len(wanted), *self.shape), np.uint8), np.empty(len(wanted), np.int64)
-        for shard, places, rows in self._by_shard(wanted):
+        for shard, places, rows in self._by_shard(wanted, low, high):
             stored_images, stored_labels = self._open(shard)
-            labels[places] = stored_labels[rows]
             _gather(stored_images, rows, images, places)
+            _gather(stored_labels, rows, labels, places)
         batch = torch.from_numpy(images)
         if self.transform is not None:
             batch = self.transform(batch)
@@ -101,30 +102,39 @@ class ShardDataset(Dataset):
                                  f" {len(wanted)} rows, since it is given a whole batch")  # fmt: skip
         return Gathered(batch, torch.from_numpy(labels))
 
-    def _positions(self, indices: Sequence[int]) -> np.ndarray:
-        """The indices as an array counted from the front."""
+    def _positions(self, indices: Sequence[int]) -> tuple[np.ndarray, int, int]:
+        """The indices as an array counted from the front, with the lowest and the highest."""
         wanted = np.asarray(indices)
         if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
             raise TypeError(f"indices of type {wanted.dtype}, shape {wanted.shape}: expected a list of whole numbers")
-        wanted, length = wanted.astype(np.int64), len(self)
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= length):
-            for index in wanted[(wanted < -length) | (wanted >= length)]:
-                raise IndexError(f"index {index} is beyond a dataset of {length} samples: expected 0 to {length - 1}")
-            wanted[wanted < 0] += length
-        return wanted
+        if not wanted.size:
+            return wanted.astype(np.int64), 0, 0
+        low, high, length = int(wanted.min()), int(wanted.max()), len(self)
+        if low < -length or high >= length:
+            index = low if low < -length else high
+            raise IndexError(f"index {index} is beyond a dataset of {length} samples: expected 0 to {length - 1}")
+        wanted = wanted.astype(np.int64, copy=False)
+        if low < 0:
+            wanted = np.where(wanted < 0, wanted + length, wanted)
+            low, high = int(wanted.min()), int(wanted.max())
+        return wanted, low, high
 
-    def _by_shard(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray | slice, np.ndarray]]:
-        """Yield each shard that is needed, once: its number, places in the batch, and rows in the shard."""
-        shards = np.searchsorted(self._ends, wanted, side="right")
-        if len(wanted) and (shards == shards[0]).all():
-            yield int(shards[0]), slice(None), wanted - self._firsts[shards[0]]
+    def _by_shard(self, wanted: np.ndarray, low: int, high: int
+                  ) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:  # fmt: skip
+        """Yield each shard that is needed, once: its number, places in the batch (None: all), and rows in the shard."""
+        if not len(wanted):
             return
-        order = np.argsort(wanted)  # by shard and, within it, from front to back
-        rows, shards = wanted[order] - self._firsts[shards[order]], shards[order]
-        cuts = (np.flatnonzero(shards[1:] != shards[:-1]) + 1).tolist()
-        for start, stop in zip([0, *cuts], [*cuts, len(wanted)], strict=True):
-            if start < stop:  # no indices, no shard
-                yield int(shards[start]), order[start:stop], rows[start:stop]
+        first, last = bisect_right(self._ends, low), bisect_right(self._ends, high)
+        if first == last:
+            yield first, None, wanted - self._firsts[first]
+            return
+        order = wanted.argsort()  # by shard and, within it, from front to back
+        ordered, start = wanted[order], 0
+        stops = [*ordered.searchsorted(self._ends[first:last]).tolist(), len(wanted)]
+        for shard, stop in enumerate(stops, first):
+            if start < stop:
+                yield shard, order[start:stop], ordered[start:stop] - self._firsts[shard]
+            start = stop
 
     def _open(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
         """The maps of a shard's two files; of those open, the one that was not used for longest makes room."""
@@ -153,15 +163,15 @@ class ShardDataset(Dataset):
             raise RuntimeError(f"{self.folder} was written anew since this dataset was opened: open it again")
 
 
-def _gather(stored: np.ndarray, rows: np.ndarray, images: np.ndarray, places: np.ndarray | slice) -> None:
-    """Copy `rows` of a shard to their `places` in a batch, in the way that is fastest for the size of an image."""
-    if isinstance(places, slice):
-        np.take(stored, rows, axis=0, out=images[places], mode="clip")  # mode "raise" would copy by way of a buffer
-    elif images[0].nbytes >= LARGE_ROW:
+def _gather(stored: np.ndarray, rows: np.ndarray, batch: np.ndarray, places: np.ndarray | None) -> None:
+    """Copy `rows` of a shard to their `places` in a batch, in the way that is fastest for the size of a row."""
+    if places is None:
+        stored.take(rows, axis=0, out=batch, mode="clip")  # mode "raise" would copy by way of a buffer
+    elif stored.strides[0] >= LARGE_ROW:
         for place, row in zip(places.tolist(), rows.tolist(), strict=True):
-            images[place] = stored[row]
+            batch[place] = stored[row]
     else:
-        images[places] = stored.take(rows, axis=0)
+        batch[places] = stored.take(rows, axis=0)
 
 
 def _damage(folder: Path, faults: Sequence[str]) -> Exception:

@@ -70,6 +70,7 @@ DOORS = {
         "not": {("samples", "huge"), ("block", "huge"), ("window", "huge")}},
     "block_shuffle.BlockShuffleSampler.set_epoch": lambda: {
         "self": BlockShuffleSampler(10), "epoch": 1, "samples_done": 0},
+    "checkpoints.check_target": lambda: {"path": at("run.pt")},
     "checkpoints.load_checkpoint": lambda: {
         "model": net(), "optimizer": None, **CHECKPOINT, "path": at("run.pt")},
     "checkpoints.save_checkpoint": lambda: {

@@ -337,6 +337,47 @@ def test_a_target_that_is_a_folder_is_refused_and_left_as_it_was(tmp_path):
     assert os.listdir(tmp_path) == ["run.pt"] and os.listdir(tmp_path / "run.pt") == []
 
 
+def untrainable():
+    """Batches that must not be asked for."""
+    raise AssertionError("training began")
+    yield
+
+
+@pytest.mark.parametrize("blocked, kind, words", [
+    ("a folder", IsADirectoryError, r"run.pt is a folder: expected the name of a file, as .*run.pt.run.pt"),
+    ("a file in place of its folder", OSError, "run.pt"),
+])  # fmt: skip
+def test_fit_finds_a_checkpoint_that_cannot_be_written_before_it_trains(tmp_path, blocked, kind, words):
+    path, model = tmp_path / "run.pt", network()
+    if blocked == "a folder":
+        path.mkdir()
+    else:
+        path.write_text("in the way")
+        path = path / "run.pt"
+    before = os.listdir(tmp_path)
+    with pytest.raises(kind, match=words):
+        fit(model, untrainable(), LOSS, adam(model), epochs=1, checkpoint=path, progress=False)
+    assert os.listdir(tmp_path) == before
+
+
+def test_fit_asks_whether_a_folder_lets_it_write_before_it_trains(tmp_path, monkeypatch):
+    def refuse_to_make(self, *arguments, **options):
+        raise PermissionError(errno.EACCES, "not yours", str(self))
+
+    model = network()
+    monkeypatch.setattr(Path, "touch", refuse_to_make)  # root may write everywhere, so modes would prove nothing
+    with pytest.raises(PermissionError, match="not yours"):
+        fit(model, untrainable(), LOSS, adam(model), epochs=1, checkpoint=tmp_path / "run.pt", progress=False)
+
+
+def test_the_door_of_fit_leaves_an_older_checkpoint_and_no_file_of_its_own(tmp_path):
+    path, model = tmp_path / "run.pt", network()
+    save_filled(path, 1)
+    with pytest.raises(AssertionError, match="training began"):
+        fit(model, untrainable(), LOSS, adam(model), epochs=1, checkpoint=path, progress=False)
+    assert loaded(path) == 1 and os.listdir(tmp_path) == ["run.pt"]
+
+
 def test_a_full_disk_during_training_keeps_history_and_file(tmp_path, monkeypatch):
     path, model, history = tmp_path / "run.pt", network(), History()
     optimizer, loader = adam(model), DataLoader(Noisy(), 8)
@@ -435,7 +476,7 @@ OTHER_OPTIMIZERS = {
 @pytest.mark.parametrize("name", OTHER_OPTIMIZERS)
 def test_another_optimizer_is_refused(good, name):
     model = network(4)
-    refuse(ValueError, "belongs to another optimizer: it has groups of .* parameters, and this one of .*Build", good,
+    refuse(ValueError, "belongs to another optimizer: it has groups of .* parameters, this one of .*Build", good,
            model=model, optimizer=OTHER_OPTIMIZERS[name](model))  # fmt: skip
 
 

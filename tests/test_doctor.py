@@ -48,6 +48,14 @@ def test_a_package_that_is_missing_or_too_old_gets_the_line_to_install_it(monkey
     assert (missing.found, missing.good) == ("is missing", False) and "jupyterlab>=4" in missing.remedy
 
 
+def test_a_package_that_is_asked_for_twice_is_one_finding_with_both_bounds(monkeypatch):
+    asked = ["ipywidgets<9,>=7.7.1", 'ipywidgets<9,>=8.0.7; extra == "course"', 'ipywidgets>=99; extra == "bench"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: asked)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "7.7.2")
+    (finding,) = doctor._packages()
+    assert not finding.good and ">=7.7.1" in finding.remedy and ">=8.0.7" in finding.remedy
+
+
 def short(monkeypatch, free):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     monkeypatch.setattr(doctor, "memory_budget", lambda device: free)
