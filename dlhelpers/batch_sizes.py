@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dlhelpers.devices import Device
-from dlhelpers.guards import LossFn
+from dlhelpers.losses import LossFn
 from dlhelpers.memory import human_bytes, is_out_of_memory, memory_budget
 from dlhelpers.peaks import PeakMemory, memory_held, predicted_peak, release_memory
 from dlhelpers.rehearsal import OptimizerFn, Rehearsal, plain_sgd, undisturbed

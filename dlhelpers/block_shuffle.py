@@ -19,7 +19,7 @@ class BlockShuffleSampler(Sampler[int]):
 
     samples      the length of the dataset
     block        neighbours that stay together until they are mixed; the last block may be shorter
-    window       blocks that are mixed at a time: block x window indices are held in memory
+    window       blocks that are mixed at a time: block x window indices, or all, are held in memory
     seed         decides, with the epoch, about the order: the same on every rank
     rank, world  which of how many ranks this is; policy says what becomes of a remainder, see `splits.split_epoch`
     The order comes from numpy.random.default_rng with seed and epoch; workers do not matter to it, and any place in it
@@ -38,7 +38,8 @@ class BlockShuffleSampler(Sampler[int]):
         if policy == "drop" and not self.split.count:
             raise ValueError(f"{samples} samples give none of {world} ranks a whole share, and policy 'drop' leaves out"
                              " the rest: use fewer processes, or 'pad'")  # fmt: skip
-        self.samples, self.block, self.window, self.seed = int(samples), int(block), int(window), int(seed)
+        self.samples, self.window, self.seed = int(samples), int(window), int(seed)
+        self.block = min(int(block), self.samples)  # a longer one would cost memory and give the same order
         self.rank, self.world, self.policy = rank, world, policy
         self.epoch = self.samples_done = 0
 

@@ -90,10 +90,9 @@ def load_checkpoint(
     """Put model, optimizer, scheduler, scaler and random state back, and return the history, to be given to `fit`.
 
     Raises FileNotFoundError or PermissionError, or ValueError for a file that is cut short, holds code, is no
-    checkpoint, or belongs to another model, optimizer or scheduler; in each case nothing has been changed. A generator
-    given to the DataLoader is not in the file: give `fit` a seed as well. Of several ranks the file holds the first
-    one's random state, which all take: with a seed they draw different numbers again. Another number of ranks may go
-    on, with a warning.
+    checkpoint, or belongs to another model, optimizer or scheduler; in each case nothing is changed. A generator given
+    to the DataLoader is not in the file: give `fit` a seed too. Of several ranks the file holds the first one's random
+    state, which all take: with a seed they draw different numbers again. Other numbers of ranks go on with a warning.
     """
     check_parts(model=model, scheduler=scheduler, scaler=scaler)
     if optimizer is not None:
@@ -125,9 +124,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no checkpoint {path}: check the name; fit(..., checkpoint=path) writes one")
     try:
         with path.open("rb") as file:
-            start = file.read(len(ZIP))
-        if not ZIP.startswith(start):
-            raise pickle.UnpicklingError("no file of torch.save, which is a zip archive: nothing of it was read")
+            if not ZIP.startswith(file.read(len(ZIP))):
+                raise pickle.UnpicklingError("no file of torch.save, which is a zip archive: nothing of it was read")
         with zipfile.ZipFile(path) as archive:
             if broken := archive.testzip():  # torch.load does not look at the checksums
                 raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
@@ -145,11 +143,14 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_model(saved: dict[str, torch.Tensor], model: nn.Module, path: str | Path) -> None:
+def _check_model(saved: dict[str, Any], model: nn.Module, path: str | Path) -> None:
     """ValueError that names the first difference between the saved model and this one."""
-    here = unwrap(model).state_dict()
+    saved, here = (
+        {name: tuple(v.shape) if isinstance(v, torch.Tensor) else f"a {type(v).__name__}" for name, v in side.items()}
+        for side in (saved, unwrap(model).state_dict())  # in which a get_extra_state may put anything
+    )
     for name in [*saved, *here]:
-        one, other = (tuple(side[name].shape) if name in side else "nothing" for side in (saved, here))
+        one, other = saved.get(name, "nothing"), here.get(name, "nothing")
         if one != other:
             raise ValueError(f"{path} belongs to another model: under {name!r} it has {one}, and this model {other}."
                              " Build the model as it was when the checkpoint was saved")  # fmt: skip
@@ -157,8 +158,9 @@ def _check_model(saved: dict[str, torch.Tensor], model: nn.Module, path: str | P
 
 def _check_optimizer(saved: dict[str, Any], optimizer: Optimizer, path: str | Path) -> None:
     """ValueError where the saved optimizer held other groups of parameters."""
-    one, other = ([len(group["params"]) for group in side["param_groups"]] for side in (saved, optimizer.state_dict()))
-    options = [set(side["param_groups"][0]) - SCHEDULED for side in (saved, optimizer.state_dict())]
+    sides = saved["param_groups"], optimizer.state_dict()["param_groups"]
+    one, other = ([len(group["params"]) for group in side] for side in sides)
+    options = [(set(side[0]) - SCHEDULED, [group.get("decoupled_weight_decay") for group in side]) for side in sides]
     if one != other or options[0] != options[1]:
         raise ValueError(f"{path} belongs to another optimizer: it has groups of {one} parameters, this one of {other},"
                          " or other settings. Build the optimizer as it was when it was saved")  # fmt: skip
@@ -169,11 +171,9 @@ def _tell_of_ranks(before: int, scheduler: dict[str, Any] | None, history: Histo
     now = getattr(current(), "world", 1)
     if before == now:
         return
-    words = (
-        f"{path} was saved by {before} rank(s), and {now} go on. Model, optimizer and history are whole, but with the"
-        f" same batch_size a step takes {now / before:g} times the samples: the learning rate may no longer fit."
-        f" batch_size x ranks should stay what it was"
-    )
+    words = (f"{path} was saved by {before} rank(s), and {now} go on. Model, optimizer and history are whole, but with"
+             f" the same batch_size a step takes {now / before:g} times the samples: the learning rate may no longer"
+             " fit. batch_size x ranks should stay what it was")  # fmt: skip
     if scheduler and scheduler.get("last_epoch", history.epochs) != history.epochs:
         words += ", above all since the scheduler counts steps, and would otherwise come to its end too early or late"
     warnings.warn(words, stacklevel=3)

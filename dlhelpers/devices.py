@@ -8,6 +8,7 @@ import platform
 import random
 import sys
 from contextlib import nullcontext
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,9 @@ def synchronize(device: Device) -> None:
 
 def seed_everything(seed: int) -> None:
     """Seed the random numbers of Python, NumPy and PyTorch; `seed` is a whole number from 0 to 2**32 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
         raise ValueError(f"seed is {seed!r}: expected a whole number from 0 to 4294967295")
+    seed = int(seed)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

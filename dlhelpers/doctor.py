@@ -14,9 +14,6 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-
 try:
     from dlhelpers.devices import cores, pick_device
     from dlhelpers.memory import human_bytes, memory_budget
@@ -70,8 +67,19 @@ def _python() -> Finding:
 
 def _packages() -> list[Finding]:
     """One finding for each package that the lessons need: what dlhelpers requires, and its extra `course`."""
+    try:
+        from packaging.requirements import Requirement  # here, since it may be what is missing
+        from packaging.specifiers import SpecifierSet
+
+        asked = importlib.metadata.requires("dlhelpers") or []
+    except importlib.metadata.PackageNotFoundError:
+        remedy = "in the course's folder: pip install -e ."
+        return [Finding("dlhelpers", "is not installed in this Python", False, remedy)]
+    except ImportError:
+        found = "is missing; without it no other package is looked at"
+        return [Finding("packaging", found, False, "pip install packaging")]
     needs: dict[str, SpecifierSet] = {}
-    for need in map(Requirement, importlib.metadata.requires("dlhelpers") or []):
+    for need in map(Requirement, asked):
         if need.marker is None or need.marker.evaluate({"extra": "course"}):
             needs[need.name] = needs.get(need.name, SpecifierSet()) & need.specifier  # some are asked for twice
     findings = []

@@ -12,6 +12,10 @@ from typing import Any
 import torch
 
 PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, range, PurePath, type(None))
+NUMBERS = (  # of each EpochResult, beside its loss and metrics
+    "samples", "batches", "micro_batches", "optimizer_steps", "skipped_steps", "seconds", "data_seconds",
+    "samples_per_second",
+)  # fmt: skip
 
 
 def shown(value: object) -> str:
@@ -43,7 +47,8 @@ def _has(methods: str) -> Callable[[Any], bool]:
 
 
 def _names_functions(metrics: Any) -> bool:
-    return isinstance(metrics, Mapping) and all(map(callable, metrics.values()))
+    taken = {"loss", *NUMBERS}
+    return isinstance(metrics, Mapping) and all(map(callable, metrics.values())) and taken.isdisjoint(metrics)
 
 
 def _number(value: Any, kind: type) -> bool:
@@ -58,7 +63,8 @@ PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "scaler": (_has("scale step update is_enabled"), "a torch.amp.GradScaler, or None"),
     "history": (_has("add epochs state_dict"), "a History, as fit returns it, or None"),
     "bar": (_has("update set_postfix_str"), "a bar of tqdm, or None"),
-    "metrics": (_names_functions, "functions by name, as {'accuracy': accuracy}, or None"),
+    "metrics": (_names_functions, "functions by name, as {'accuracy': accuracy}, none of which is called loss,"
+                                  f" {', '.join(NUMBERS)}, as results have these already; or None"),
     "max_norm": (lambda value: _number(value, Real) and value > 0, "a length above 0, or None"),
     "amp_dtype": (lambda kind: kind in (torch.float16, torch.bfloat16, torch.float32), "torch.bfloat16, or None"),
     "epoch": (lambda value: _number(value, Integral) and 0 <= value < 2**31, "a whole number, at least 0"),

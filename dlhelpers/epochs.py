@@ -16,13 +16,16 @@ APART = 2_654_435_761  # between the seeds of two ranks: odd and large, since th
 def start_epoch(epoch: int, seed: int | None, loader: Iterable) -> None:
     """Tell the loader's samplers which epoch it is; with a seed, set seed + epoch, on each rank numbers of its own.
 
-    PyTorch's random numbers are seeded, and the loader's own generator where it was given one.
+    PyTorch's random numbers are seeded, and the generators that the loader or its samplers were given; those of
+    samplers alike on each rank, since ranks that share out one order have to agree on it.
     """
     for sampler in samplers(loader):
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(epoch)
     if seed is None:
         return
+    for generator in generators_of(loader):
+        generator.manual_seed(seed + epoch)
     ranks = current()
     seed += epoch + (ranks.rank * APART if ranks else 0)  # else all ranks would drop out the same units
     torch.manual_seed(seed)
@@ -35,3 +38,9 @@ def samplers(loader: Iterable) -> list[Any]:
     batches = getattr(loader, "batch_sampler", None)
     found = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
     return list({id(part): part for part in found if part is not None}.values())
+
+
+def generators_of(loader: Iterable) -> list[torch.Generator]:
+    """Return the generators that a loader draws from beside the global one."""
+    found = (getattr(holder, "generator", None) for holder in (loader, *samplers(loader)))
+    return list({id(generator): generator for generator in found if isinstance(generator, torch.Generator)}.values())

@@ -11,6 +11,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional
 
 from dlhelpers.datasets import TEST_EVERY
+from dlhelpers.doors import check_kind
 from dlhelpers.whole_numbers import check_whole
 
 
@@ -33,8 +34,9 @@ def image_folder(root: str | Path | None, split: str, size: int | None = None) -
     """Return the images of ROOT/SPLIT/CLASS/*.jpg; without split folders, of ROOT/CLASS/*.jpg, each fifth a test image.
 
     Raises FileNotFoundError for a folder that is missing or empty, ValueError for a file that is no image and for
-    images of unequal sizes without `size`.
+    images of unequal sizes without `size`, TypeError for a split that is no text.
     """
+    check_kind("split", split, str, "'train', 'test' or the name of a folder below root")
     if root is None:
         raise ValueError("load('folder') needs root=: the folder that holds one folder of images for each class")
     size = None if size is None else check_whole("size", size, 1, of="pixels")

@@ -5,10 +5,11 @@ A history only remembers. It is filled by the loops, and survives whatever stops
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from dlhelpers.doors import check_kind, shown
+from dlhelpers.doors import NUMBERS, check_kind, shown
 from dlhelpers.tables import Table
 
 
@@ -50,18 +51,6 @@ class EpochResult:
         if name not in known:
             raise KeyError(f"{name!r} is not among {', '.join(known)}")
         return known[name]
-
-
-NUMBERS = (
-    "samples",
-    "batches",
-    "micro_batches",
-    "optimizer_steps",
-    "skipped_steps",
-    "seconds",
-    "data_seconds",
-    "samples_per_second",
-)
 
 
 class History(Sequence[EpochResult]):
@@ -121,17 +110,17 @@ class History(Sequence[EpochResult]):
 
         Raises KeyError for an unknown column, with the known ones.
         """
+        return [value for value, _ in self._found(name)]
+
+    def _found(self, name: str) -> list[tuple[float, EpochResult]]:
+        """The numbers of a column, each with its epoch; where phases begin alike, of the first that has it."""
         check_kind("name", name, str, "a column's, as 'valid_loss'")
-        phase, _, key = name.partition("_")
-        rows = [r for r in self if r.phase == phase and r.complete]
-        try:
-            values = [r.value(key) for r in rows]
-        except KeyError:
-            values = []
-        if not values:
-            known = ", ".join(self.to_dict()) or "no finished epoch yet"
-            raise KeyError(f"no column {name!r}: this history has {known}")
-        return values
+        finished = [(f"{r.phase}_", r) for r in self if r.complete]
+        for phase in dict.fromkeys(start for start, _ in finished if name.startswith(start)):
+            with suppress(KeyError):
+                return [(r.value(name.removeprefix(phase)), r) for start, r in finished if start == phase]
+        known = ", ".join(self.to_dict()) or "no finished epoch yet"
+        raise KeyError(f"no column {name!r}: this history has {known}")
 
     def to_dict(self) -> dict[str, list[float]]:
         """Return all losses and metrics by column, ready for pandas.DataFrame: one row for each epoch.
@@ -149,14 +138,16 @@ class History(Sequence[EpochResult]):
     def best(self, name: str = "valid_loss", mode: str = "min") -> EpochResult:
         """Return the finished epoch whose column is lowest, or highest with mode="max"; ties go to the earliest.
 
-        Raises KeyError for an unknown column, ValueError for another mode.
+        An epoch whose number is NaN is passed over. Raises KeyError for an unknown column, ValueError for another mode,
+        and for a column of nothing but NaN.
         """
         if mode not in ("min", "max"):
             raise ValueError(f"mode is {mode!r}: expected 'min' or 'max'")
-        values = self.column(name)
-        phase = name.partition("_")[0]
-        rows = [r for r in self if r.phase == phase and r.complete]
-        return rows[values.index(min(values) if mode == "min" else max(values))]
+        found = [(value, r) for value, r in self._found(name) if not math.isnan(value)]
+        if not found:
+            raise ValueError(f"{name} is NaN in each finished epoch, so none is best: choose another column")
+        pick = min if mode == "min" else max
+        return pick(found, key=lambda pair: pair[0])[1]
 
     def table(self) -> Table:
         """Return one row an epoch: losses, metrics, samples, and whether it was finished."""

@@ -37,15 +37,20 @@ def find_images(source: Path) -> Found:
     """
     found = Found(_find_classes(source), [], [], [], [])
     for label, name in enumerate(found.classes):
-        before = len(found.names)
+        before, top = len(found.names), (source / name).resolve()
+        walked = {top, *top.parents}
         for folder, folders, files in os.walk(source / name, followlinks=True):
-            folders[:] = sorted(inner for inner in folders if not (inner.startswith(".") or _leads_up(folder, inner)))
+            visible = sorted(inner for inner in folders if not inner.startswith("."))
+            folders[:] = [inner for inner in visible if _is_new(Path(folder, inner), walked)]
             for path in sorted(Path(folder) / file for file in files if not file.startswith(".")):
                 below = path.relative_to(source).as_posix()
                 if not path.name.lower().endswith(ENDINGS):
                     found.others.append(below)
                     continue
-                status = path.stat()
+                try:
+                    status = path.stat()
+                except OSError:  # a link that leads nowhere, say: who reads it says so
+                    status = path.lstat()
                 found.names.append(below)
                 found.labels.append(label)
                 found.stamps.append((status.st_size, status.st_mtime_ns))
@@ -54,10 +59,13 @@ def find_images(source: Path) -> Found:
     return found
 
 
-def _leads_up(folder: str, inner: str) -> bool:
-    """Whether a folder is a link to one that it lies in, and would be walked through again and again."""
-    path = Path(folder, inner)
-    return path.is_symlink() and Path(folder).resolve().is_relative_to(path.resolve())
+def _is_new(path: Path, walked: set[Path]) -> bool:
+    """Whether a folder is to be walked: not where a link leads to one that was, or to one that it lies in."""
+    real = path.resolve()
+    if real in walked or path.parent.resolve().is_relative_to(real):
+        return False
+    walked.add(real)
+    return True
 
 
 def _find_classes(source: Path) -> tuple[str, ...]:
@@ -160,7 +168,7 @@ class ImageFiles:
         return len(self.names)
 
     def read(self, positions: Sequence[int], pixels: np.ndarray) -> tuple[np.ndarray, list[Bad]]:
-        """Decode the images; a file that cannot be read at all is bad as well, and not to be skipped."""
+        """Decode the images; what the system cannot read is bad as well, and only to be skipped as a dangling link."""
         used, bad = [], []
         for position in positions:
             path, was_read = self.root / self.names[position], False
@@ -176,7 +184,8 @@ class ImageFiles:
             except MemoryError:
                 raise
             except Exception as error:  # damaged files raise whatever the decoder trips over
-                bad.append(Bad(position, self.names[position], _reason(error), was_read))
+                dangling = isinstance(error, FileNotFoundError) and path.is_symlink()
+                bad.append(Bad(position, self.names[position], _reason(error), was_read or dangling))
         return self.labels[used], bad
 
 

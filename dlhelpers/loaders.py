@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from dlhelpers.tables import ShownAsTable, Table
+from dlhelpers.whole_numbers import check_whole
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,6 +27,7 @@ class LoaderSummary(ShownAsTable):
     dropped: int | None
     warnings: tuple[str, ...] = ()
     counted: bool = False
+    source: str = "loader.dataset"  # whose length the samples are
 
     def table(self) -> Table:
         """Return the counts as rows of (what, number, where it comes from)."""
@@ -33,7 +35,7 @@ class LoaderSummary(ShownAsTable):
         where["left out"] = "drop_last is False" if self.dropped == 0 else "drop_last hides it"
         if not self.counted:
             n, b, m = self.samples, self.batch_size, self.batches
-            where = {"samples": "len(loader.dataset)", "batches": "len(loader)", "last batch": "", "left out": ""}
+            where = {"samples": f"len({self.source})", "batches": "len(loader)", "last batch": "", "left out": ""}
             if None not in (n, b, m) and n and b:
                 where["batches"] += f" = {'floor' if self.drop_last else 'ceil'}({n} / {b})"
                 where["last batch"] = f"{b}, as all are whole" if self.drop_last else f"{n} - {max(m - 1, 0)} x {b}"
@@ -72,15 +74,16 @@ def describe(loader: DataLoader) -> LoaderSummary:
     if not isinstance(loader, DataLoader):
         raise TypeError(f"describe takes a DataLoader, not {type(loader).__name__}; count(...) takes any iterable")
     stream = isinstance(loader.dataset, IterableDataset)
-    source = loader.sampler if not stream and loader.batch_size is not None else loader.dataset
-    samples, batches = _length(source), _length(loader)
+    drawn = loader.sampler if not stream and loader.batch_size is not None else loader.dataset
+    samples, batches = _length(drawn), _length(loader)
+    source = "loader.dataset" if samples == _length(loader.dataset) else "loader.sampler"
     size, drop = loader.batch_size, bool(loader.drop_last)
     last = dropped = None
     if samples is not None and size is not None and not stream:
         rest = samples % size
         last = 0 if not batches else size if drop or not rest else rest
         dropped = rest if drop else 0
-    summary = LoaderSummary(samples, size, drop, batches, last, dropped)
+    summary = LoaderSummary(samples, size, drop, batches, last, dropped, source=source)
     return replace(summary, warnings=tuple(_surprises(summary, stream)))
 
 
@@ -89,7 +92,10 @@ def count(loader: Iterable, *, max_batches: int | None = None) -> LoaderSummary:
 
     A batch is a tensor, or a tuple, list or dict whose first entry has a sample a row. Warnings tell of samples that
     came twice, and of a dataset whose `__len__` is too long or too short; what else the dataset raises is raised.
+    ValueError unless `max_batches`, after which to stop, is a whole number, at least 1.
     """
+    if max_batches is not None:
+        check_whole("max_batches", max_batches, 1)
     samples = batches = last = twice = 0
     seen, warnings = set(), []
     try:

@@ -18,18 +18,11 @@ from dlhelpers.devices import Device, autocast
 from dlhelpers.distributed import agree, on_first_rank
 from dlhelpers.doors import check_parts
 from dlhelpers.epochs import start_epoch
-from dlhelpers.guards import (
-    LossFn,
-    batch_loss,
-    check_epochs,
-    check_first_batch,
-    check_loader,
-    check_loss_fn,
-    check_model,
-)
+from dlhelpers.guards import check_epochs, check_loader, check_model
 from dlhelpers.history import EpochResult, History
 from dlhelpers.interruption import interruption, on_any_rank
 from dlhelpers.lockstep import new_gradients, new_tally
+from dlhelpers.losses import LossFn, batch_loss, check_first_batch, check_loss_fn
 from dlhelpers.micro_batches import AutoSize, Size, place_batch, zero_grad
 from dlhelpers.progress import progress_bar
 from dlhelpers.schedules import asks_loss, check_scheduler
@@ -54,7 +47,7 @@ def train_epoch(
     """Take one optimizer step for each batch of the loader; return the mean loss and metrics over all samples.
 
     The loss is measured while the weights change, so it describes the epoch, not the model at its end.
-    max_norm          longest gradient that is taken as it is; longer ones are scaled down to it
+    max_norm          longest gradient, over the optimizer's parameters, that is taken as it is; others are scaled to it
     micro_batch_size  most samples that are on the device at a time, or "auto"; the update stays that of the batch
     amp_dtype         float16 or bfloat16 for the forward pass; float16 also needs `scaler`, one for all epochs
     scheduler         moved on after each optimizer step
@@ -62,7 +55,7 @@ def train_epoch(
     Raises what the guards find, and FloatingPointError when the loss is no finite number.
     """
     device = check_model(model, device)
-    check_loss_fn(loss_fn)
+    loss_fn = check_loss_fn(loss_fn)
     check_loader(loader, "train", model)
     check_parts(optimizer=optimizer, scheduler=scheduler, scaler=scaler, max_norm=max_norm, metrics=metrics,
                 amp_dtype=amp_dtype, epoch=epoch, history=history, bar=bar)  # fmt: skip
@@ -74,7 +67,7 @@ def train_epoch(
             loss, outputs, targets = gradients(batch)  # forward, loss, backward
             if max_norm is not None:
                 scaler.unscale_(optimizer)  # the true length of the gradient, before it is compared
-                nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+                nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm)
             taken = take_step(optimizer, scaler)
             tally.optimizer_steps += taken
             tally.skipped_steps += not taken
@@ -95,7 +88,7 @@ def evaluate(
     The model is in evaluation mode meanwhile, and afterwards as it was. Raises as `train_epoch` does.
     """
     device = check_model(model, device)
-    check_loss_fn(loss_fn)
+    loss_fn = check_loss_fn(loss_fn)
     check_loader(loader, phase, model)
     check_parts(metrics=metrics, amp_dtype=amp_dtype, epoch=epoch, history=history, bar=bar)
     with new_tally(phase, epoch, device, metrics, history, bar) as tally, mode(model, training=False):

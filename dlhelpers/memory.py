@@ -1,7 +1,7 @@
 """What data costs in bytes, what this process uses, and what the machine can spare.
 
 Prices are exact arithmetic. Use and budget are read from the system, whose numbers differ in honesty:
-a container's limit is read from its control group, because psutil sees the whole host.
+a container's limit is read from its control groups, because psutil sees the whole host.
 """
 
 import errno
@@ -25,6 +25,12 @@ except ImportError:  # Windows
 
 if TYPE_CHECKING:
     from dlhelpers.limits import LimitedRun
+
+OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")  # what this process is in, and all groups
+GROUP_FILES = {  # by controller, version 2 and 1: folder, limit, use, and what memory.stat calls files not used lately
+    "": ("", "memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
 
 
 def bytes_of(shape: Sequence[int], dtype: torch.dtype = torch.float32, count: int = 1) -> int:
@@ -57,8 +63,9 @@ def human_bytes(count: float) -> str:
 def memory_budget(device: torch.device | str = "cpu") -> int:
     """Return the bytes still free for this process: on a GPU its free memory, on the host the tightest known limit.
 
-    The host's limits: the control group (versions 2 and 1), the variable MEM_LIMIT that Binder sets, the process's
-    own (RLIMIT_DATA, RLIMIT_AS), and the free memory that psutil reports. What this process already uses is taken off.
+    The host's limits: the control groups around this process (versions 2 and 1), the variable MEM_LIMIT that Binder
+    sets, the process's own (RLIMIT_DATA, RLIMIT_AS), and the free memory that psutil reports. What is already used is
+    taken off: in a control group by all its processes, which share the limit, elsewhere by this one.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -67,9 +74,9 @@ def memory_budget(device: torch.device | str = "cpu") -> int:
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     if device.type != "cpu":
         return torch.accelerator.get_memory_info(device)[0]
-    limits = [limit for limit in (*_cgroup_limits(), _number(os.environ.get("MEM_LIMIT"))) if limit]
-    free = psutil.virtual_memory().available
-    return max(0, min([free, *(limit - memory_use().private for limit in limits), *_own_rooms()]))
+    free, private, told = psutil.virtual_memory().available, memory_use().private, _number(os.environ.get("MEM_LIMIT"))
+    rooms = [*_group_rooms(private), *_own_rooms(), *([told - private] if told else [])]
+    return max(0, min([free, *rooms]))
 
 
 @dataclass(frozen=True)
@@ -146,10 +153,28 @@ def tells_out_of_memory(text: str) -> bool:
     return any(words in text.lower() for words in known)
 
 
-def _cgroup_limits() -> list[int | None]:
-    """The memory limits of this process's control groups, version 2 then 1; an unset one reads as None."""
-    files = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    return [_number(Path(file).read_text()) for file in files if Path(file).is_file()]
+def _group_rooms(private: int) -> list[int]:
+    """What is left in each control group with a limit, from this process's own up to the root.
+
+    The files that the system drops first do not count as used; where a group does not tell its use, `private` does.
+    """
+    rooms, own = [], [line.split(":", 2)[1:] for line in _text(OWN_GROUPS).splitlines()]
+    for controller, (folder, most, use, droppable) in GROUP_FILES.items():
+        path = Path(next((path for names, path in own if controller in names.split(",")), "").lstrip("/"))
+        for group in [GROUPS / folder / inner for inner in (path, *path.parents)]:  # a container sees only some of them
+            if (limit := _number(_text(group / most))) is not None:
+                used = _number(_text(group / use))
+                parts = dict(line.split(" ", 1) for line in _text(group / "memory.stat").splitlines())
+                rooms.append(limit - (private if used is None else max(0, used - int(parts.get(droppable, 0)))))
+    return rooms
+
+
+def _text(file: Path) -> str:
+    """What a file of the system says; nothing where it is missing or not for this process."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
 
 
 def _own_rooms() -> list[int]:

@@ -28,9 +28,11 @@ def tree_memory(pid: int | None = None) -> MemoryUse:
     uses = [_proportional(root.pid) or memory_use(root.pid)]
     for child in root.children(recursive=True):
         try:
-            uses.append(_proportional(child.pid) or memory_use(child.pid))
+            use = _proportional(child.pid) or memory_use(child.pid)
         except psutil.NoSuchProcess:
             continue  # it ended while we looked
+        if use.anonymous is not None or uses[0].anonymous is None:  # else it has ended, and waits to be noticed
+            uses.append(use)
     return _combine(sum, uses)
 
 

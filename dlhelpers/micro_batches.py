@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dlhelpers.devices import autocast, move
-from dlhelpers.guards import LossFn, batch_loss, check_first_batch, split_batch
+from dlhelpers.guards import split_batch
+from dlhelpers.losses import LossFn, batch_loss, check_first_batch
 from dlhelpers.memory import is_out_of_memory
+from dlhelpers.whole_numbers import check_whole
 
 
 class AutoSize:
@@ -38,8 +40,8 @@ class BatchGradients:
     def __init__(self, model: nn.Module, loss_fn: LossFn, device: torch.device, size: Size = None,
                  amp_dtype: torch.dtype | None = None, scaler: torch.amp.GradScaler | None = None):  # fmt: skip
         auto = AutoSize() if isinstance(size, str) and size == "auto" else size if isinstance(size, AutoSize) else None
-        if auto is None and size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise ValueError(f"micro_batch_size is {size!r}: expected a whole number of samples, at least 1, or 'auto'")
+        if auto is None and size is not None:
+            size = check_whole("micro_batch_size", size, 1, ", or 'auto'", of="samples")
         self.model, self.loss_fn, self.device = model, loss_fn, device
         self.auto, self.size = auto, auto.size if auto else size
         self.autocast = autocast(device, amp_dtype)
@@ -87,7 +89,7 @@ class BatchGradients:
         with self.autocast:
             outputs = self.model(inputs)
             if not self._checked:
-                check_first_batch(self.loss_fn, outputs.detach(), targets)
+                check_first_batch(self.loss_fn, outputs, targets)
                 self._checked = len(targets)
             loss = batch_loss(self.loss_fn, outputs, targets, labels)
         loss = loss if share is None else loss * share

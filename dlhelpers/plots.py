@@ -141,14 +141,15 @@ def plot_lines(
 
 
 def plot_history(history: History, name: str = "loss", *, ax: Axes | None = None) -> Axes:
-    """Draw a loss or metric over the finished epochs, one line for training and one for validation; return the axes."""
+    """Draw a loss or metric over the finished epochs, one line for each phase; return the axes."""
     check_kind("history", history, History, "a History, as fit returns it")
     check_kind("name", name, str, "'loss', or a metric's")
-    columns = {column: values for column, values in history.to_dict().items() if column.partition("_")[2] == name}
-    if not columns:
-        raise KeyError(f"no {name!r} in this history: it has {', '.join(history.to_dict()) or 'no finished epoch'}")
-    epochs = range(1, 1 + max(len(values) for values in columns.values()))
-    lines = {column.replace("_", " "): values for column, values in columns.items()}
+    columns, finished = history.to_dict(), [r for r in history if r.complete]
+    found = dict.fromkeys(f"{r.phase}_{name}" for r in finished if name in ("loss", *r.metrics))
+    if not found:
+        raise KeyError(f"no {name!r} in this history: it has {', '.join(columns) or 'no finished epoch'}")
+    epochs = sorted({r.epoch for r in finished})  # the rows of to_dict
+    lines = {column.replace("_", " "): columns[column] for column in found}
     ax = plot_lines(epochs, lines, xlabel="epoch", ylabel=name, ax=ax)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax

@@ -16,9 +16,9 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.devices import Device, move, synchronize
-from dlhelpers.epochs import samplers
-from dlhelpers.guards import LossFn, check_loss_fn, check_model, split_batch
+from dlhelpers.guards import check_model, split_batch
 from dlhelpers.loops import make_scaler
+from dlhelpers.losses import LossFn, check_loss_fn
 from dlhelpers.micro_batches import BatchGradients
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -117,9 +117,3 @@ def own_loader(loader: Iterable) -> Iterable:
     own = copy(loader)
     own._iterator = None
     return own
-
-
-def generators_of(loader: Iterable) -> list[torch.Generator]:
-    """Return the generators that a loader draws from beside the global one."""
-    found = (getattr(holder, "generator", None) for holder in (loader, *samplers(loader)))
-    return list({id(generator): generator for generator in found if isinstance(generator, torch.Generator)}.values())

@@ -7,7 +7,7 @@ epochs and is moved on at each step has finished long before training has.
 from collections.abc import Iterable
 from typing import Any
 
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
 
 
 def check_scheduler(scheduler: Any, unit: str, epochs: int, loader: Iterable) -> None:
@@ -16,6 +16,8 @@ def check_scheduler(scheduler: Any, unit: str, epochs: int, loader: Iterable) ->
         raise ValueError(f"scheduler_unit is {unit!r}: expected 'epoch' or 'step', how often the scheduler moves on")
     if asks_loss(scheduler) and unit == "step":
         raise ValueError("scheduler_unit is 'step', but ReduceLROnPlateau asks how an epoch went: use 'epoch'")
+    if isinstance(scheduler, ConstantLR) or getattr(scheduler, "start_factor", 1) < getattr(scheduler, "end_factor", 0):
+        return  # a warm-up, which ends when it likes
     told = next((getattr(scheduler, n) for n in ("total_steps", "T_max", "total_iters") if hasattr(scheduler, n)), None)
     if told is None:
         return

@@ -33,8 +33,9 @@ __all__ += ["pack_dataset", "pack_folder", "to_float", "verify"]
 LARGE_ROW = 8192  # bytes; copying an image of this size takes longer than asking for it in a Python loop
 
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1  # none on Windows
-# A map keeps its file open, and a shard has two: half of the files that a process may open are left to others.
-MAX_OPEN = max(1, min(_FILES, 4096) // 4) if _FILES > 0 else 1024  # shards; a limit below 0 is none
+# A map keeps its file open, and a shard has two: a dataset takes a quarter of the files that a process may open, so
+# that training's and validation's together leave half of them to others.
+MAX_OPEN = max(1, min(_FILES, 4096) // 8) if _FILES > 0 else 512  # shards; a limit below 0 is none
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -144,7 +145,7 @@ class ShardDataset(Dataset):
             try:
                 images = open_array(self.folder / entry.images, (entry.rows, *self.shape), "uint8")
                 labels = open_array(self.folder / entry.labels, (entry.rows,), "int64")
-            except (ValueError, OSError) as error:
+            except (ValueError, FileNotFoundError) as error:  # too many open files, say, are no damage
                 raise _damage(self.folder, [f"shard {shard}: {error}"]) from None
             maps = images, labels
             while len(self._maps) >= MAX_OPEN:

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from dlhelpers.devices import Device, move, synchronize
-from dlhelpers.guards import LossFn, check_loader, split_batch
+from dlhelpers.epochs import generators_of
+from dlhelpers.guards import check_loader, split_batch
 from dlhelpers.loaders import samples_in
+from dlhelpers.losses import LossFn
 from dlhelpers.rehearsal import (
     OptimizerFn,
     Rehearsal,
-    generators_of,
     own_loader,
     plain_sgd,
     undisturbed,

@@ -32,6 +32,7 @@ class Tally:
         self.seconds = self.data_seconds = 0.0
         self.result: EpochResult | None = None
         self._on_bar = 0  # batches that the bar has been told of
+        self._summed = 0  # batches in the sums; `samples` are theirs
         self.wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self._sums = torch.zeros(1 + len(self.metrics), dtype=self.wide, device=device)
         self._first_bad = torch.full((), math.inf, dtype=self.wide, device=device)
@@ -87,9 +88,8 @@ class Tally:
         waiting = (loss, n)
         for name, metric in self.metrics.items():
             waiting += (_per_sample(name, metric, outputs, targets),)
-        self._waiting.append(waiting)  # in one go, so that an interrupt cannot tear it
-        self.samples += n
-        self.batches_seen += 1
+        self._waiting.append(waiting)  # in one go, and counts follow from it: an interrupt cannot tear them apart
+        self.batches_seen = self._summed + len(self._waiting)
         if len(self._waiting) == FOLD:
             self._fold()
 
@@ -136,15 +136,16 @@ class Tally:
         if not self._waiting:
             return
         losses, sizes, *values = zip(*self._waiting, strict=True)
+        samples, seen = self.samples + sum(sizes), self._summed + len(losses)
+        self.batches_seen = seen
         losses = torch.stack(losses).to(self.wide)
         sizes = torch.tensor(sizes, dtype=self.wide).to(self.device)
         sums = [losses @ sizes, *(torch.cat(value).sum(dtype=self.wide) for value in values)]
-        first = self.batches_seen - len(losses) + 1
-        numbers = torch.arange(first, first + len(losses), dtype=self.wide, device=self.device)
+        numbers = torch.arange(self._summed + 1, seen + 1, dtype=self.wide, device=self.device)
         bad = torch.where(torch.isfinite(losses), math.inf, numbers).min()
-        self._sums += torch.stack(sums)
-        self._first_bad = torch.minimum(self._first_bad, bad)
-        self._waiting.clear()
+        sums, bad = self._sums + torch.stack(sums), torch.minimum(self._first_bad, bad)
+        # One statement without a call: an interrupt finds all of it stored, or nothing.
+        self._sums, self._first_bad, self.samples, self._summed, self._waiting = sums, bad, samples, seen, []
 
 
 def _per_sample(name: str, metric: Metric, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -37,8 +37,8 @@ def explore_batches(samples: int = 20, batch_size: int = 6) -> WithTwin | Pictur
         return draw_epoch(samples, batch_size)
     style = {"style": {"description_width": "90px"}}
     controls = {
-        "samples": ipywidgets.IntSlider(samples, 1, 60, description="samples", **style),
-        "batch_size": ipywidgets.IntSlider(batch_size, 1, 32, description="batch size", **style),
+        "samples": ipywidgets.IntSlider(samples, 1, max(60, samples), description="samples", **style),
+        "batch_size": ipywidgets.IntSlider(batch_size, 1, max(32, batch_size), description="batch size", **style),
         "drop_last": ipywidgets.Checkbox(False, description="drop_last", **style),
         "epoch": ipywidgets.IntSlider(1, 1, 5, description="epoch", **style),
     }

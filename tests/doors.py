@@ -122,7 +122,6 @@ DOORS = {
                                       "not": {("stop", "huge"), ("size", "huge")}},
     "guards.check_epochs": lambda: {"epochs": 1},
     "guards.check_loader": lambda: {"loader": loader(), "phase": "train", "model": net()},
-    "guards.check_loss_fn": lambda: {"loss_fn": nn.CrossEntropyLoss()},
     "guards.check_model": lambda: {"model": net(), "device": "cpu"},
     "guards.split_batch": lambda: {"batch": batch()},
     "history.EpochResult.value": lambda: {"self": past()[0], "name": "loss"},
@@ -141,6 +140,7 @@ DOORS = {
     "loaders.count": lambda: {"loader": loader(), "max_batches": None},
     "loaders.samples_in": lambda: {"batch": batch()},
     "loaders.describe": lambda: {"loader": loader()},
+    "losses.check_loss_fn": lambda: {"loss_fn": nn.CrossEntropyLoss()},
     "loops.evaluate": lambda: {"model": net(), "loader": loader(), "loss_fn": nn.CrossEntropyLoss(), "phase": "valid",
                                **EPOCH},
     "loops.fit": lambda: {**training(), "train_loader": loader(), **{k: EPOCH[k] for k in EPOCH if k != "epoch"},
@@ -187,7 +187,7 @@ DOORS = {
     "rehearsal.Rehearsal.seconds": lambda: {"self": rehearsed(), "batch": batch(), "steps": 1,
                                             "not": {("steps", "huge")}},
     "rehearsal.Rehearsal.step": lambda: {"self": rehearsed(), "batch": batch()},
-    "rehearsal.generators_of": lambda: {"loader": loader()},
+    "epochs.generators_of": lambda: {"loader": loader()},
     "rehearsal.own_loader": lambda: {"loader": loader()},
     "rehearsal.plain_sgd": lambda: {"parameters": net().parameters()},
     "schedules.asks_loss": lambda: {"scheduler": None},
@@ -230,8 +230,8 @@ EXEMPT = {
     INNER: """
         batch_sizes.BatchSizeStudy decoding.Samples decoding.Samples.read decoding.as_uint8 decoding.batches
         decoding.unusable epochs.start_epoch exercises.judge.judge_cases
-        gathered.Gathered gathered.Gathered.__getitem__ gathered.collate_samples guards.batch_loss
-        guards.batch_loss_shape guards.check_first_batch image_files.ImageFiles image_files.ImageFiles.read
+        gathered.Gathered gathered.Gathered.__getitem__ gathered.collate_samples losses.batch_loss
+        losses.batch_loss_shape losses.check_first_batch image_files.ImageFiles image_files.ImageFiles.read
         image_files.find_images image_files.find_size image_files.read_size interruption.Interruption.raise_if
         limited_child.check_sendable loops.make_scaler loops.mode loops.take_step manifests.file_sha256
         manifests.sync_folder manifests.write_json manifests.write_manifest memory.tells_out_of_memory

@@ -117,8 +117,8 @@ MUTATIONS = [
     Mutation(
         "wrong-iteration-named",
         "tally.py",
-        "first = self.batches_seen - len(losses) + 1",
-        "first = self.batches_seen - len(losses)",
+        "torch.arange(self._summed + 1, seen + 1,",
+        "torch.arange(self._summed, seen,",
         "The learner looks for NaN in the batch before the broken one.",
         "04",
         "test_tally.py::test_the_first_bad_iteration_is_named_and_the_epoch_kept_as_broken_off",
@@ -144,8 +144,8 @@ MUTATIONS = [
     Mutation(
         "a-read-each-batch",
         "tally.py",
-        "        self.batches_seen += 1\n",
-        "        self.batches_seen += 1\n        self.means()\n",
+        "        self.batches_seen = self._summed + len(self._waiting)\n",
+        "        self.batches_seen = self._summed + len(self._waiting)\n        self.means()\n",
         "The loop asks the device for a number in each iteration, so that a GPU waits.",
         "04",
         "test_loops.py::test_reads_an_epoch_do_not_grow_with_the_number_of_batches",
@@ -200,8 +200,9 @@ MUTATIONS = [
         "clipped-before-unscaled",
         "loops.py",
         "scaler.unscale_(optimizer)  # the true length of the gradient, before it is compared\n"
-        "                nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n",
-        "nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n                scaler.unscale_(optimizer)\n",
+        "                nn.utils.clip_grad_norm_(",
+        "nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n                scaler.unscale_(optimizer)\n"
+        "                nn.utils.clip_grad_norm_(",
         "In float16 gradients are cut to a tiny part of max_norm.",
         "",
         "test_loops.py::test_a_scaler_is_asked_in_the_right_order_and_changes_no_weight",
@@ -356,8 +357,8 @@ MUTATIONS = [
     Mutation(
         "best-is-worst",
         "history.py",
-        'rows[values.index(min(values) if mode == "min"',
-        'rows[values.index(max(values) if mode == "min"',
+        'pick = min if mode == "min" else max',
+        "pick = max",
         "The epoch kept as the best is the one with the highest loss.",
         "06",
         "test_history.py::test_best_agrees_with_min_and_max",
@@ -448,8 +449,8 @@ MUTATIONS = [
     Mutation(
         "container-limit-overlooked",
         "memory.py",
-        "return max(0, min([free, *(",
-        "return max(0, max([free, *(",
+        "return max(0, min([free, *rooms]))",
+        "return max(0, max([free, *rooms]))",
         "In a container all memory of the host seems free, and the kernel is killed.",
         "",
         "test_memory.py::test_the_budget_is_the_tightest_limit_less_what_is_used",
@@ -753,7 +754,7 @@ MUTATIONS = [
     ),
     Mutation(
         "broadcast-accepted",
-        "guards.py",
+        "losses.py",
         "if isinstance(loss_fn, SHAPED_LOSSES) and outputs.shape != targets.shape:",
         "if isinstance(loss_fn, SHAPED_LOSSES) and outputs.ndim < targets.ndim:",
         "A regression learns the mean of all targets, since columns and rows are broadcast in silence.",

@@ -286,7 +286,7 @@ def test_numbers_out_of_range_are_refused(model, options, message):
 
 @pytest.mark.parametrize("factory, error, message", [
     (lambda size: make_batch(min(size, 3)), ValueError, r"make_batch\(4\) returned inputs of shape \(3, 6\): expec"),
-    (lambda size: (torch.randn(size, 6), torch.tensor(0)), ValueError, r"make_batch\(2\) returned targets of shape"),
+    (lambda size: (torch.randn(size, 6), torch.zeros(1)), ValueError, r"make_batch\(2\) returned targets of shape"),
     (lambda size: torch.randn(size, 6), TypeError, r"a batch came as Tensor: expected \(inputs, targets\)"),
     (make_batch(4), TypeError, "make_batch is tuple: expected a function from a size to a batch"),
 ])  # fmt: skip

@@ -149,6 +149,25 @@ def test_ten_million_samples_need_under_5_mb(samples_done):
     assert len(set(first)) == 64 and peak < 5_000_000
 
 
+@given(st.integers(1, 50), st.integers(0, 500), st.integers(1, 4), st.integers(1, 3), st.data())
+def test_a_block_longer_than_the_dataset_gives_the_order_of_one_as_long(samples, more, window, world, data):
+    rank = data.draw(st.integers(0, world - 1))
+    long, whole = (sampler((samples, n, window), 3, rank=rank, world=world) for n in (samples + more, samples))
+    assert list(long) == list(whole)
+    done = data.draw(st.integers(0, len(whole)))
+    for mine in (long, whole):
+        mine.set_epoch(4, samples_done=done)
+    assert list(long) == list(whole)
+
+
+def test_a_few_samples_need_little_memory_however_long_a_block_is():
+    tracemalloc.start()
+    order = list(sampler((10, 10**6, 2)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sorted(order) == list(range(10)) and peak < 1_000_000
+
+
 @pytest.mark.parametrize("world", [64, 4096])
 def test_many_ranks_begin_with_samples_of_their_own(world):
     first = [next(iter(BlockShuffleSampler(10**8, rank=rank, world=world))) for rank in range(0, world, world // 16)]

@@ -463,8 +463,32 @@ def test_another_model_is_refused_by_its_first_difference(good, name):
     refuse(ValueError, f"belongs to another model: {text}.*Build the model as it was", good, model=make())
 
 
+class WithState(nn.Linear):
+    """A layer whose own state, of any kind, goes into the checkpoint."""
+
+    def __init__(self, state):
+        super().__init__(2, 2)
+        self.state = state
+
+    def get_extra_state(self):
+        return self.state
+
+    def set_extra_state(self, state):
+        self.state = state
+
+
+def test_a_state_of_a_models_own_comes_back_and_another_kind_of_it_is_refused(tmp_path):
+    path, model, fresh = tmp_path / "run.pt", WithState({"steps": 3}), WithState({"steps": 0})
+    save_checkpoint(path, model, adam(model), history=History())
+    load_checkpoint(path, fresh)
+    assert fresh.state == {"steps": 3} and torch.equal(fresh.weight, model.weight)
+    text = r"under '_extra_state' it has a dict, and this model \(3,\)"
+    refuse(ValueError, f"belongs to another model: {text}", path, model=WithState(torch.ones(3)))
+
+
 OTHER_OPTIMIZERS = {
     "SGD": lambda model: torch.optim.SGD(model.parameters(), lr=0.1),
+    "Adam": lambda model: torch.optim.Adam(model.parameters()),  # which would become AdamW
     "Adamax": lambda model: torch.optim.Adamax(model.parameters()),
     "two groups": lambda model: torch.optim.AdamW(
         [{"params": model[0].parameters()}, {"params": model[4].parameters()}]

@@ -256,6 +256,12 @@ def test_an_unknown_split_of_a_folder_is_refused(folder):
         load("folder", "valid", root=folder)
 
 
+@pytest.mark.parametrize("split", [np.array(["train"]), None, Path("train")])
+def test_a_split_that_is_no_text_is_refused(folder, split):
+    with pytest.raises(TypeError, match="split is .*: expected 'train', 'test' or the name of a folder"):
+        load("folder", split, root=folder)
+
+
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample of CIFAR-10 images does not lie beside this repository")
 def test_the_sample_of_cifar10_images_trains():
     train, test = load("folder", root=SAMPLE), load("folder", "test", root=SAMPLE)

@@ -56,6 +56,22 @@ def test_a_package_that_is_asked_for_twice_is_one_finding_with_both_bounds(monke
     assert not finding.good and ">=7.7.1" in finding.remedy and ">=8.0.7" in finding.remedy
 
 
+def test_a_course_that_is_not_installed_here_is_a_fault_with_its_remedy(monkeypatch):
+    def requires(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "requires", requires)
+    finding = named(doctor.examine(), "dlhelpers")
+    assert (finding.found, finding.good) == ("is not installed in this Python", False)
+    assert "pip install -e ." in finding.remedy
+
+
+def test_what_compares_versions_may_itself_be_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    finding = named(doctor.examine(), "packaging")
+    assert finding.found.startswith("is missing") and not finding.good and finding.remedy == "pip install packaging"
+
+
 def short(monkeypatch, free):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     monkeypatch.setattr(doctor, "memory_budget", lambda device: free)

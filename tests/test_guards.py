@@ -6,9 +6,10 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from dlhelpers.guards import check_first_batch, check_loss_fn, check_model, split_batch
+from dlhelpers.guards import check_model, split_batch
 from dlhelpers.history import EpochResult, History
-from dlhelpers.loops import accuracy, evaluate, fit
+from dlhelpers.loops import accuracy, evaluate, fit, train_epoch
+from dlhelpers.losses import check_first_batch, check_loss_fn
 
 NONE = torch.zeros(0, dtype=torch.int64)
 
@@ -143,7 +144,43 @@ def test_a_batch_of_another_form_is_refused(batch, form):
         split_batch(batch)
 
 
+@pytest.mark.parametrize("micro_batch_size", [None, 4])
+def test_single_samples_in_place_of_batches_are_refused(model, micro_batch_size):
+    message = refused(model, good_loader(size=None), error=TypeError, micro_batch_size=micro_batch_size)
+    contains(message, "a batch came as 2 parts", "give the DataLoader a batch_size")
+
+
+@pytest.mark.parametrize(
+    "forward, came", [(lambda x: None, "None"), (lambda x: (x, x), "a tuple"), (torch.sum, "shape ()")]
+)
+def test_a_model_that_returns_no_tensor_with_a_row_a_sample_is_refused(model, forward, came):
+    model.forward = forward
+    message = refused(model, good_loader(), error=TypeError)
+    contains(message, "the model returned", came, "expected a tensor, a row for each sample")
+    with pytest.raises(TypeError, match="the model returned"):
+        evaluate(model, good_loader(), nn.CrossEntropyLoss())
+
+
 # Labels
+
+
+@pytest.mark.parametrize("loss_fn", [nn.CrossEntropyLoss(), functional.cross_entropy,
+                                     nn.CrossEntropyLoss(reduction="none")])  # fmt: skip
+def test_a_label_that_pytorch_would_leave_out_is_refused_in_a_later_batch_too(model, loss_fn):
+    """Its mean would be one over the others, and depend on the batch size."""
+    labels = torch.tensor([0, 1] * 6)
+    labels[7] = -100
+    loader = loader_of(torch.randn(12, 3), labels)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for run in (lambda: evaluate(model, loader, loss_fn), lambda: train_epoch(model, loader, loss_fn, optimizer)):
+        with pytest.raises(ValueError, match="labels run from -100 to 1: expected class numbers.*ignore_index"):
+            run()
+
+
+def test_a_loss_that_leaves_out_a_class_is_refused(model):
+    message = refused(model, good_loader(), nn.CrossEntropyLoss(ignore_index=0))
+    contains(message, "loss_fn leaves out class 0 (ignore_index)", "take such samples out")
+    assert check_loss_fn(given := nn.CrossEntropyLoss()) is not given and given.ignore_index == -100
 
 
 @pytest.mark.parametrize("loss_fn", [nn.CrossEntropyLoss(), functional.cross_entropy,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlhelpers.history import EpochResult, History
+from dlhelpers.doors import check_parts
+from dlhelpers.history import NUMBERS, EpochResult, History
 
 
 def result(phase, epoch, loss, *, complete=True, **metrics):
@@ -45,6 +46,17 @@ def test_columns_read_losses_metrics_and_fields(two_epochs):
     assert two_epochs.column("train_samples_per_second") == [2.5, 2.5]
 
 
+def test_a_phase_may_have_underscores_and_begin_like_another():
+    history = filled(
+        result("held", 1, 3.0), result("held_out", 1, 2.0, top_1=0.5), result("held_out", 2, 1.0, top_1=0.25)
+    )
+    assert history.column("held_loss") == [3.0] and history.column("held_out_loss") == [2.0, 1.0]
+    assert history.column("held_out_samples_per_second") == [2.5, 2.5]
+    assert history.best("held_out_loss") is history[2] and history.best("held_out_top_1", mode="max") is history[1]
+    with pytest.raises(KeyError, match="no column 'held_top_1': this history has held_loss, held_out_loss"):
+        history.column("held_top_1")
+
+
 @pytest.mark.parametrize("name", ["train_f1", "test_loss", "loss", ""])
 def test_an_unknown_column_is_refused_with_the_known_ones(two_epochs, name):
     with pytest.raises(KeyError, match=f"no column '{name}': this history has train_loss, train_accuracy, valid_loss"):
@@ -68,6 +80,21 @@ def test_best_takes_the_lowest_or_the_highest_and_the_earliest_of_equals(two_epo
 def test_best_refuses_another_mode(two_epochs):
     with pytest.raises(ValueError, match="mode is 'highest': expected 'min' or 'max'"):
         two_epochs.best("valid_loss", mode="highest")
+
+
+def test_best_passes_over_what_is_no_number():
+    values = [math.nan, 0.5, 0.25, math.nan, 0.75]
+    history = filled(*(result("valid", epoch, 1.0, f1=value, auc=math.nan) for epoch, value in enumerate(values, 1)))
+    assert history.best("valid_f1").epoch == 3 and history.best("valid_f1", mode="max").epoch == 5
+    with pytest.raises(ValueError, match="valid_auc is NaN in each finished epoch, so none is best: choose another"):
+        history.best("valid_auc")
+
+
+@pytest.mark.parametrize("name", ["loss", *NUMBERS])
+def test_a_metric_may_not_have_the_name_of_a_number_that_each_result_has(name):
+    with pytest.raises(TypeError, match=f"metrics is .*expected functions by name.* called .*{name},.*; or None"):
+        check_parts(metrics={"accuracy": max, name: max})
+    check_parts(metrics={"accuracy": max, f"{name}_1": max})
 
 
 @given(st.lists(st.floats(0, 9), min_size=1, max_size=8))

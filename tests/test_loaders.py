@@ -1,10 +1,19 @@
 """Tests of `loaders`: counts against PyTorch's own DataLoader, and warnings for what surprises."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+)
 
 from dlhelpers.loaders import batches_per_epoch, count, describe
 
@@ -88,6 +97,12 @@ def test_describe_shows_the_formula_beside_each_number():
     dropping = {row[0]: row[1:] for row in describe(DataLoader(numbers(75), 32, drop_last=True)).table().rows}
     assert dropping["batches"] == ["2", "len(loader) = floor(75 / 32)"]
     assert dropping["left out"] == ["11", "75 - 2 x 32"]
+
+
+@pytest.mark.parametrize("drawn, source", [(6, "loader.sampler"), (20, "loader.sampler"), (10, "loader.dataset")])
+def test_describe_says_whose_length_the_samples_are(drawn, source):
+    loader = DataLoader(numbers(10), 4, sampler=RandomSampler(range(10), replacement=True, num_samples=drawn))
+    assert describe(loader).table().rows[0] == ["samples", str(drawn), f"len({source})"]
 
 
 def test_describe_fetches_no_sample():
@@ -178,6 +193,17 @@ def test_count_stops_where_it_is_asked_to():
     came = count(DataLoader(numbers(10), 2), max_batches=2)
     assert (came.samples, came.batches) == (4, 2)
     assert came.warnings == ("stopped after 2 batches, as max_batches asked: the epoch may go on.",)
+
+
+@pytest.mark.parametrize("most", [0, -1, 2.5, True])
+def test_count_refuses_to_stop_where_an_endless_stream_never_comes(most):
+    def endless():
+        yield from ([torch.zeros(2)] * 100)
+        raise AssertionError("it did not stop")
+
+    assert count(endless(), max_batches=np.int64(3)).batches == 3
+    with pytest.raises(ValueError, match=f"max_batches is {most}: expected a whole number, at least 1"):
+        count(endless(), max_batches=most)
 
 
 @pytest.mark.parametrize("batch", [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_runs import data, network, same, sgd, weights
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.data import DataLoader, Dataset, TensorDataset, dataloader, get_worker_info
+from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset, dataloader, get_worker_info
 
 from dlhelpers import loops, tally
 from dlhelpers.history import EpochResult, History
@@ -41,6 +41,33 @@ def test_weights_are_bit_equal_to_those_of_a_bare_loop(make, max_norm):
     fit(ours, DataLoader(data(), 8, shuffle=True), LOSS, make(ours), epochs=3, max_norm=max_norm,
         metrics={"accuracy": accuracy}, progress=False)  # fmt: skip
     assert same(weights(bare), weights(ours)) and not same(weights(ours), weights(network()))
+
+
+@pytest.mark.parametrize("amp_dtype", [None, torch.float16])
+def test_gradients_that_no_optimizer_takes_do_not_shorten_those_that_it_does(amp_dtype):
+    """Only the last layer learns; nobody clears what `backward` leaves in the first."""
+    ends = []
+    for frozen in (True, False):
+        model = network()
+        last = next(reversed(list(model.children())))
+        for part in model.children():
+            part.requires_grad_(part is last or not frozen)
+        fit(model, DataLoader(data(), 8), LOSS, sgd(last), epochs=3, max_norm=0.1, amp_dtype=amp_dtype, progress=False)
+        ends.append([weight.detach().clone() for weight in last.parameters()])
+    assert same(*ends)
+
+
+def test_with_a_seed_the_order_of_a_samplers_own_generator_follows_from_the_epoch():
+    def run(*epochs):
+        model, images, history = network(), data(), History()
+        optimizer = sgd(model)
+        for count in epochs:
+            sampler = RandomSampler(images, generator=torch.Generator().manual_seed(5))
+            fit(model, DataLoader(images, 8, sampler=sampler), LOSS, optimizer, epochs=count, history=history, seed=0,
+                progress=False)  # fmt: skip
+        return weights(model)
+
+    assert same(run(2), run(1, 1)) and not same(run(2), run(1))
 
 
 def test_training_takes_one_step_a_batch_and_counts_it():

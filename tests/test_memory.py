@@ -3,6 +3,7 @@
 import gc
 import math
 import mmap
+import re
 import subprocess
 import sys
 import time
@@ -156,18 +157,67 @@ def test_private_falls_back_to_resident_where_the_parts_are_unknown():
     assert memory.MemoryUse(resident=5).private == 5
 
 
-@pytest.mark.parametrize(
-    "cgroup, environment, limit", [([], None, None), ([300], None, 300), ([None, 300], "200", 200)]
-)
-def test_the_budget_is_the_tightest_limit_less_what_is_used(monkeypatch, cgroup, environment, limit):
-    monkeypatch.setattr(memory, "_cgroup_limits", lambda: [n and n * MB for n in cgroup])
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A machine with 900 MB free, on which this process holds 50 MB; control groups and their files are in megabytes.
+
+    The groups of this process are given as /proc/self/cgroup tells them (None: it tells nothing).
+    """
     monkeypatch.setattr(memory, "memory_use", lambda: memory.MemoryUse(resident=50 * MB))
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: type("Free", (), {"available": 900 * MB}))
     monkeypatch.delenv("MEM_LIMIT", raising=False)
     monkeypatch.setattr(memory, "_own_rooms", list)  # whatever limits this test itself runs under
+    monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
+
+    def build(files, own=None):
+        if own is not None:
+            (tmp_path / "cgroup").write_text(own)
+        for name, text in files.items():
+            (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "groups" / name).write_text(re.sub(r"\d+", lambda number: f"{int(number[0]) * MB}", text))
+
+    return build
+
+
+@pytest.mark.parametrize("files, environment, limit", [
+    ({}, None, None),
+    ({"memory.max": "300"}, None, 300),
+    ({"memory.max": "max", "memory/memory.limit_in_bytes": "300"}, "200", 200),
+])  # fmt: skip
+def test_the_budget_is_the_tightest_limit_less_what_is_used(machine, monkeypatch, files, environment, limit):
+    machine(files)
     if environment:
         monkeypatch.setenv("MEM_LIMIT", str(int(environment) * MB))
     assert memory_budget() == (900 * MB if limit is None else (limit - 50) * MB)
+
+
+FIRST = {"limit": "memory.limit_in_bytes", "use": "memory.usage_in_bytes", "cached": "total_inactive_file"}
+SECOND = {"limit": "memory.max", "use": "memory.current", "cached": "inactive_file"}
+
+
+@pytest.mark.parametrize("root, names, own", [
+    ("", SECOND, "0::/jobs/7/task\n"),
+    ("memory/", FIRST, "9:name=systemd:/init\n4:cpu,memory:/jobs/7/task\n0::/other\n"),
+])  # fmt: skip
+def test_a_limit_of_any_group_around_this_process_counts_with_what_others_in_it_hold(machine, root, names, own):
+    def group(path, limit, use, cached):
+        stat = f"anon {use - cached}\n{names['cached']} {cached}\n"
+        files = {names["limit"]: str(limit), names["use"]: str(use), "memory.stat": stat}
+        return {f"{root}{path}/{name}": text for name, text in files.items()}
+
+    machine(group("jobs", 700, 200, 100) | group("jobs/7/task", "max", 80, 0) | group("other", 60, 0, 0), own)
+    assert memory_budget() == 600 * MB, "files that the system drops first are free"
+    machine(group("jobs/7", 500, 450, 20))
+    assert memory_budget() == 70 * MB, "450 are held, by whom it may be, and this process holds 50 of them"
+    machine(group("jobs/7/task", 100, 80, 0))
+    assert memory_budget() == 20 * MB
+
+
+def test_a_container_sees_its_own_group_as_the_root_whatever_the_host_calls_it(machine):
+    files = {"memory/memory.limit_in_bytes": "400", "memory/memory.usage_in_bytes": "90"}
+    machine(files, "4:memory:/docker/4a1f\n")
+    assert memory_budget() == 310 * MB
 
 
 def test_the_budget_is_never_negative(monkeypatch):
@@ -216,3 +266,12 @@ def test_the_budget_of_a_gpu_falls_by_what_is_taken():
     before = memory_budget("cuda")
     block = torch.empty(400 * MB, dtype=torch.uint8, device="cuda")
     assert before - memory_budget("cuda") >= block.nbytes
+
+
+@linux_only
+def test_a_child_that_has_ended_and_that_nobody_has_waited_for_holds_nothing():
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        end = time.monotonic() + 20
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
+            time.sleep(0.01)
+        assert memory_use(child.pid).anonymous is None and tree_memory().anonymous > 0

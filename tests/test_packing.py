@@ -255,6 +255,22 @@ def test_a_link_that_leads_up_does_not_count_images_again(folder, tmp_path):
     assert pack_folder(folder, tmp_path / "out", **QUIET).samples == 61
 
 
+def test_links_between_classes_count_an_image_once_in_a_class(folder, tmp_path):
+    (folder / "a" / "l").symlink_to(folder / "b")
+    (folder / "b" / "m").symlink_to(folder / "a")
+    (folder / "c" / "other").symlink_to(tmp_path / "far" / "other")
+    paint(tmp_path / "far" / "61.png", 61)
+    paint(tmp_path / "far" / "other" / "62.png", 62)
+    (tmp_path / "far" / "other" / "up").symlink_to("..")
+    (tmp_path / "far" / "other" / "back").symlink_to(folder)
+    pack_folder(folder, tmp_path / "out", shuffle_seed=None, **QUIET)
+    found, labels = numbers(tmp_path / "out")
+    both = [k for k in range(60) if k % 3 < 2]
+    assert [sorted(k for k, label in zip(found, labels, strict=True) if label == one) for one in range(3)] == [
+        both, both, [*range(2, 60, 3), 62]
+    ]  # fmt: skip
+
+
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="the sample of CIFAR-10 as JPEG files is not here")
 def test_a_real_folder_packs_to_what_the_folder_dataset_reads(tmp_path):
     pack_folder(SAMPLE / "train", tmp_path / "out", shuffle_seed=None, **QUIET)
@@ -318,6 +334,15 @@ def test_bad_images_are_skipped_and_listed(folder, tmp_path):
     (folder / "c" / "005.png").unlink()
     assert pack_folder(folder, tmp_path / "out", overwrite=True, **QUIET).skipped == ()
     assert not (tmp_path / "out" / "skipped.jsonl").exists(), "the old list is gone with the old dataset"
+
+
+@pytest.mark.parametrize("size", [None, 4])
+def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read(folder, tmp_path, size):
+    (folder / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match=r"a/gone.png cannot be packed: .*nowhere.*on_error='skip'"):
+        pack_folder(folder, tmp_path / "out", size=size, **QUIET)
+    report = pack_folder(folder, tmp_path / "out", size=size, on_error="skip", **QUIET)
+    assert report.samples == 60 and [name for name, _ in report.skipped] == ["a/gone.png"]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no permissions of this kind")

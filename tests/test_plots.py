@@ -146,6 +146,17 @@ def test_a_history_is_drawn_over_whole_epochs():
     assert "accuracy" in show(plot_history(history(), "accuracy")).alt
 
 
+def test_a_history_is_drawn_at_the_epochs_that_it_has_and_for_each_phase():
+    results = History()
+    for epoch in (4, 6):
+        results.add(EpochResult("held_out", epoch, 1 / epoch, {"top_1": epoch / 8}))
+    (line,) = plot_history(results).get_lines()
+    assert list(line.get_xdata()) == [4, 6] and line.get_label() == "held out loss"
+    assert show(plot_history(results, "top_1")).alt == (
+        "top_1 against epoch, 4 to 6. held out top 1: between 0.5 and 0.75, from 0.5 to 0.75."
+    )
+
+
 def test_a_phase_that_lacks_an_epoch_has_a_gap_there():
     broken_off = history(valid=[2.5])
     broken_off.add(EpochResult("valid", 2, 9.0, complete=False))

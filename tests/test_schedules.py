@@ -19,7 +19,8 @@ MAKERS = {
     "LambdaLR": lambda o, n: lr_scheduler.LambdaLR(o, lambda step: 1 / (1 + step)),
     "OneCycleLR": lambda o, n: lr_scheduler.OneCycleLR(o, 0.3, total_steps=n),
     "CosineAnnealingLR": lambda o, n: lr_scheduler.CosineAnnealingLR(o, n),
-    "LinearLR": lambda o, n: lr_scheduler.LinearLR(o, 0.1, total_iters=n),
+    "LinearLR": lambda o, n: lr_scheduler.LinearLR(o, 1.0, 0.1, total_iters=n),
+    "ConstantLR": lambda o, n: lr_scheduler.ConstantLR(o, 0.5, total_iters=n - 1),
     "SequentialLR": lambda o, n: lr_scheduler.SequentialLR(
         o, [lr_scheduler.LinearLR(o, 0.1, total_iters=2), lr_scheduler.CosineAnnealingLR(o, n - 2)], [2]
     ),
@@ -235,3 +236,10 @@ def test_a_stream_has_no_length_and_needs_none(name, unit):
     history = fit(model, DataLoader(Stream(), 8), LOSS, optimizer, epochs=2, scheduler=scheduler, scheduler_unit=unit,
                   progress=False)  # fmt: skip
     assert history.epochs == 2 and (not name or scheduler.last_epoch == (2 if unit == "epoch" else 2 * BATCHES))
+
+
+@pytest.mark.parametrize("make", [lr_scheduler.LinearLR, lr_scheduler.ConstantLR])
+def test_a_warm_up_may_be_as_long_as_there_are_epochs(make):
+    model, optimizer = learner()
+    fit(model, loader(), LOSS, optimizer, epochs=5, scheduler=make(optimizer), scheduler_unit="step", progress=False)
+    assert rate(optimizer) == pytest.approx(0.1)

@@ -284,6 +284,13 @@ def test_a_batch_from_many_shards_keeps_few_files_open(tmp_path, monkeypatch):
     }, "the one used longest ago makes room"
 
 
+@pytest.mark.skipif(shards.resource is None, reason="this system does not limit the files that a process opens")
+def test_two_datasets_leave_half_of_the_files_to_others():
+    limit = shards.resource.getrlimit(shards.resource.RLIMIT_NOFILE)[0]
+    files = min(limit, 4096) if limit > 0 else 4096
+    assert 1 <= 2 * (2 * shards.MAX_OPEN) <= max(files // 2, 4)
+
+
 def test_a_pickled_dataset_is_small_and_reads_the_same(tmp_path):
     images, labels = write(tmp_path / "data", rows=(2,) * 200)
     dataset = ShardDataset(tmp_path / "data", transform=functools.partial(torch.mul, other=1))
@@ -420,6 +427,19 @@ def test_what_was_not_checked_is_named_when_it_is_read(stored, damage, kind):
     assert torch.equal(dataset[0].image, images[0])
     with pytest.raises(kind, match="shard 1: images-1.npy"):
         dataset[7]
+
+
+@pytest.mark.skipif(shards.resource is None, reason="this system does not limit the files that a process opens")
+def test_what_the_system_refuses_is_not_called_damage(stored):
+    dataset, kind = ShardDataset(stored[0]), shards.resource.RLIMIT_NOFILE
+    limits = shards.resource.getrlimit(kind)
+    shards.resource.setrlimit(kind, (1, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            dataset[7]
+    finally:
+        shards.resource.setrlimit(kind, limits)
+    assert torch.equal(dataset[7].image, stored[1][7])
 
 
 # verify

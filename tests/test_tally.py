@@ -1,6 +1,8 @@
 """Tests of `tally`: exact means over samples, few reads, and an epoch that breaks off."""
 
 import math
+import sys
+from contextlib import suppress
 
 import pytest
 import torch
@@ -104,6 +106,39 @@ def test_what_breaks_off_is_put_into_the_history_with_the_means_so_far():
             raise KeyboardInterrupt
     assert (history[0].loss, history[0].metrics, history[0].samples) == (7 / 4, {"right": 0.5}, 4)
     assert not history[0].complete
+
+
+def interrupt_at(line, *functions):
+    """A trace that raises KeyboardInterrupt, once, at the so-maniest line that is run of these functions."""
+    codes, left = [function.__code__ for function in functions], iter(range(line - 1))
+
+    def trace(frame, event, _):
+        if event == "line" and next(left, None) is None:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace if frame.f_code in codes else None
+
+    return trace
+
+
+def test_an_interrupt_at_any_line_of_an_add_leaves_means_over_the_samples_that_are_counted(monkeypatch):
+    monkeypatch.setattr(module, "FOLD", 2)  # so that the last batch is summed at once, with the one before
+    expected, ends, before = {3: (13 / 6, 3 / 6, 6), 4: (33 / 10, 4 / 10, 10)}, [], sys.gettrace()
+    for line in range(1, 100):
+        history = History()
+        with suppress(KeyboardInterrupt), Tally("train", 1, CPU, {"right": is_right}, history) as tally:
+            fill(tally, [1.0, 2.0, 8 / 3], [1, 2, 3])
+            try:
+                sys.settrace(interrupt_at(line, Tally.add, Tally._fold))
+                fill(tally, [5.0], [4])
+            finally:
+                sys.settrace(before)
+        found = history[0]
+        assert (found.loss, found.metrics["right"], found.samples) == pytest.approx(expected[found.batches])
+        ends.append(found.batches)
+        if found.complete:
+            break
+    assert found.complete and line > 10 and set(ends) == {3, 4}
 
 
 def test_batches_passes_on_what_comes_and_measures_the_wait(monkeypatch):

@@ -58,6 +58,12 @@ def test_every_control_has_a_description_and_the_sentence_is_read_aloud():
     assert "aria-live" in panel(explorer).value
 
 
+def test_more_than_the_sliders_had_room_for_is_drawn_as_it_was_asked_for():
+    explorer = explore_batches(samples=100, batch_size=50)
+    assert explorer.twin.alt == "100 samples in 2 batches, the last of 50; 0 left out."
+    assert (controls(explorer)["samples"].max, controls(explorer)["batch size"].max) == (100, 50)
+
+
 def test_every_position_of_the_sliders_draws():
     sliders = controls(explore_batches())
     for samples in (sliders["samples"].min, sliders["samples"].max):

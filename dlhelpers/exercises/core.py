@@ -81,17 +81,23 @@ class Prediction(Task):
         self.guess = guess
         return Reply("noted", f"{guess}. Go on: a cell below has the result.")
 
+    def _near(self, guess: float | str, result: float | str) -> bool:
+        return guess == result or (not self.choices and abs(guess - result) <= self.within)
+
     def reveal(self, result: float | str) -> Reply:
         """Hold the guess against `result`, which a cell has measured."""
         if self.guess is ...:
             return Reply("result", f"{show_value(result)}. {self.because}")
         record(self.name, done=True)  # a prediction is made to be tested, not to be right
-        if self.guess == result or (not self.choices and abs(self.guess - result) <= self.within):
+        if self._near(self.guess, result):
             near = "" if same(self.guess, result) else f", and your {show_value(self.guess)} is near enough"
             return Reply("right", f"{show_value(result)}{near}. {self.because}")
         exact_first = sorted(self.wrong, key=lambda guess: guess != self.guess)  # or a near one would speak for it
         known = next((self.wrong[guess] for guess in exact_first if same(self.guess, guess, 0.01)), "")
         text = f"it is {show_value(result)}, and you predicted {show_value(self.guess)}."
+        if self._near(self.guess, self.answer):  # a cell that was run again after later ones, or an uncommon machine
+            known = ("That was the result to expect. If a cell further down has changed what this one measures, run the"
+                     " lesson again from its first cell.")  # fmt: skip
         return Reply("missed", " ".join(filter(None, [text, known, self.because])))
 
 

@@ -129,11 +129,12 @@ def judge_learned(answer: type[Project]) -> None:
 def judge_resumes(answer: type[Project]) -> None:
     """On a small copy of the data: does a run that was stopped after its first epoch go on as one that was not?"""
     runs = _tried(answer).unbroken_and_resumed
-    for run in runs:
-        _ended(run)
     unbroken, begun, resumed = (finished(run, "train") for run in runs)
+    for run in runs[:2]:
+        _ended(run)
     if (counts := (len(unbroken), len(begun))) != (2, 1):
         raise _Missing(f"asked for 2 epochs and for 1, it trained for {counts[0]} and {counts[1]}: obey `epochs`.")
+    _ended(runs[2])
     if begun[0] not in resumed:  # a result tells its seconds, too, so an equal one can only come from the file
         raise _Missing("the second run did not go on from the first: write to `checkpoint`, load it where it exists.")
     if len(resumed) != 2:
@@ -193,8 +194,7 @@ def _ended(run: LimitedRun) -> None:
 
 def _under_cap(run: LimitedRun) -> None:
     _ended(run)
-    # What its parent has freed a child may fill unseen by the system's cap. We see it, a little too large: hence twice.
-    if run.peak_private > (2 * CAP if run.capped else CAP):
+    if run.peak_private > (2 * CAP if run.capped else CAP):  # a cap misses what the parent has freed; we see too much
         raise _Missing(
             f"{human_bytes(run.peak_private)} of private memory at the peak: {human_bytes(CAP)} are allowed."
         )

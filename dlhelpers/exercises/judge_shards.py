@@ -100,6 +100,10 @@ def _watched(answer: Callable, old: bytes | None, breaks_at: int | None) -> str 
             return f"{there} the parts broke off: the name must then lead to what it led to before."
         if breaks_at is not None and not stopped:
             return "the parts broke off with an error, and it was not passed on: nobody would know."
+        if stopped:
+            answer(path, iter(PARTS))
+            if path.read_bytes() != b"".join(PARTS):
+                return "an attempt broke off, and what it left got into the next one's file: begin with an empty file."
         if breaks_at is None and old is not None:
             return None if faults == [None] else next(filter(None, faults), OVERWRITTEN)
     return None

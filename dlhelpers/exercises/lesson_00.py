@@ -13,18 +13,18 @@ test_images = Prediction(
     wrong={
         359.4: "An image cannot be split: round to a whole number. Which way?",
         360: "There are two scans after the last whole five, too few to reach another fifth one.",
-        1438: "That is the number of training images.",
+        1438: "About so many are the training images: 1,438.",
     },
     hints=["How many whole fives are in 1,797?", "1797 // 5"],
 )
 
 guessing = Prediction(
     "lesson_00.guessing",
-    "Before it has learned anything, a model guesses. There are ten digits, about equally many scans of each. Near"
-    " which accuracy, in percent, will it be? (Within five points counts as right.)",
+    "Before it has learned anything, a model guesses. There are ten digits, about equally many scans of each in the"
+    " whole collection. Near which accuracy, in percent, will it be? (Within five points counts as right.)",
     answer=10,
     within=5,
-    because="One guess in ten is right, give or take, which is the number that any training has to beat.",
+    because="One guess in ten is right, give or take. A model that has learned something must do clearly better.",
     wrong={
         0.1: "That is the fraction; the question asks for percent.",
         50: "That would be a coin: two classes.",

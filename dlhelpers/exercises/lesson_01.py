@@ -12,19 +12,19 @@ from dlhelpers.exercises.judge import NotWritten, is_blank
 eager_bytes = Prediction(
     "lesson_01.eager_bytes",
     "How many gigabytes (of 1,000,000,000 bytes) does `EagerNoise(10_000)` take? A number of this kind, a float32,"
-    " takes four bytes. (Within half a gigabyte counts as right.)",
-    answer=6.02,
-    within=0.5,
+    " takes four bytes. (Within 0.3 gigabytes counts as right.)",
+    answer=6.02, within=0.3,
     because="Each image has 150,528 numbers of four bytes.",
     wrong={
         1.5: "Those are numbers, not bytes: a float32 number takes four.",
         2: "That is one colour channel; each image has three.",
         12: "That counts eight bytes a number, as Python's own floats and float64 take. PyTorch's default takes four.",
+        5.6: "Those are units of 1,024 x 1,024 x 1,024 bytes (GiB).",
         0.0006: "That is one image.",
         6021: "Those are megabytes.",
     },
     hints=["Numbers in an image, times bytes in a number, times images.", "3 * 224 * 224 * 4 * 10_000"],
-)
+)  # fmt: skip
 
 after_flip = Prediction(
     "lesson_01.after_flip",
@@ -156,7 +156,8 @@ def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
     except IndexError as error:
         return f"an index below the length of 4 raised an IndexError ({error}). Sample k of yours is sample 2 * k."
     if None in samples:
-        return f"the length is right; for index {samples.index(None)}, `__getitem__` gave back None: `return` it."
+        k = samples.index(None)
+        return f"the length is right; for index {k}, `__getitem__` gave back None: `return` sample {2 * k}."
     if not all(isinstance(sample, tuple) and len(sample) == 2 for sample in samples):
         return "a sample came without its label: hand on the whole sample of the wrapped dataset, image and label."
     got = [label for _, label in samples]

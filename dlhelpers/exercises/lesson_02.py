@@ -33,7 +33,8 @@ big_last = Prediction(
 shuffled_sizes = Prediction(
     "lesson_02.shuffled_sizes",
     "The same ten images and batches of four, now with `shuffle=True`."
-    ' What differs between two epochs: the "sizes" of the batches, their "order" of images, "both" or "neither"?',
+    ' What differs between two epochs: the "sizes" of the batches, the "order" in which the images come, "both" or'
+    ' "neither"?',
     answer="order",
     choices=("sizes", "order", "both", "neither"),
     because="Shuffling decides who sits where, and never how many seats there are.",
@@ -166,7 +167,7 @@ batch_of = Exercise(
         ),
         (
             lambda index, batch_size: (index + 1) // batch_size,
-            "index 3 still belongs to the first batch of 4: samples are counted from 0, so nothing is added.",
+            "index 3 still belongs to the first batch of 4: add nothing, and round down, not to the nearest.",
         ),
     ],
     hints=["How many full batches lie before sample 9 when a batch holds 4?", "Whole-number division is `//`."],

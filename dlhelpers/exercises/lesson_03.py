@@ -98,9 +98,10 @@ divides = Question(
 
 f1_scores = Question(
     "lesson_03.f1_scores",
-    "The F1 score of a class is 2 T / (2 T + F), where T counts the images of the class that were found, and F its"
-    " images that were missed and other images that were taken for it. A colleague weighs the F1 score of each batch"
-    " with the number of its samples. Is the result the F1 score of the dataset?",
+    "The F1 score of a class is 2 T / (2 T + F), where T counts the images of the class that the model found. F counts"
+    " its mistakes about the class: images of the class that it missed, plus images of other classes that it took for"
+    " this one. A colleague weighs the F1 score of each batch with the number of its samples. Is the result the F1"
+    " score of the dataset?",
     [
         Choice("Yes, weighing with samples repairs every average", "it repairs means over samples, and F1 is none."),
         Choice(

@@ -45,7 +45,7 @@ handed_over = Prediction(
 same_reads = Prediction(
     "lesson_04.same_reads",
     "`train_epoch` runs an epoch of 23 iterations and one of 90, and computes loss and accuracy. How many more reads of"
-    " the device does the longer epoch make?",
+    " the device does the longer epoch make? (No progress bar is shown.)",
     answer=0,
     because="The sums stay on the device while the epoch runs. What is read at its start and end stays the same.",
     wrong={
@@ -148,8 +148,8 @@ def judge_train_step(train_step: Callable) -> str | None:
         raise NotWritten
 
     def loss_fn(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if labels.requires_grad:  # a real label needs none, so the two were swapped
-            raise ValueError("the loss function takes the model's outputs first, and then the labels")
+        if labels.requires_grad or not outputs.requires_grad:  # swapped, or the images in place of the outputs
+            raise ValueError("the loss function takes the model's outputs, `model(images)`, and then the labels")
         return torch.nn.functional.mse_loss(outputs, labels)
 
     model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)

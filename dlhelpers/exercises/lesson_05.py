@@ -62,7 +62,7 @@ noise_ratio = Prediction(
     because="A mean of B independent samples has one B-th of the variance of a single one.",
     wrong={
         1: "More images do average some of the noise away.",
-        4: "That would be so if the noise (standard deviation) halved. It falls by 1.41, the variance by its square.",
+        4: "That would be so if the standard deviation halved. It falls by 1.41, and the variance by its square.",
         1.41: "That is the factor for the standard deviation, the square root of the variance.",
         0.5: "It is divided by this factor, so write a number above 1.",
     },
@@ -71,7 +71,7 @@ noise_ratio = Prediction(
 
 equal_epochs = Prediction(
     "lesson_05.equal_epochs",
-    'Both batch sizes learn with the rate 0.03, for 6 epochs. Which has the lower test loss: "16", "128", or "cannot'
+    'Both batch sizes learn with the rate 0.03, for 6 epochs. By our rule, which has won: "16", "128", or "cannot'
     ' tell"?',
     answer="16", choices=("16", "128", "cannot tell"),
     because="The epochs are equal and the steps are not: in its many more steps of the same kind it gets further.",
@@ -84,12 +84,11 @@ equal_epochs = Prediction(
 
 equal_steps = Prediction(
     "lesson_05.equal_steps",
-    'The same runs, now compared after 216 optimizer steps. Which has the lower test loss: "16", "128", or "cannot'
-    ' tell"?',
+    'The same runs, now compared after 216 optimizer steps. By our rule, which has won: "16", "128", or "cannot tell"?',
     answer="cannot tell", choices=("16", "128", "cannot tell"),
     because="The runs of one lie among those of the other. Seed by seed, one may still be ahead: we look below.",
     wrong={
-        "128": "It may be a little ahead, as it has looked at 8 times as many images. Our rule does not see it.",
+        "128": "It may be a little ahead, as it has looked at 7.5 times as many images. Our rule does not see it.",
         "16": "Its lead came from more steps, and now the steps are equal.",
     },
     hints=["The length of a step is set by the learning rate, which is the same. What do the additional images buy?"],
@@ -97,7 +96,7 @@ equal_steps = Prediction(
 
 higher_rate = Prediction(
     "lesson_05.higher_rate",
-    'The small batch with the rate 0.24, and with 0.03, after 6 epochs. With which rate is the test loss lower: "0.03",'
+    'The small batch with the rate 0.24, and with 0.03, after 6 epochs. By our rule, which rate has won: "0.03",'
     ' "0.24", or "cannot tell"?',
     answer="0.24", choices=("0.03", "0.24", "cannot tell"),
     because="All five runs with the high rate are below all five with the low one.",

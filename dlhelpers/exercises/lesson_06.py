@@ -66,16 +66,15 @@ steps_that_learn = Prediction(
     "lesson_06.steps_that_learn",
     "The same line from 0.1 to 0. Now somebody thinks in epochs: the line is to reach 0 after 10 calls. But the loop"
     " calls `scheduler.step()` after each of its 450 optimizer steps. How many have a learning rate above 0?",
-    answer=10,
-    because="The tenth call ends the line, within the first epoch, and no weight changes from then on.",
+    answer=10, because="The tenth call ends the line, within the first epoch, and no weight changes from then on.",
     wrong={
         450: "The scheduler does not know that 10 meant epochs. It counts calls.",
         45: "That is the number of steps in an epoch. The scheduler counts calls, and there is one at each step.",
-        9: "The first step is taken with the full 0.1, before any call.",
+        9: "The first step is taken with the full 0.1, before any call.", 11: "After the tenth call the rate is 0.",
         0: "The line begins at 0.1 and takes some calls to reach 0.",
     },
     hints=["What does the scheduler count?", "After how many calls is the line at 0?"],
-)
+)  # fmt: skip
 
 sixty_epochs = Prediction(
     "lesson_06.sixty_epochs",
@@ -89,9 +88,10 @@ sixty_epochs = Prediction(
 
 resumed = Prediction(
     "lesson_06.resumed",
-    "One model trains for four epochs. Another trains for two; its weights and its optimizer's memory are saved, loaded"
-    " into a new model and a new optimizer, and trained for two more. All calls of `fit` get `seed=0`, so each epoch"
-    ' has a fixed order. In the end, are the weights of the two the "same" in every bit, "close", or "different"?',
+    "One model trains for four epochs. Another trains for two; its weights, its optimizer's memory and its history are"
+    " saved, loaded into a new model and a new optimizer, and it trains for two more. All calls of `fit` get `seed=0`:"
+    " the order of an epoch then follows from the seed and the number of the epoch. In the end, are the weights of the"
+    ' two the "same" in every bit, "close", or "different"?',
     answer="same", choices=("same", "close", "different"),
     because="Whatever the next step depends on was in the file, or follows from the seed and the number of the epoch.",
     wrong={

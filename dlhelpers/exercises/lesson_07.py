@@ -76,7 +76,7 @@ kept_generator = Prediction(
     answer=4,
     because="Each new worker starts with a copy of the generator as it was made, and makes four samples with it.",
     wrong={
-        16: "That would hold if each worker had a state of its own.",
+        16: "That would hold if all workers drew from one generator that went on. Each starts from the same copy.",
         8: "The second worker of an epoch starts from the same copy as the first, and so do those of the next epoch.",
     },
     hints=["What does a worker get: the main process's generator, or a copy of it?", "How many draws has each worker?"],
@@ -99,7 +99,7 @@ epoch_seconds = Exercise(
     """
     Write `epoch_seconds(batches, load_ms, train_ms, workers)`: how many seconds an epoch takes when a batch needs
     `load_ms` milliseconds to make and `train_ms` to learn from. Assume that the loop waits for each step,
-    that workers share the loading evenly and have a core each, and neglect their start. Do not round.
+    that workers share the loading evenly and have a core each. Neglect the wait for the first batch. Do not round.
     """,
     minutes=5,
     cases=[((100, 80, 60, 0), 14.0), ((100, 80, 60, 1), 8.0), ((100, 80, 60, 2), 6.0), ((1_000, 30, 10, 2), 15.0)],

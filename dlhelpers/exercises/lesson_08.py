@@ -9,8 +9,7 @@ fails_first = Prediction(
     "lesson_08.fails_first",
     'Under a cap of 80 MB, which line of `usual_example` raises the error? Give its first word: "images", "dataset",'
     ' "loader" or "return".',
-    answer="images",
-    choices=("images", "dataset", "loader", "return"),
+    answer="images", choices=("images", "dataset", "loader", "return"),
     because="`torch.randn` asks for all bytes at once. Dataset, loader and workers are never made.",
     wrong={
         "dataset": "A `TensorDataset` copies nothing: it needs no more than the tensors that it is given.",
@@ -18,7 +17,7 @@ fails_first = Prediction(
         "return": "Here the workers would start and the batches come. It never gets that far.",
     },
     hints=["Which line makes the numbers?"],
-)
+)  # fmt: skip
 
 fails_to_read = Prediction(
     "lesson_08.fails_to_read",
@@ -177,8 +176,9 @@ write_whole = Exercise(
     "lesson_08.write_whole",
     """
     Write `write_whole(path, parts)`: it writes the pieces of bytes that `parts` yields, one after the other, so that
-    `path` (a `Path`) leads to the whole new content or to what was there before, even if the process is killed between
-    two pieces. An error that comes out of `parts` is passed on. `os.replace(old, new)` renames a file in one stroke.
+    `path` (a `Path`) leads to the whole new content or to what was there before, even if the process is killed at any
+    moment. What an earlier attempt has left behind must not matter. An error that comes out of `parts` is passed on.
+    `os.replace(old, new)` renames a file in one stroke.
     """,
     minutes=10,
     judge=judge_write_whole,

@@ -63,8 +63,8 @@ classes_in_batch = Prediction(
 
 shard_orders = Prediction(
     "lesson_09.shard_orders",
-    "`WebDataset(shards, shardshuffle=10, seed=0)` shuffles our 10 shards. We read it for three epochs. How many"
-    " different orders of the shards do we see?",
+    "`WebDataset(shards, shardshuffle=10, seed=0)` shuffles our 10 shards. Is the seed used once, or anew in each"
+    " epoch? We read three epochs. How many different orders of the shards do we see?",
     answer=1,
     because="The random numbers start anew in each epoch, from the same seed, as the seed is given.",
     wrong={3: "That is what one would wish for, and what `shuffle=True` does in a loader of a map-style dataset."},

@@ -136,8 +136,8 @@ counts = Exercise(
 under_cap = Exercise(
     "lesson_11.under_cap",
     """
-    Requirement 3, the memory. Write `train`. This check runs it on all images in a child process with at most 30 MB of
-    private memory, and stops it after 300 seconds. It has to come to its end and return a `History`.
+    Requirement 3, the memory. Write `train`. This check runs it on all images in a child process that may take 30 MB of
+    private memory beyond what it starts with, and 300 seconds. It has to come to its end and return a `History`.
     """,
     minutes=25,
     judge=judge.judge_under_cap,
@@ -185,8 +185,9 @@ resumes = Exercise(
     "lesson_11.resumes",
     """
     Requirement 6, resuming. `train` writes the file `checkpoint` after each epoch. Where the file is there already, it
-    goes on from it, until `epochs` epochs are done in all, and ends with the losses of an unbroken run. The check
-    stops a run of two epochs after it has written its first checkpoint, and starts it again, on a copy of 1,000 images.
+    goes on from it, until `epochs` epochs are done in all, and ends with the losses of an unbroken run. (So two runs
+    from the start have to be equal: seed before you make the model, too.) The check stops a run of two epochs after it
+    has written its first checkpoint, and starts it again, on a copy of 1,000 images.
     """,
     minutes=10,
     judge=judge.judge_resumes,
