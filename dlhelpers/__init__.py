@@ -8,7 +8,7 @@ What a training loop needs
   history    what each epoch gave
   tally      add up an epoch so that each sample weighs the same
   loops      train_epoch, evaluate, and fit, the for-loop around them
-  guards     refuse at the door what would fail later (doors, whole_numbers)
+  guards     refuse at the door what would fail later (losses, doors, whole_numbers)
   micro_batches, schedules, checkpoints: what a longer run needs
 What tells you how to set it
   batch_sizes  find the largest, the fastest and the recommended batch size (peaks, rehearsal)

@@ -151,7 +151,7 @@ def _check_model(saved: dict[str, Any], model: nn.Module, path: str | Path) -> N
     )
     for name in [*saved, *here]:
         one, other = saved.get(name, "nothing"), here.get(name, "nothing")
-        if one != other:
+        if one != other and not (name.endswith("_extra_state") and name in saved and name in here):
             raise ValueError(f"{path} belongs to another model: under {name!r} it has {one}, and this model {other}."
                              " Build the model as it was when the checkpoint was saved")  # fmt: skip
 

@@ -24,12 +24,14 @@ def start_epoch(epoch: int, seed: int | None, loader: Iterable) -> None:
             sampler.set_epoch(epoch)
     if seed is None:
         return
-    for generator in generators_of(loader):
+    seed = int(seed)  # a NumPy number will do, for us and not for a generator
+    shared = [part.generator for part in samplers(loader) if getattr(part, "generator", None) is not None]
+    for generator in shared:
         generator.manual_seed(seed + epoch)
     ranks = current()
     seed += epoch + (ranks.rank * APART if ranks else 0)  # else all ranks would drop out the same units
     torch.manual_seed(seed)
-    if getattr(loader, "generator", None) is not None:
+    if getattr(loader, "generator", None) is not None and loader.generator not in shared:
         loader.generator.manual_seed(seed)
 
 

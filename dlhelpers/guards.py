@@ -1,6 +1,6 @@
 """Refuse at the door what would fail later, or worse, would not fail: each message has the value and the remedy.
 
-These checks run once a call or on the first batch. What only a later batch can break is explained when it breaks.
+These checks run once a call; `losses` has those of the first batch.
 """
 
 import warnings

@@ -129,14 +129,14 @@ def fit(
     history = History() if history is None else history
     agree(epochs=epochs, seed=seed, finished_epochs=history.epochs, validation=valid_loader is not None,
           checkpoint=checkpoint is not None)  # fmt: skip
-    if checkpoint is not None:
-        on_first_rank(check_target, checkpoint)
     history.stop_reason = None
     loaders = [train_loader] if valid_loader is None else [train_loader, valid_loader]
     scaler = scaler or make_scaler(check_model(model, device), amp_dtype)
     for loader, phase in zip(loaders, ("train", "valid"), strict=False):
         check_loader(loader, phase, model)
     check_scheduler(scheduler, scheduler_unit, epochs, train_loader)
+    if checkpoint is not None:
+        on_first_rank(check_target, checkpoint)
     micro_batch_size = AutoSize() if str(micro_batch_size) == "auto" else micro_batch_size  # found once for all epochs
     shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
     try:

@@ -35,8 +35,10 @@ def check_loss_fn(loss_fn: LossFn) -> LossFn:
         raise ValueError("loss_fn sums over the batch (reduction='sum'), so its size would follow the batch size:"
                          " use reduction='mean', or 'none' for one value a sample")  # fmt: skip
     loss_fn = next((built for function, built in FUNCTIONS.items() if function is loss_fn), loss_fn)
-    if isinstance(loss_fn, CLASS_LOSSES):
+    if type(loss_fn) in CLASS_LOSSES:  # a class of the learner's own is left as it is
         if loss_fn.ignore_index >= 0:
+            if loss_fn.reduction == "none":
+                return loss_fn  # zeros for what it leaves out, and a mean over all
             raise ValueError(f"loss_fn leaves out class {loss_fn.ignore_index} (ignore_index), so its mean is not over"
                              " all samples: take such samples out of the dataset")  # fmt: skip
         loss_fn = copy(loss_fn)

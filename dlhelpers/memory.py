@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from dlhelpers.limits import LimitedRun
 
 OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")  # what this process is in, and all groups
-GROUP_FILES = {  # by controller, version 2 and 1: folder, limit, use, and what memory.stat calls files not used lately
-    "": ("", "memory.max", "memory.current", "inactive_file"),
-    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+GROUP_FILES = {  # by controller, version 2 and 1: folder, limit, use, and what memory.stat puts before its names
+    "": ("", "memory.max", "memory.current", ""),
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 }
 
 
@@ -99,7 +99,7 @@ class MemoryUse:
 
 
 def memory_use(pid: int | None = None) -> MemoryUse:
-    """Return what a process (this one by default) holds in RAM; Linux tells the parts, other systems only the sum.
+    """Return what a process (this one by default) holds in RAM; the parts on Linux, elsewhere only their sum.
 
     Source: RssAnon, RssFile and RssShmem of /proc/PID/status (Linux manual page proc_pid_status(5)).
     Raises psutil.NoSuchProcess for a process that is gone.
@@ -156,16 +156,17 @@ def tells_out_of_memory(text: str) -> bool:
 def _group_rooms(private: int) -> list[int]:
     """What is left in each control group with a limit, from this process's own up to the root.
 
-    The files that the system drops first do not count as used; where a group does not tell its use, `private` does.
+    Files that the system may drop do not count as used; where a group does not tell its use, `private` does.
     """
     rooms, own = [], [line.split(":", 2)[1:] for line in _text(OWN_GROUPS).splitlines()]
-    for controller, (folder, most, use, droppable) in GROUP_FILES.items():
+    for controller, (folder, most, use, prefix) in GROUP_FILES.items():
         path = Path(next((path for names, path in own if controller in names.split(",")), "").lstrip("/"))
         for group in [GROUPS / folder / inner for inner in (path, *path.parents)]:  # a container sees only some of them
             if (limit := _number(_text(group / most))) is not None:
                 used = _number(_text(group / use))
                 parts = dict(line.split(" ", 1) for line in _text(group / "memory.stat").splitlines())
-                rooms.append(limit - (private if used is None else max(0, used - int(parts.get(droppable, 0)))))
+                files = sum(int(parts.get(f"{prefix}{name}_file", 0)) for name in ("inactive", "active"))
+                rooms.append(limit - (private if used is None else max(0, used - files)))
     return rooms
 
 

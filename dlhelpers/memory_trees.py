@@ -40,7 +40,8 @@ class TreePeak:
     """Measure the most that this process and its descendants held during a `with`; afterwards it is in `peak`.
 
     A thread looks with `tree_memory`, waits 20 milliseconds, and can miss what lasts less; each figure is a peak of its
-    own. `peaks.PeakMemory` misses nothing and costs less, but sees one process. `pid` is another tree to watch.
+    own. A process that `subprocess` is just starting shares all memory with its parent, which then counts twice.
+    `peaks.PeakMemory` misses nothing and costs less, but sees one process. `pid` is another tree to watch.
     """
 
     def __init__(self, pid: int | None = None):

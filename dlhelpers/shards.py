@@ -5,6 +5,7 @@ This is also the front of the modules about shards: `shard_writer`, `block_shuff
 the other names. Random order over far more data than memory is slow on any disk: give `BlockShuffleSampler` then.
 """
 
+import errno
 import hashlib
 import operator
 from bisect import bisect_right
@@ -33,9 +34,9 @@ __all__ += ["pack_dataset", "pack_folder", "to_float", "verify"]
 LARGE_ROW = 8192  # bytes; copying an image of this size takes longer than asking for it in a Python loop
 
 _FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1  # none on Windows
-# A map keeps its file open, and a shard has two: a dataset takes a quarter of the files that a process may open, so
-# that training's and validation's together leave half of them to others.
-MAX_OPEN = max(1, min(_FILES, 4096) // 8) if _FILES > 0 else 512  # shards; a limit below 0 is none
+# A map keeps its file open, and a shard has two: a dataset takes at most half of the files that a process may open, and
+# fewer where others have taken them.
+MAX_OPEN = max(1, min(_FILES, 4096) // 4) if _FILES > 0 else 1024  # shards; a limit below 0 is none
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ class ShardDataset(Dataset):
         self._digest = hashlib.sha256(repr(self.manifest).encode()).digest()
         self.classes, self.shape = list(self.manifest.classes), self.manifest.shape
         self._ends = list(accumulate(shard.rows for shard in self.manifest.shards))
-        self._firsts = [0, *self._ends[:-1]]
+        self._firsts, self._edges = [0, *self._ends[:-1]], np.asarray(self._ends)
         self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __len__(self) -> int:
@@ -130,12 +131,12 @@ class ShardDataset(Dataset):
             yield first, None, wanted - self._firsts[first]
             return
         order = wanted.argsort()  # by shard and, within it, from front to back
-        ordered, start = wanted[order], 0
-        stops = [*ordered.searchsorted(self._ends[first:last]).tolist(), len(wanted)]
-        for shard, stop in enumerate(stops, first):
-            if start < stop:
-                yield shard, order[start:stop], ordered[start:stop] - self._firsts[shard]
-            start = stop
+        ordered = wanted[order]
+        shards = self._edges.searchsorted(ordered, side="right")
+        cuts = (np.flatnonzero(shards[1:] != shards[:-1]) + 1).tolist()
+        for start, stop in zip([0, *cuts], [*cuts, len(wanted)], strict=True):
+            shard = int(shards[start])
+            yield shard, order[start:stop], ordered[start:stop] - self._firsts[shard]
 
     def _open(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
         """The maps of a shard's two files; of those open, the one that was not used for longest makes room."""
@@ -147,6 +148,11 @@ class ShardDataset(Dataset):
                 labels = open_array(self.folder / entry.labels, (entry.rows,), "int64")
             except (ValueError, FileNotFoundError) as error:  # too many open files, say, are no damage
                 raise _damage(self.folder, [f"shard {shard}: {error}"]) from None
+            except OSError as error:
+                if error.errno != errno.EMFILE or not self._maps:
+                    raise
+                self._maps.clear()  # others have taken the files of this process: let go of ours, and try again
+                return self._open(shard)
             maps = images, labels
             while len(self._maps) >= MAX_OPEN:
                 self._maps.pop(next(iter(self._maps)))

@@ -477,13 +477,13 @@ class WithState(nn.Linear):
         self.state = state
 
 
-def test_a_state_of_a_models_own_comes_back_and_another_kind_of_it_is_refused(tmp_path):
+def test_a_state_of_a_models_own_comes_back_whatever_kind_it_had_before(tmp_path):
     path, model, fresh = tmp_path / "run.pt", WithState({"steps": 3}), WithState({"steps": 0})
     save_checkpoint(path, model, adam(model), history=History())
     load_checkpoint(path, fresh)
     assert fresh.state == {"steps": 3} and torch.equal(fresh.weight, model.weight)
-    text = r"under '_extra_state' it has a dict, and this model \(3,\)"
-    refuse(ValueError, f"belongs to another model: {text}", path, model=WithState(torch.ones(3)))
+    load_checkpoint(path, unused := WithState(None))
+    assert unused.state == {"steps": 3}
 
 
 OTHER_OPTIMIZERS = {

@@ -181,6 +181,18 @@ def test_a_loss_that_leaves_out_a_class_is_refused(model):
     message = refused(model, good_loader(), nn.CrossEntropyLoss(ignore_index=0))
     contains(message, "loss_fn leaves out class 0 (ignore_index)", "take such samples out")
     assert check_loss_fn(given := nn.CrossEntropyLoss()) is not given and given.ignore_index == -100
+    for kept in (Counting(), nn.CrossEntropyLoss(ignore_index=0, reduction="none")):  # zeros, and a mean over all
+        assert check_loss_fn(kept) is kept
+
+
+class Counting(nn.CrossEntropyLoss):
+    """A loss that remembers something, which a copy would forget."""
+
+    calls = 0
+
+    def forward(self, outputs, targets):
+        self.calls += 1
+        return super().forward(outputs, targets)
 
 
 @pytest.mark.parametrize("loss_fn", [nn.CrossEntropyLoss(), functional.cross_entropy,

@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -68,6 +69,13 @@ def test_with_a_seed_the_order_of_a_samplers_own_generator_follows_from_the_epoc
         return weights(model)
 
     assert same(run(2), run(1, 1)) and not same(run(2), run(1))
+
+
+def test_a_seed_may_be_a_number_of_numpy():
+    model, generator = network(), torch.Generator()
+    loader = DataLoader(data(), 8, shuffle=True, generator=generator)
+    fit(model, loader, LOSS, sgd(model), epochs=1, seed=np.int64(3), progress=False)
+    assert generator.initial_seed() == 4
 
 
 def test_training_takes_one_step_a_batch_and_counts_it():
