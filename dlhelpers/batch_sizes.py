@@ -6,7 +6,6 @@ the next peak is predicted from those measured, and the study stops before it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 NEAR_BEST = 0.95  # of the best samples a second: where a larger batch no longer pays
 WHY = f"the smallest with at least {NEAR_BEST:.0%} of the best samples a second"
 OUT = "ran out of memory"
-TIMED_SECONDS = 0.2  # small batches are timed again until this is spent, since a few milliseconds say little
+TIMED_SECONDS = 0.2  # small batches are timed again until this is spent; the shortest counts, as others disturb
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ class _Study:
             begin, times = perf_counter(), []
             while steps and (not times or perf_counter() - begin < TIMED_SECONDS):
                 times.append(self.rehearsal.seconds(batch, steps) / steps)
-        return max(0, peak.bytes - self.base), median(times) if times else 0.0
+        return max(0, peak.bytes - self.base), min(times, default=0.0)
 
 
 def _refuse(size: int, why: str) -> None:

@@ -65,14 +65,17 @@ def data_loader(samples=40, batch_size=5, **options):
 
 @pytest.mark.parametrize("loading, training", [(0.06, 0.02), (0.03, 0.05)])
 def test_the_data_share_is_right_within_5_percent(loading, training):
-    SLEPT.clear()
-    loader = Sleepy(loading)
-    result = pipeline_speed(SleepyModel(training), loader, LOSS, batches=8, warmup=2)
-    fetched, computed = np.median(loader.slept), np.median(SLEPT)
-    truth = fetched / (fetched + computed)
-    assert abs(result.data_share - truth) < 0.05
+    for _ in range(3):  # a busy machine delays one of the three measurements now and then; a wrong one is always wrong
+        SLEPT.clear()
+        loader = Sleepy(loading)
+        result = pipeline_speed(SleepyModel(training), loader, LOSS, batches=8, warmup=2)
+        fetched, computed = np.median(loader.slept), np.median(SLEPT)
+        off = abs(result.data_share - fetched / (fetched + computed))
+        if off < 0.05 and result.milliseconds["loader alone"] == pytest.approx(1000 * fetched, rel=0.25):
+            break
+    else:
+        pytest.fail(f"three times, and the last time {off:.3f} off: {result}")
     assert result.bound == "no overlap" and "Try num_workers=1." in result.verdict
-    assert result.milliseconds["loader alone"] == pytest.approx(1000 * fetched, rel=0.25)
 
 
 def test_each_of_the_three_has_its_warm_up_and_its_batches(model):
