@@ -194,7 +194,7 @@ write_whole = Exercise(
             for part in parts:
                 file.write(part)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # on the disk before the name points to it
         os.replace(partial, path)
     """,
 )
