@@ -54,7 +54,6 @@ def save_checkpoint(
     Raises OSError where the disk refuses, and TypeError for more than tensors and plain values, which could not be
     loaded again; the file that was there before is then untouched.
     """
-    path, partial = check_target(path)
     check_kind("history", history, History, "a History, as fit returns it")
     check_parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
     content = {
@@ -67,6 +66,7 @@ def save_checkpoint(
         "history": history.state_dict(),
         "random": _random_state(),
     }
+    path, partial = check_target(path)
     try:
         with partial.open("wb") as file:
             torch.save(content, file)

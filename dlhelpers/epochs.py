@@ -25,14 +25,15 @@ def start_epoch(epoch: int, seed: int | None, loader: Iterable) -> None:
     if seed is None:
         return
     seed = int(seed)  # a NumPy number will do, for us and not for a generator
-    shared = [part.generator for part in samplers(loader) if getattr(part, "generator", None) is not None]
+    shared = _generators(samplers(loader))
     for generator in shared:
         generator.manual_seed(seed + epoch)
     ranks = current()
     seed += epoch + (ranks.rank * APART if ranks else 0)  # else all ranks would drop out the same units
     torch.manual_seed(seed)
-    if getattr(loader, "generator", None) is not None and loader.generator not in shared:
-        loader.generator.manual_seed(seed)
+    for generator in _generators([loader]):
+        if generator not in shared:
+            generator.manual_seed(seed)
 
 
 def samplers(loader: Iterable) -> list[Any]:
@@ -44,5 +45,9 @@ def samplers(loader: Iterable) -> list[Any]:
 
 def generators_of(loader: Iterable) -> list[torch.Generator]:
     """Return the generators that a loader draws from beside the global one."""
-    found = (getattr(holder, "generator", None) for holder in (loader, *samplers(loader)))
+    return _generators([loader, *samplers(loader)])
+
+
+def _generators(holders: list[Any]) -> list[torch.Generator]:
+    found = (getattr(holder, "generator", None) for holder in holders)
     return list({id(generator): generator for generator in found if isinstance(generator, torch.Generator)}.values())

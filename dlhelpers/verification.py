@@ -71,6 +71,8 @@ def verify(folder: str | Path, *, processes: int | None = None, progress: bool =
     faults = {file: _fault(file) for file in files}  # here: in threads, some Pythons 3.11 and 3.12 trip over headers
     pool = ThreadPoolExecutor(processes or cores())
     with tqdm_bar(progress, total=manifest.bytes, unit="B", unit_scale=True, desc="verify") as bar:
+        if bar is not None:
+            bar.update(sum(file.bytes for file in files if faults[file]))
         try:
             # The largest first: a large one begun last would leave the other processors idle.
             order = sorted(files, key=lambda file: -file.bytes)

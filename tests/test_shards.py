@@ -1,5 +1,6 @@
 """Tests of `shards` and `verification`: what is read is what was written, in any process; what is damaged is named."""
 
+import contextlib
 import copy
 import errno
 import functools
@@ -8,6 +9,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import types
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 
-from dlhelpers import shards
+from dlhelpers import shards, verification
 from dlhelpers.manifests import MANIFEST, Manifest, Shard, write_manifest
 from dlhelpers.shards import Gathered, Sample, ShardDataset, to_float, verify
 from dlhelpers.verification import open_array
@@ -471,6 +473,20 @@ def test_verify_counts_what_it_read_and_lists_every_fault_in_order(stored):
     for shown in (repr(report), report._repr_html_()):
         assert "labels-0.npy is missing" in shown and "images-3.npy holds other bytes" in shown
     assert repr(report).startswith("what    number\nfiles   8\n") and "faults  2" in repr(report)
+
+
+def test_the_bar_of_verify_comes_to_its_end_also_where_files_are_missing(stored, monkeypatch):
+    folder, *_ = stored
+    (folder / "labels-0.npy").unlink()
+    moved = []
+
+    @contextlib.contextmanager
+    def bar(asked, *, total, **_):
+        yield types.SimpleNamespace(update=moved.append)
+        assert sum(moved) == total
+
+    monkeypatch.setattr(verification, "tqdm_bar", bar)
+    assert not verify(folder).ok and moved
 
 
 @pytest.mark.parametrize("processes", [0, -1, 1.5, True])
