@@ -22,6 +22,7 @@ import torch
 from dlhelpers.memory import is_out_of_memory, memory_use, resource
 
 M_MMAP_THRESHOLD = -3  # the parameter's number in glibc's malloc.h
+FREE_BLOCKS = 2**26, 2**10  # bytes: the largest and the smallest block to look for in what the parent has freed
 
 
 def serve(folder: Path, target: Callable, args: tuple, limit: int) -> None:
@@ -99,8 +100,21 @@ def _set_cap(limit: int) -> tuple[tuple[int, int] | None, int]:
     held = next(int(words[1]) * 1024 for words in status if words[0] == "VmData:")
     old = resource.getrlimit(resource.RLIMIT_DATA)
     cap = min([held + limit, *(bound for bound in old if bound != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_DATA, (min(held, cap), old[1]))  # nothing new, for a moment
+    _take_free_blocks()
     resource.setrlimit(resource.RLIMIT_DATA, (cap, old[1]))
     return old, cap - held
+
+
+def _take_free_blocks() -> None:
+    """Take for good what malloc holds of the parent's past: a cap does not count what needs no new addresses."""
+    size, least = FREE_BLOCKS
+    with suppress(AttributeError, MemoryError):  # another C library; what Python itself needs for the loop
+        malloc = ctypes.CDLL(None).malloc
+        malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+        while size >= least:
+            if not malloc(size):
+                size //= 2
 
 
 def _lift_cap(old: tuple[int, int] | None) -> None:

@@ -474,6 +474,15 @@ MUTATIONS = [
         "test_limits.py::test_the_limit_is_what_the_function_may_take_beyond_the_start",
     ),
     Mutation(
+        "freed-memory-uncounted",
+        "limited_child.py",
+        "    _take_free_blocks()\n",
+        "    ...\n",
+        "A child takes more than the cap where its parent has freed memory before: a list of all images fits.",
+        "08",
+        "test_limits.py::test_what_this_process_has_freed_is_not_taken_uncounted",
+    ),
+    Mutation(
         "out-of-memory-called-failure",
         "limited_child.py",
         'outcome = "out of memory" if no_stack or is_out_of_memory(error) else "failed"',

@@ -101,6 +101,20 @@ def test_the_limit_is_what_the_function_may_take_beyond_the_start():
 
 
 @linux_only
+@pytest.mark.parametrize("size", [12_288, 3 * MB], ids=["small blocks", "large blocks"])
+def test_what_this_process_has_freed_is_not_taken_uncounted(size):
+    held = [np.ones(size, np.uint8) for _ in range(300 * MB // size)]
+    pins = [np.ones(2_000, np.uint8)]  # above them all on the heap, which so cannot shrink
+    del held[:: 2 if size < MB else 1]  # every second block stays, so that the others are free and not given back
+
+    def fill():
+        return len([np.ones(size // 2, np.uint8) for _ in range(100 * MB // size)])
+
+    run = run_limited(fill, limit=32 * MB)
+    assert pins and run.outcome == "out of memory", (run.outcome, run.peak_private)
+
+
+@linux_only
 def test_telling_the_value_does_not_count():
     run = run_limited(bytes, 70 * MB, limit=100 * MB)
     assert run.outcome == "returned" and len(run.value) == 70 * MB, run.error

@@ -194,7 +194,7 @@ def _ended(run: LimitedRun) -> None:
 
 def _under_cap(run: LimitedRun) -> None:
     _ended(run)
-    if run.peak_private > (2 * CAP if run.capped else CAP):  # a cap misses what the parent has freed; we see too much
+    if not run.capped and run.peak_private > CAP:  # a cap has decided itself
         raise _Missing(
             f"{human_bytes(run.peak_private)} of private memory at the peak: {human_bytes(CAP)} are allowed."
         )
