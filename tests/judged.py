@@ -86,6 +86,10 @@ def one_iteration(*order, give=lambda loss: loss.item()):
     return train_step
 
 
+def exchanged(model, images, labels, *others):
+    return one_iteration("clear", "backward", "step")(model, labels, images, *others)
+
+
 def whole_batches(length=len, batch=lambda images, labels, k: (images[k], labels[k])):
     """A learner's WholeBatches with its own idea of the length and of the batch at the indices `k`."""
 
@@ -297,6 +301,12 @@ def checked(end=compare, give=lambda sample: [sample]):
     return checked
 
 
+def counted_in_the_loop(samples, promised):
+    for came, sample in enumerate(samples, 1):  # noqa: B007  (a learner's)
+        yield sample
+    compare(came, promised)
+
+
 def read_first(samples, promised):
     samples = list(samples)
     compare(len(samples), promised)
@@ -395,8 +405,9 @@ JUDGED = {
         (one_iteration("clear", "backward", "step", give=lambda loss: loss), "the loss came back as a tensor"),
         (
             one_iteration("clear", "backward", "step", give=lambda loss: loss.item() / 2),
-            "[1.0, 0.64, 0.4096] are expected: those before",
+            "[4.0, 2.56, 1.6384] are expected: those before",
         ),
+        (exchanged, "take one step a batch, for `loss_fn(model(images), labels)`"),
         (3, "a function is expected"),
     ],
     "lesson_07.whole_batches": [
@@ -479,6 +490,8 @@ JUDGED = {
             "7 samples came, 5 were promised, and no",
         ),
         (checked(lambda came, promised: compare(came, promised, int.__eq__)), "and it raised a ValueError"),
+        (counted_in_the_loop, "a stream without a sample: "),
+        (checked(lambda came, promised: compare(came, promised or None)), "0 samples were promised and 0 came, and it"),
         (checked(refuse_without_numbers), "name how many came (3) and how many were promised (5)."),
         (checked(refuse_with_one_number), "name how many came (7) and how many were promised (5)."),
     ],

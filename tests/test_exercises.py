@@ -13,6 +13,7 @@ from solve import solve
 from dlhelpers import exercises
 from dlhelpers.exercises import progress
 from dlhelpers.exercises.core import Exercise, Prediction, Question, Task
+from dlhelpers.exercises.replies import Reply
 
 LESSONS = sorted(name for _, name, _ in pkgutil.iter_modules(exercises.__path__) if name.startswith("lesson_"))
 TASKS = [
@@ -164,3 +165,10 @@ def test_with_every_task_solved_a_lesson_says_right_to_each(path):
     ]  # fmt: skip
     assert [text for text in said if text.startswith(("Not yet", "Not so", "Not answered yet"))] == []
     assert sum(text.startswith("Right") for text in said) == len(tasks)
+
+
+def test_code_in_a_message_is_shown_as_code_and_nothing_else_as_html():
+    message = "`step()` before `backward()`: <b>, a lone ` stays"
+    shown = Reply("hint", message)._repr_html_()
+    assert "<code>step()</code> before <code>backward()</code>: &lt;b&gt;, a lone ` stays" in shown
+    assert "`step()` before" in Reply("solution", message)._repr_html_()

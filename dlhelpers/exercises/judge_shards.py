@@ -11,8 +11,8 @@ from unittest.mock import patch
 from dlhelpers.exercises.judge import NotWritten, is_blank
 
 OLD, PARTS = b"the old content", [b"one ", b"two ", b"three"]
-OVERWRITTEN = ("at the end the old file was written over or removed: a kill in between leaves half of it, or nothing."
-               " os.replace(old, new), called by this name, does both in one stroke.")  # fmt: skip
+OVERWRITTEN = ("at the end the old file was written over or removed, where a kill leaves half of it, or nothing, or the"
+               " new one was renamed unseen. Call `os.replace(old, new)`, by this name: it is one stroke.")  # fmt: skip
 
 
 def judge_block_order(answer: Callable[[int, int, Random], Iterable[int]]) -> str | None:

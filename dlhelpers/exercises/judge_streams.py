@@ -37,13 +37,17 @@ def judge_checked(answer: Callable[[Iterable[int], int], Iterable[int]]) -> str 
     """Say what is wrong with a learner's checked, or return None. Raises NotWritten for an empty function."""
     if problem := _not_a_generator(answer, range(3), 3):
         return problem
-    for length in (5, 3, 7):
+    for length, promised in ((5, 5), (3, 5), (7, 5), (0, 5), (0, 0)):
         came, refusal, read = [], None, _Reading(length)
         try:
-            for sample in islice(answer(read, 5), 20):
+            for sample in islice(answer(read, promised), 20):
                 came.append(sample)
                 if read.taken > len(came) + 1:
                     return f"it had read {read.taken} samples when it gave its first: pass each on before the next."
+        except NameError as error:
+            if length:
+                raise
+            return f"a stream without a sample: {error}. Begin to count before the loop."
         except TypeError as error:
             if "has no len" not in str(error):
                 raise
@@ -56,12 +60,12 @@ def judge_checked(answer: Callable[[Iterable[int], int], Iterable[int]]) -> str 
             return f"after {len(came)} of {length} samples it raised a ValueError: compare after the loop."
         if came != list(range(length)):
             return f"of the samples 0 to {length - 1} it passed on {came}: each is expected once, in order."
-        if refusal is None and length != 5:
-            return f"{length} samples came, 5 were promised, and no ValueError was raised."
-        if refusal is not None and length == 5:
-            return f"5 samples were promised and 5 came, and it raised a ValueError: {refusal}"
-        if length != 5 and not (str(length) in refusal and "5" in refusal):
-            return f"the message is {refusal!r}: name how many came ({length}) and how many were promised (5)."
+        if refusal is None and length != promised:
+            return f"{length} samples came, {promised} were promised, and no ValueError was raised."
+        if refusal is not None and length == promised:
+            return f"{promised} samples were promised and {length} came, and it raised a ValueError: {refusal}"
+        if length != promised and not (str(length) in refusal and str(promised) in refusal):
+            return f"the message is {refusal!r}: name how many came ({length}) and how many were promised ({promised})."
     return None
 
 

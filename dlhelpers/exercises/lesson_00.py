@@ -21,7 +21,8 @@ test_images = Prediction(
 guessing = Prediction(
     "lesson_00.guessing",
     "Before it has learned anything, a model guesses. There are ten digits, about equally many scans of each in the"
-    " whole collection. Near which accuracy, in percent, will it be? (Within five points counts as right.)",
+    " whole collection. Its **accuracy** is the share of images that it answers rightly. Near how many percent will it"
+    " be? (Within five points counts as right.)",
     answer=10,
     within=5,
     because="One guess in ten is right, give or take. A model that has learned something must do clearly better.",
@@ -91,9 +92,10 @@ percent_right = Exercise(
 guessing_loss = Exercise(
     "lesson_00.guessing_loss",
     """
-    The cross-entropy loss of a sample is minus the natural logarithm of the probability that the model gave to the
-    true class. A model that guesses gives each class the same probability. Write `guessing_loss(classes)`: its loss
-    when there are that many classes. You may use `math.log`, and need not round.
+    A **class** is one of the possible labels, here a digit. The cross-entropy loss of a sample is minus the natural
+    logarithm of the probability that the model gave to its true class. A model that guesses gives each class the same
+    probability. Write `guessing_loss(classes)`: its loss when there are that many classes. You may use `math.log`, and
+    need not round.
     """,
     minutes=5,
     cases=[((10,), math.log(10)), ((2,), math.log(2)), ((1,), 0.0)],

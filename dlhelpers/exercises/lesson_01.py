@@ -36,7 +36,7 @@ after_flip = Prediction(
         2876: "That would be so if the flipped images were stored beside the others.",
         2157: "Half of the images come flipped, in place of the original and not in addition.",
     },
-    hints=["Does a transform add samples, or does it change the one that is being fetched?"],
+    hints=["Does a flip add samples, or does it change the one that is being fetched?"],
 )
 
 short_epoch = Prediction(

@@ -155,27 +155,27 @@ def judge_train_step(train_step: Callable) -> str | None:
     model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
     torch.nn.init.zeros_(model.weight)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    inputs = torch.ones(2, 1, dtype=torch.float64)
+    images = torch.ones(2, 1, dtype=torch.float64)
     given, weights = [], []
-    for _ in range(3):  # towards the target 1, one weight w has the loss (1 - w)**2, and the step is (1 - w) / 5
-        given.append(train_step(model, inputs, inputs, loss_fn, optimizer))
+    for _ in range(3):  # towards the label 2, one weight w has the loss (2 - w)**2, and the step is (2 - w) / 5
+        given.append(train_step(model, images, 2 * images, loss_fn, optimizer))
         weights.append(round(model.weight.item(), 6))
     if weights == [0, 0, 0]:
         return ("the weights did not move: is a call of `backward()` or `step()` missing, does `step()` come before"
                 " `backward()`, or are the gradients cleared between the two?")  # fmt: skip
-    if weights in ([0, 0.2, 0.4], [0, 0.2, 0.6]):
+    if weights in ([0, 0.4, 0.8], [0, 0.4, 1.2]):
         return "`step()` comes before `backward()`, so each step uses the gradients of the batch before."
-    if weights == [0.2, 0.56, 1.008]:
+    if weights == [0.4, 1.12, 2.016]:
         return "the gradients of the batches before are still in `.grad`: clear them with `zero_grad()`."
-    if weights != [0.2, 0.36, 0.488]:
-        return f"after three batches a weight is {weights[-1]}, and 0.488 is expected: take one step a batch."
+    if weights != [0.4, 0.72, 0.976]:
+        return f"a weight is {weights[-1]:g}, not 0.976: take one step a batch, for `loss_fn(model(images), labels)`."
     if given[0] is None:
         return "the steps are right, and it gave back None: `return` the loss of the batch as well."
     if isinstance(given[0], torch.Tensor):
         return "the loss came back as a tensor, which keeps the record of its forward pass: return it as a number."
-    if any(abs(one - other) > 1e-6 for one, other in zip(given, (1.0, 0.64, 0.4096), strict=True)):
+    if any(abs(one - other) > 1e-6 for one, other in zip(given, (4.0, 2.56, 1.6384), strict=True)):
         came = [round(float(one), 4) for one in given]
-        return f"the losses are {came}, and [1.0, 0.64, 0.4096] are expected: those before each step."
+        return f"the losses are {came}, and [4.0, 2.56, 1.6384] are expected: those before each step."
 
 
 train_step = Exercise(

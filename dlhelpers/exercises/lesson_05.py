@@ -91,7 +91,7 @@ equal_steps = Prediction(
         "128": "It may be a little ahead, as it has looked at 7.5 times as many images. Our rule does not see it.",
         "16": "Its lead came from more steps, and now the steps are equal.",
     },
-    hints=["The length of a step is set by the learning rate, which is the same. What do the additional images buy?"],
+    hints=["The rate is the same, and so is the number of steps. What do the additional images buy?"],
 )  # fmt: skip
 
 higher_rate = Prediction(
@@ -102,7 +102,7 @@ higher_rate = Prediction(
     because="All five runs with the high rate are below all five with the low one.",
     wrong={
         "0.03": "It would be so if 0.24 were too high for noisy gradients. Here it is not.",
-        "cannot tell": "The runs lie far apart here: 540 steps, each 8 times as long, lead further.",
+        "cannot tell": "The runs lie far apart here: 540 steps, each at 8 times the rate, lead further.",
     },
     hints=["Nobody has searched for the best rate of the small batch. 0.03 may be too low."],
 )  # fmt: skip

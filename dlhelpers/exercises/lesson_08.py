@@ -78,7 +78,7 @@ memory_growth = Prediction(
     ' the cap, by "little" (less than 32 MB), or by "some" amount in between?',
     answer="little",
     choices=("most", "some", "little"),
-    because="Training holds a batch, the model, and at most a window of indices, however long the dataset is.",
+    because="Training holds a batch, the model, and the indices of at most eight blocks, however long the dataset is.",
     wrong={"most": "That is what loading the dataset would cost.", "some": "Nothing keeps part of the images either."},
     hints=["What is held at any one time, and which part of it depends on the length?"],
 )

@@ -49,9 +49,9 @@ padded_twice = Prediction(
 
 mean_of_ranks = Prediction(
     "lesson_10.mean_of_ranks",
-    "Ten images on four ranks, as in the row exact: two ranks have three images, two have two. The model is wrong on"
-    " images 0 and 1, so it is right on 8 of 10. Each rank computes its own accuracy, and the four are averaged. What"
-    " comes out, to three decimal places?",
+    "Ten images, not shuffled, on four ranks, as in the row exact: rank 0 has the images 0, 4 and 8, and so on. The"
+    " model is wrong on images 0 and 1, so it is right on 8 of 10. Each rank computes its own accuracy, and the four"
+    " are averaged. What comes out, to three decimal places?",
     answer=0.833,
     within=0.0006,
     because="Two ranks have 2 of 3 right and two have 2 of 2: the larger ranks, with the errors, weigh too little.",

@@ -44,7 +44,7 @@ honest_report = Question(
     [
         Choice("It is nearly always right", "of what, and how often?"),
         Choice("It is right on nearly all of 12,345 images", "it has learned from those."),
-        Choice("Its best batch of 64 was right throughout", "that one was chosen afterwards, and 64 are few."),
+        Choice("The best of eight plans; its right answers among 1,777 held-out images", "these very images chose it."),
         Choice(
             "One run, the first plan; its right answers among 1,777 held-out images, and those of always the most"
             " frequent class",

@@ -1,6 +1,7 @@
 """What a task says back, and when two answers count as the same."""
 
 import math
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -31,6 +32,8 @@ class Reply:
     def _repr_html_(self) -> str:
         style = f"border-left:4px solid {COLOURS.get(self.kind, '#0072B2')};padding-left:0.8em;white-space:pre-wrap"
         word, text = f"<strong>{WORDS[self.kind]}:</strong>", escape(self.text)
+        if self.kind != "solution":
+            text = re.sub("`([^`\n]+)`", r"<code>\1</code>", text)
         if self.kind == "result":  # nobody has predicted: keep the answer folded, also on a page that is only read
             summary = "<summary>Predict first, then open the result</summary>"
             return f'<details style="{style}">{summary}{word} {text}</details>'
