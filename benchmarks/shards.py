@@ -19,7 +19,7 @@ from report import Report, middle, options, paired, take_turns
 
 CASES = ((50_000, 32, 256, 3), (4_000, 224, 64, 1.5))  # images, side in pixels, batch size, times the best peer
 BOUNDS = ("plain gather, no DataLoader", "plain gather, in a DataLoader")  # one memory map, no shards, no checks
-GATHER, FILES = BOUNDS[0], "a PNG file for each image"
+FILES = "a PNG file for each image"
 OURS = ("shards, shuffle=True", "shards, BlockShuffleSampler")
 
 
@@ -58,9 +58,11 @@ def main() -> None:
         report.panel(title, "thousand images a second", found, ours=OURS)
         best = max((name for name in found if name not in (*BOUNDS, *OURS)), key=lambda name: middle(found[name]))
         for name in OURS:
-            against, bound = middle(paired(found[name], found[best])), middle(paired(found[name], found[GATHER]))
+            against = middle(paired(found[name], found[best]))
             report.goal(f"{name}, {side} x {side}, against the best peer, {best}", against, ">=", times)
-            report.goal(f"{name}, {side} x {side}, against the plain gather", bound, ">=", 0.7)
+            for bound in BOUNDS:
+                against = middle(paired(found[name], found[bound]))
+                report.goal(f"{name}, {side} x {side}, against the {bound}", against, ">=", 0.7)
     report.save()
 
 

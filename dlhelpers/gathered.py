@@ -3,18 +3,43 @@
 A DataLoader's default collation takes it whole: no work for each sample, and no second copy.
 """
 
+import operator
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 
-class Sample(NamedTuple):
-    """One image (C, H, W) and its label."""
+class Sample(Sequence[Any]):
+    """One image (C, H, W) and its label, `image, label = sample`, each looked up in its batch when it is asked for.
 
-    image: Tensor
-    label: int
+    Collating a batch looks at its first sample, and there asking PyTorch for one row would take longer than the rest.
+    """
+
+    __slots__ = ("_batch", "_place")
+
+    def __init__(self, batch: "Gathered", place: int):
+        self._batch, self._place = batch, place
+
+    @property
+    def image(self) -> Tensor:
+        """What the batch holds for this sample: an image, or what a transform made of it."""
+        return self._batch.images[self._place]
+
+    @property
+    def label(self) -> int:
+        """The number of the sample's class."""
+        return int(self._batch.labels[self._place])
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int | slice) -> Any:
+        return (self.image, self.label)[index]
+
+    def __repr__(self) -> str:
+        return f"Sample(image={self.image!r}, label={self.label})"
 
 
 class Gathered(Sequence[Sample]):
@@ -24,18 +49,21 @@ class Gathered(Sequence[Sample]):
     """
 
     def __init__(self, images: Tensor, labels: Tensor):
-        self.images, self.labels = images, labels
+        self.images, self.labels, self._count = images, labels, labels.shape[0]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self._count
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return Gathered(self.images[index], self.labels[index])
-        return Sample(self.images[index], int(self.labels[index]))
+        place = operator.index(index)
+        if not -self._count <= place < self._count:
+            raise IndexError(f"index {place} is beyond a batch of {self._count} samples")
+        return Sample(self, place)
 
     def __iter__(self) -> Iterator[Sample]:
-        return map(Sample, self.images, self.labels.tolist())
+        return (Sample(self, place) for place in range(self._count))
 
 
 def collate_samples(batch: Sequence[Sample], *, collate_fn_map: dict | None = None) -> tuple[Any, Any]:

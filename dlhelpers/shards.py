@@ -25,6 +25,7 @@ from dlhelpers.gathered import Gathered, Sample
 from dlhelpers.manifests import Manifest, read_manifest
 from dlhelpers.memory import resource
 from dlhelpers.packing import pack_dataset, pack_folder
+from dlhelpers.row_view import RowView
 from dlhelpers.shard_writer import ShardWriter
 from dlhelpers.verification import check_files, open_array, verify
 
@@ -75,6 +76,8 @@ class ShardDataset(Dataset):
         self._ends = list(accumulate(shard.rows for shard in self.manifest.shards))
         self._firsts, self._edges = [0, *self._ends[:-1]], np.asarray(self._ends)
         self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._view: RowView | None = None  # over all shards, where all of them can be open at a time
+        self._try_view = len(self._ends) <= MAX_OPEN
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -88,13 +91,17 @@ class ShardDataset(Dataset):
         Raises IndexError beyond the ends, TypeError for indices that are not whole numbers, and ValueError where the
         transform does not return one row a sample.
         """
-        wanted, low, high = self._positions(indices)
+        wanted = self._positions(indices)
+        if self._try_view:
+            self._view, self._try_view = self._lay_out(), False
         # NumPy asks for huge pages where an array is large, PyTorch does not: half the time for images of 150 kB.
-        images, labels = np.empty((len(wanted), *self.shape), np.uint8), np.empty(len(wanted), np.int64)
-        for shard, places, rows in self._by_shard(wanted, low, high):
-            stored_images, stored_labels = self._open(shard)
-            _gather(stored_images, rows, images, places)
-            _gather(stored_labels, rows, labels, places)
+        if self._view is not None:
+            images, labels = self._view.take(wanted)
+        else:
+            images, labels = np.empty((len(wanted), *self.shape), np.uint8), np.empty(len(wanted), np.int64)
+            for shard, places, rows in self._by_shard(wanted):
+                for stored, batch in zip(self._open(shard), (images, labels), strict=True):
+                    _gather(stored, rows, batch, places)
         batch = torch.from_numpy(images)
         if self.transform is not None:
             batch = self.transform(batch)
@@ -104,29 +111,32 @@ class ShardDataset(Dataset):
                                  f" {len(wanted)} rows, since it is given a whole batch")  # fmt: skip
         return Gathered(batch, torch.from_numpy(labels))
 
-    def _positions(self, indices: Sequence[int]) -> tuple[np.ndarray, int, int]:
-        """The indices as an array counted from the front, with the lowest and the highest."""
-        wanted = np.asarray(indices)
+    def _positions(self, indices: Sequence[int]) -> np.ndarray:
+        """The indices as an array, int64, counted from the front."""
+        wanted, length = np.asarray(indices), len(self)
         if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
             raise TypeError(f"indices of type {wanted.dtype}, shape {wanted.shape}: expected a list of whole numbers")
-        if not wanted.size:
-            return wanted.astype(np.int64), 0, 0
-        low, high, length = int(wanted.min()), int(wanted.max()), len(self)
+        if wanted.dtype == np.int64 and wanted.size and wanted.view(np.uint64).max() < length:
+            return wanted  # the usual case, found in one look: as such, a number below 0 is very large
+        low, high = (int(wanted.min()), int(wanted.max())) if wanted.size else (0, 0)
         if low < -length or high >= length:
             index = low if low < -length else high
             raise IndexError(f"index {index} is beyond a dataset of {length} samples: expected 0 to {length - 1}")
-        wanted = wanted.astype(np.int64, copy=False)
-        if low < 0:
-            wanted = np.where(wanted < 0, wanted + length, wanted)
-            low, high = int(wanted.min()), int(wanted.max())
-        return wanted, low, high
+        wanted = wanted.astype(np.int64)
+        return np.where(wanted < 0, wanted + length, wanted)
 
-    def _by_shard(self, wanted: np.ndarray, low: int, high: int
-                  ) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:  # fmt: skip
+    def _lay_out(self) -> RowView | None:
+        """A view over all shards; None where one cannot be opened, which is told when that one is asked for."""
+        try:
+            return RowView([self._open(shard) for shard in range(len(self._ends))])
+        except (OSError, ValueError):
+            return None
+
+    def _by_shard(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:
         """Yield each shard that is needed, once: its number, places in the batch (None: all), and rows in the shard."""
         if not len(wanted):
             return
-        first, last = bisect_right(self._ends, low), bisect_right(self._ends, high)
+        first, last = bisect_right(self._ends, wanted.min()), bisect_right(self._ends, wanted.max())
         if first == last:
             yield first, None, wanted - self._firsts[first]
             return

@@ -230,7 +230,8 @@ EXEMPT = {
     INNER: """
         batch_sizes.BatchSizeStudy decoding.Samples decoding.Samples.read decoding.as_uint8 decoding.batches
         decoding.unusable epochs.start_epoch exercises.judge.judge_cases
-        gathered.Gathered gathered.Gathered.__getitem__ gathered.collate_samples losses.batch_loss
+        gathered.Gathered gathered.Gathered.__getitem__ gathered.Sample gathered.Sample.__getitem__
+        gathered.collate_samples losses.batch_loss
         losses.batch_loss_shape losses.check_first_batch image_files.ImageFiles image_files.ImageFiles.read
         image_files.find_images image_files.find_size image_files.read_size interruption.Interruption.raise_if
         limited_child.check_sendable loops.make_scaler loops.mode loops.take_step manifests.file_sha256
@@ -238,9 +239,9 @@ EXEMPT = {
         micro_batches.BatchGradients micro_batches.BatchGradients.__call__ micro_batches.part_of
         micro_batches.place_batch micro_batches.zero_grad
         peaks.PeakMemory peaks.memory_held peaks.predicted_peak peaks.release_memory plots.Picture
-        plots.finish rehearsal.undisturbed shard_files.find_strays shard_files.is_intact
-        shard_files.need_space shard_files.remove_files tally.Tally tally.Tally.add tally.Tally.batches
-        verification.check_files verification.open_array""",
+        plots.finish rehearsal.undisturbed row_view.RowView row_view.RowView.take shard_files.find_strays
+        shard_files.is_intact shard_files.need_space shard_files.remove_files tally.Tally tally.Tally.add
+        tally.Tally.batches verification.check_files verification.open_array""",
     "a lesson shows its code, and a check would be one more line to read": """
         loops.accuracy memory.bytes_of probes.Waiting.__getitem__""",
     "lesson 08 shows it as it is: a check would be one more line to read": """under_cap.OneMap under_cap.every_fourth

@@ -81,12 +81,17 @@ def test_samples_are_those_that_were_written(stored):
 
 
 @settings(deadline=None, max_examples=60)
-@given(indices=st.lists(st.integers(-24, 23), max_size=40), large_row=st.sampled_from([1, 8192]))
-def test_a_batch_is_its_samples_in_the_order_asked_for(indices, large_row, tmp_path_factory):
+@given(
+    indices=st.lists(st.integers(-24, 23), max_size=40),
+    large_row=st.sampled_from([1, 8192]),
+    most=st.sampled_from([1, 3, 4]),
+)
+def test_a_batch_is_its_samples_in_the_order_asked_for(indices, large_row, most, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "batches"
     images, labels = write(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "LARGE_ROW", large_row)  # both ways of copying
+        patch.setattr(shards, "LARGE_ROW", large_row)  # both ways of copying shard by shard
+        patch.setattr(shards, "MAX_OPEN", most)  # and the one of four shards at once
         batch = ShardDataset(folder, check=None).__getitems__(indices)
     assert len(batch) == len(indices) and batch.images.shape == (len(indices), 3, 4, 5)
     assert torch.equal(batch.images, images[indices]) and torch.equal(batch.labels, labels[indices])
@@ -243,11 +248,12 @@ def test_a_transform_that_loses_the_batch_is_refused(stored, transform, came):
 # The files stay as they are, and few of them stay open
 
 
-@pytest.mark.parametrize("large_row", [1, 8192])
+@pytest.mark.parametrize("large_row, most", [(1, 3), (8192, 3), (1, 4)])
 @pytest.mark.parametrize("indices", [[0, 1, 2], [0, 9, 23]])
-def test_writing_through_a_batch_never_reaches_the_files(stored, monkeypatch, large_row, indices):
+def test_writing_through_a_batch_never_reaches_the_files(stored, monkeypatch, large_row, most, indices):
     folder, images, _ = stored
     monkeypatch.setattr(shards, "LARGE_ROW", large_row)
+    monkeypatch.setattr(shards, "MAX_OPEN", most)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     dataset = ShardDataset(folder, transform=lambda images: images.add_(1))
     batch = dataset.__getitems__(indices)
@@ -445,7 +451,23 @@ def test_what_the_system_refuses_is_not_called_damage(stored):
     assert torch.equal(dataset[7].image, stored[1][7])
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files in /proc")
+def test_where_not_all_shards_can_be_open_they_are_read_one_after_the_other(stored):
+    folder, images, labels = stored
+    dataset, kind = ShardDataset(folder), shards.resource.RLIMIT_NOFILE
+    limits, used = shards.resource.getrlimit(kind), set(map(int, os.listdir("/proc/self/fd")))
+    free = [number for number in range(max(used) + 10) if number not in used]
+    shards.resource.setrlimit(kind, (free[6], limits[1]))  # room for six files, and the four shards have eight
+    try:
+        batch = dataset.__getitems__([23, 0, 9, 15, 1])
+    finally:
+        shards.resource.setrlimit(kind, limits)
+    assert dataset._view is None and torch.equal(batch.images, images[[23, 0, 9, 15, 1]])
+    assert torch.equal(batch.labels, labels[[23, 0, 9, 15, 1]])
+
+
 def test_where_others_have_taken_all_files_a_dataset_lets_go_of_its_own(stored, monkeypatch):
+    monkeypatch.setattr(shards, "MAX_OPEN", 3)  # shard by shard
     dataset, opened = ShardDataset(stored[0]), shards.open_array
     dataset[0]
 
