@@ -15,6 +15,7 @@ class Sample(Sequence[Any]):
     """One image (C, H, W) and its label, `image, label = sample`, each looked up in its batch when it is asked for.
 
     Collating a batch looks at its first sample, and there asking PyTorch for one row would take longer than the rest.
+    A DataLoader with `batch_size=None` makes a list of the two.
     """
 
     __slots__ = ("_batch", "_place")

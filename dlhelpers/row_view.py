@@ -40,7 +40,10 @@ def _lay_over(arrays: Sequence[np.ndarray], firsts: np.ndarray) -> tuple[np.ndar
     """A view over arrays, the steps from row to row in it, and for each array where row 0 of all would begin in it."""
     if len({(a.dtype, a.shape[1:]) for a in arrays}) > 1 or not all(a.flags.c_contiguous for a in arrays):
         raise ValueError("the parts differ in dtype or in the shape of a row, or have gaps between rows")
-    addresses, size = [array.ctypes.data for array in arrays], arrays[0].strides[0]
+    first = arrays[0]
+    addresses, size = [array.ctypes.data for array in arrays], math.prod(first.shape[1:]) * first.itemsize
+    if not size:
+        raise ValueError(f"rows of shape {first.shape[1:]} hold nothing: expected at least one byte")
     lowest = addresses.index(min(addresses))
     distances = [address - addresses[lowest] for address in addresses]
     step = math.gcd(size, *distances)

@@ -37,6 +37,14 @@ def test_rows_are_those_of_the_parts_in_the_order_asked_for(lengths, shape, data
     assert np.array_equal(images, np.concatenate([one for one, _ in made])[rows])
 
 
+def test_a_part_of_one_row_may_have_any_stride_from_row_to_row():
+    made = [part(1)[0], part(4, start=1)[0]]
+    one = np.lib.stride_tricks.as_strided(made[0], strides=(1, *made[0].strides[1:]))  # as a file in column order has
+    assert one.flags.c_contiguous and one.strides[0] == 1
+    (rows,) = RowView([(one,), (made[1],)]).take(np.arange(5))
+    assert np.array_equal(rows, np.concatenate(made))
+
+
 def test_rows_are_copies_and_the_parts_cannot_be_written_through_the_view():
     made = parts([3, 2])
     images, numbers = RowView(made).take(np.array([4, 0]))
@@ -68,6 +76,7 @@ def test_a_view_keeps_its_parts():
         ([part(2), (part(2)[0].astype(np.uint8), part(2)[1])], "differ in dtype"),
         ([part(2), part(2, (3, 2))], "shape of a row"),
         ([(part(4)[0][::2], part(2)[1])], "gaps between rows"),
+        ([(np.empty((3, 0), np.uint8),)], "hold nothing"),
     ],
 )
 def test_other_parts_are_refused(wrong, message):
