@@ -23,9 +23,9 @@ class RowView:
         lengths = np.array([len(part[0]) for part in parts])
         if not len(parts) or not lengths.all() or any(len(a) != len(part[0]) for part in parts for a in part):
             raise ValueError(f"parts of {lengths.tolist()} rows: expected some, each part's arrays of equal length")
-        self._parts, self._ends = list(parts), lengths.cumsum().astype(np.uint64)
-        firsts = lengths.cumsum() - lengths
-        self._columns = [_lay_over(arrays, firsts) for arrays in zip(*parts, strict=True)]
+        ends = lengths.cumsum()
+        self._parts, self._ends = list(parts), ends.astype(np.uint64)
+        self._columns = [_lay_over(arrays, ends - lengths) for arrays in zip(*parts, strict=True)]
 
     def take(self, rows: np.ndarray) -> list[np.ndarray]:
         """Return copies of these rows, int64 counted from 0, in their order: one array for each place of the tuples.

@@ -10,6 +10,7 @@ import hashlib
 import operator
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,6 @@ class ShardDataset(Dataset):
         self._ends = list(accumulate(shard.rows for shard in self.manifest.shards))
         self._firsts, self._edges = [0, *self._ends[:-1]], np.asarray(self._ends)
         self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._view: RowView | None = None  # over all shards, where all of them can be open at a time
-        self._try_view = len(self._ends) <= MAX_OPEN
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -92,8 +91,6 @@ class ShardDataset(Dataset):
         transform does not return one row a sample.
         """
         wanted = self._positions(indices)
-        if self._try_view:
-            self._view, self._try_view = self._lay_out(), False
         # NumPy asks for huge pages where an array is large, PyTorch does not: half the time for images of 150 kB.
         if self._view is not None:
             images, labels = self._view.take(wanted)
@@ -125,8 +122,11 @@ class ShardDataset(Dataset):
         wanted = wanted.astype(np.int64)
         return np.where(wanted < 0, wanted + length, wanted)
 
-    def _lay_out(self) -> RowView | None:
-        """A view over all shards; None where one cannot be opened, which is told when that one is asked for."""
+    @cached_property
+    def _view(self) -> RowView | None:
+        """All shards at once; None for too many, or where one cannot be opened, which is told when it is asked for."""
+        if len(self._ends) > MAX_OPEN:
+            return None
         try:
             return RowView([self._open(shard) for shard in range(len(self._ends))])
         except (OSError, ValueError):
