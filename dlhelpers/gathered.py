@@ -1,6 +1,7 @@
 """A batch that was read at once, and that is still a sequence of samples for whoever wants to look at one.
 
-A DataLoader's default collation takes it whole: no work for each sample, and no second copy.
+A DataLoader's default collation takes it whole: no work for each sample, and no copy. (A worker makes one copy, into
+memory that both processes see.)
 """
 
 import operator
@@ -57,7 +58,8 @@ class Gathered(Sequence[Sample]):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return Gathered(self.images[index], self.labels[index])
+            places = index if (index.step or 1) > 0 else list(range(self._count)[index])  # tensors know no step back
+            return Gathered(self.images[places], self.labels[places])
         place = operator.index(index)
         if not -self._count <= place < self._count:
             raise IndexError(f"index {place} is beyond a batch of {self._count} samples")

@@ -99,22 +99,28 @@ def _set_cap(limit: int) -> tuple[tuple[int, int] | None, int]:
     status = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
     held = next(int(words[1]) * 1024 for words in status if words[0] == "VmData:")
     old = resource.getrlimit(resource.RLIMIT_DATA)
-    cap = min([held + limit, *(bound for bound in old if bound != resource.RLIM_INFINITY)])
+    cap = min([held + limit, sys.maxsize, *(bound for bound in old if bound != resource.RLIM_INFINITY)])
     resource.setrlimit(resource.RLIMIT_DATA, (min(held, cap), old[1]))  # nothing new, for a moment
-    _take_free_blocks()
-    resource.setrlimit(resource.RLIMIT_DATA, (cap, old[1]))
-    return old, cap - held
+    in_force = _take_free_blocks(held)
+    resource.setrlimit(resource.RLIMIT_DATA, (cap, old[1]) if in_force else old)
+    return (old, cap - held) if in_force else (None, limit)
 
 
-def _take_free_blocks() -> None:
-    """Take for good what malloc holds of the parent's past: a cap does not count what needs no new addresses."""
-    size, least = FREE_BLOCKS
+def _take_free_blocks(held: int) -> bool:
+    """Take for good what malloc would give this thread of the parent's past; False where no limit stops it at `held`.
+
+    A cap counts new addresses, and what was freed needs none.
+    """
+    (size, least), taken = FREE_BLOCKS, 0
     with suppress(AttributeError, MemoryError):  # another C library; what Python itself needs for the loop
         malloc = ctypes.CDLL(None).malloc
         malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-        while size >= least:
-            if not malloc(size):
+        while size >= least and taken <= held:
+            if malloc(size):
+                taken += size
+            else:
                 size //= 2
+    return taken <= held
 
 
 def _lift_cap(old: tuple[int, int] | None) -> None:

@@ -119,8 +119,9 @@ def run_limited(target: Callable, *args: object, limit: int, timeout: float | No
 
     The cap is Linux's RLIMIT_DATA, which counts private, writable addresses (Linux manual page getrlimit(2)): arrays,
     tensors, stacks, but not a file mapped for reading, nor shared memory. Processes that `target` starts, as workers of
-    a DataLoader, inherit the cap, each for itself. Other systems have no such cap: there the child runs without, the
-    result says so, and it is stopped only when the machine runs short.
+    a DataLoader, inherit the cap, each for itself. What this process has freed is not free to the child, except pieces
+    under 1 kB and what threads have freed. Other systems have no such cap: there the child runs without, the result
+    says so, and it is stopped only when the machine runs short.
 
     The child computes with one thread and no GPU; what it prints appears here, as text, but not what it displays.
     The first optimizer that a process makes imports torch._dynamo, about 80 MB and seconds: make one before the run.

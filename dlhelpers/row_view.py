@@ -16,7 +16,8 @@ class RowView:
     """Rows of several parts, numbered as if the parts were one; a part is a tuple of arrays of equal length.
 
     The arrays in one place of the tuples have one dtype, one shape of a row, and no gaps. They are kept as long as the
-    view. Raises ValueError for others, for parts without a row, and for arrays too far apart for NumPy.
+    view, which cannot be copied: a copy would read the gaps. Raises ValueError for others, for parts without a row, and
+    for arrays too far apart for NumPy.
     """
 
     def __init__(self, parts: Sequence[Sequence[np.ndarray]]):
@@ -35,6 +36,9 @@ class RowView:
         parts = self._ends.searchsorted(rows.view(np.uint64), side="right")  # as such, a row below 0 is very large
         return [view[rows * steps + shifts[parts]] for view, steps, shifts in self._columns]  # beyond the end: no shift
 
+    def __reduce__(self) -> str:
+        raise TypeError("a RowView cannot be copied or sent to a process: make one of the arrays that are there")
+
 
 def _lay_over(arrays: Sequence[np.ndarray], firsts: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
     """A view over arrays, the steps from row to row in it, and for each array where row 0 of all would begin in it."""
@@ -47,7 +51,7 @@ def _lay_over(arrays: Sequence[np.ndarray], firsts: np.ndarray) -> tuple[np.ndar
     lowest = addresses.index(min(addresses))
     distances = [address - addresses[lowest] for address in addresses]
     step = math.gcd(size, *distances)
-    count = max(distance + array.nbytes for distance, array in zip(distances, arrays, strict=True)) // step
+    last = max(distance + array.nbytes for distance, array in zip(distances, arrays, strict=True)) - size
     strides = (step, *arrays[lowest].strides[1:])
-    view = as_strided(arrays[lowest], (count, *arrays[lowest].shape[1:]), strides, writeable=False)
+    view = as_strided(arrays[lowest], (last // step + 1, *arrays[lowest].shape[1:]), strides, writeable=False)
     return view, size // step, np.array(distances) // step - firsts * (size // step)

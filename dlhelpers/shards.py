@@ -5,12 +5,10 @@ This is also the front of the modules about shards: `shard_writer`, `block_shuff
 the other names. Random order over far more data than memory is slow on any disk: give `BlockShuffleSampler` then.
 """
 
-import errno
 import hashlib
 import operator
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,21 +22,16 @@ from dlhelpers.block_shuffle import BlockShuffleSampler
 from dlhelpers.doors import check_callable, check_kind
 from dlhelpers.gathered import Gathered, Sample
 from dlhelpers.manifests import Manifest, read_manifest
-from dlhelpers.memory import resource
 from dlhelpers.packing import pack_dataset, pack_folder
-from dlhelpers.row_view import RowView
+from dlhelpers.shard_maps import ShardMaps, damage
 from dlhelpers.shard_writer import ShardWriter
-from dlhelpers.verification import check_files, open_array, verify
+from dlhelpers.verification import check_files, verify
 
 __all__ = ["BlockShuffleSampler", "Gathered", "Sample", "ShardDataset", "ShardWriter"]
 __all__ += ["pack_dataset", "pack_folder", "to_float", "verify"]
 
 LARGE_ROW = 8192  # bytes; copying an image of this size takes longer than asking for it in a Python loop
-
-_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1  # none on Windows
-# A map keeps its file open, and a shard has two: a dataset takes at most half of the files that a process may open, and
-# fewer where others have taken them.
-MAX_OPEN = max(1, min(_FILES, 4096) // 4) if _FILES > 0 else 1024  # shards; a limit below 0 is none
+OF_MANIFEST = "manifest", "classes", "shape", "_maps", "_ends", "_firsts", "_edges"  # what _read_manifest sets
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -68,7 +61,7 @@ class ShardDataset(Dataset):
             faults = check_files(self.folder, self.manifest)
             faults = faults or (verify(self.folder, progress=False).faults if check == "hash" else ())
             if faults:
-                raise _damage(self.folder, faults)
+                raise damage(self.folder, faults)
 
     def _read_manifest(self) -> None:
         self.manifest: Manifest = read_manifest(self.folder)
@@ -76,7 +69,7 @@ class ShardDataset(Dataset):
         self.classes, self.shape = list(self.manifest.classes), self.manifest.shape
         self._ends = list(accumulate(shard.rows for shard in self.manifest.shards))
         self._firsts, self._edges = [0, *self._ends[:-1]], np.asarray(self._ends)
-        self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._maps = ShardMaps(self.folder, self.manifest)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -92,12 +85,13 @@ class ShardDataset(Dataset):
         """
         wanted = self._positions(indices)
         # NumPy asks for huge pages where an array is large, PyTorch does not: half the time for images of 150 kB.
-        if self._view is not None:
-            images, labels = self._view.take(wanted)
+        view = self._maps.view()
+        if view is not None:
+            images, labels = view.take(wanted)
         else:
             images, labels = np.empty((len(wanted), *self.shape), np.uint8), np.empty(len(wanted), np.int64)
             for shard, places, rows in self._by_shard(wanted):
-                for stored, batch in zip(self._open(shard), (images, labels), strict=True):
+                for stored, batch in zip(self._maps.open(shard), (images, labels), strict=True):
                     _gather(stored, rows, batch, places)
         batch = torch.from_numpy(images)
         if self.transform is not None:
@@ -122,16 +116,6 @@ class ShardDataset(Dataset):
         wanted = wanted.astype(np.int64)
         return np.where(wanted < 0, wanted + length, wanted)
 
-    @cached_property
-    def _view(self) -> RowView | None:
-        """All shards at once; None for too many, or where one cannot be opened, which is told when it is asked for."""
-        if len(self._ends) > MAX_OPEN:
-            return None
-        try:
-            return RowView([self._open(shard) for shard in range(len(self._ends))])
-        except (OSError, ValueError):
-            return None
-
     def _by_shard(self, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:
         """Yield each shard that is needed, once: its number, places in the batch (None: all), and rows in the shard."""
         if not len(wanted):
@@ -148,35 +132,14 @@ class ShardDataset(Dataset):
             shard = int(shards[start])
             yield shard, order[start:stop], ordered[start:stop] - self._firsts[shard]
 
-    def _open(self, shard: int) -> tuple[np.ndarray, np.ndarray]:
-        """The maps of a shard's two files; of those open, the one that was not used for longest makes room."""
-        maps = self._maps.pop(shard, None)
-        if maps is None:
-            entry = self.manifest.shards[shard]
-            try:
-                images = open_array(self.folder / entry.images, (entry.rows, *self.shape), "uint8")
-                labels = open_array(self.folder / entry.labels, (entry.rows,), "int64")
-            except (ValueError, FileNotFoundError) as error:  # too many open files, say, are no damage
-                raise _damage(self.folder, [f"shard {shard}: {error}"]) from None
-            except OSError as error:
-                if error.errno != errno.EMFILE or not self._maps:
-                    raise
-                self._maps.clear()  # others have taken the files of this process: let go of ours, and try again
-                return self._open(shard)
-            maps = images, labels
-            while len(self._maps) >= MAX_OPEN:
-                self._maps.pop(next(iter(self._maps)))
-        self._maps[shard] = maps
-        return maps
-
     def __getstate__(self) -> dict[str, Any]:
-        """What a worker gets: where the dataset lies, and by what it knows that it is still the same one."""
-        return {"folder": self.folder, "transform": self.transform, "digest": self._digest}
+        """What a worker gets: no list of rows and no map, and by what it knows that the dataset is still the same."""
+        return {name: value for name, value in vars(self).items() if name not in OF_MANIFEST}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.folder, self.transform = state["folder"], state["transform"]
+        vars(self).update(state)
         self._read_manifest()
-        if self._digest != state["digest"]:
+        if self._digest != state["_digest"]:
             raise RuntimeError(f"{self.folder} was written anew since this dataset was opened: open it again")
 
 
@@ -189,10 +152,3 @@ def _gather(stored: np.ndarray, rows: np.ndarray, batch: np.ndarray, places: np.
             batch[place] = stored[row]
     else:
         batch[places] = stored.take(rows, axis=0)
-
-
-def _damage(folder: Path, faults: Sequence[str]) -> Exception:
-    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    kind = FileNotFoundError if faults[0].endswith("is missing") else ValueError
-    return kind(f"{folder}: {faults[0]}{more}. Copy the file again from its source, or write the dataset again;"
-                " verify(folder) lists every fault")  # fmt: skip

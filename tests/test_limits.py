@@ -19,7 +19,7 @@ import tqdm.auto
 import tqdm.notebook
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers import limited_child, limits
+from dlhelpers import limited_child, limits, memory
 from dlhelpers.child_process import start_child
 from dlhelpers.memory import memory_use, run_limited
 from dlhelpers.progress import progress_bar
@@ -112,6 +112,12 @@ def test_what_this_process_has_freed_is_not_taken_uncounted(size):
 
     run = run_limited(fill, limit=32 * MB)
     assert pins and run.outcome == "out of memory", (run.outcome, run.peak_private)
+
+
+@linux_only
+def test_a_limit_beyond_all_addresses_is_no_limit():
+    run = run_limited(hold, 50, limit=2**63)
+    assert (run.outcome, run.value, run.capped) == ("returned", 1, True)
 
 
 @linux_only
@@ -389,6 +395,21 @@ def test_without_a_cap_the_run_says_so(monkeypatch):
     run = run_limited(hold, 300, limit=LIMIT)
     assert (run.outcome, run.value, run.capped) == ("returned", 1, False) and run.peak_private > 200 * MB
     assert repr(run) == "returned without a cap on private memory: this system has none"
+
+
+@linux_only
+def test_a_cap_that_the_system_takes_and_does_not_keep_is_none(monkeypatch):
+    class Taken:
+        """The module `resource` of such a system."""
+
+        setrlimit = staticmethod(lambda kind, limits: None)
+
+        def __getattr__(self, name):
+            return getattr(memory.resource, name)
+
+    monkeypatch.setattr(limited_child, "resource", Taken())
+    run = run_limited(hold, 300, limit=LIMIT)
+    assert (run.outcome, run.value, run.capped, run.limit) == ("returned", 1, False, LIMIT)
 
 
 @forks

@@ -1,6 +1,8 @@
 """Tests of `row_view`: whatever lies between the parts, rows are theirs and copied, and none beyond is looked at."""
 
+import copy
 import gc
+import pickle
 import weakref
 
 import numpy as np
@@ -65,6 +67,19 @@ def test_a_view_keeps_its_parts():
     gc.collect()
     assert all(reference() is not None for reference in alive)
     assert np.array_equal(view.take(np.array([2999]))[1], [2999])
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_view_is_not_copied_with_what_lies_between_its_parts(way):
+    with pytest.raises(TypeError, match="make one of the arrays that are there"):
+        way(RowView(parts([3, 2])))
+
+
+def test_the_last_step_of_a_view_ends_where_its_last_part_does():
+    view = RowView(parts([2, 4, 1]))
+    ends = max(array.ctypes.data + array.nbytes for array, _ in view._parts)
+    steps, *_ = view._columns[0]
+    assert steps.ctypes.data + (len(steps) - 1) * steps.strides[0] + steps[0].nbytes == ends
 
 
 @pytest.mark.parametrize(

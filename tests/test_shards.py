@@ -9,17 +9,20 @@ import json
 import multiprocessing
 import os
 import pickle
+import sys
+import threading
 import types
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 
-from dlhelpers import shards, verification
+from dlhelpers import shard_maps, shards, verification
 from dlhelpers.manifests import MANIFEST, Manifest, Shard, write_manifest
 from dlhelpers.shards import Gathered, Sample, ShardDataset, to_float, verify
 from dlhelpers.verification import open_array
@@ -91,7 +94,7 @@ def test_a_batch_is_its_samples_in_the_order_asked_for(indices, large_row, most,
     images, labels = write(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "LARGE_ROW", large_row)  # both ways of copying shard by shard
-        patch.setattr(shards, "MAX_OPEN", most)  # and the one of four shards at once
+        patch.setattr(shard_maps, "MAX_OPEN", most)  # and the one of four shards at once
         batch = ShardDataset(folder, check=None).__getitems__(indices)
     assert len(batch) == len(indices) and batch.images.shape == (len(indices), 3, 4, 5)
     assert torch.equal(batch.images, images[indices]) and torch.equal(batch.labels, labels[indices])
@@ -184,6 +187,7 @@ def test_a_batch_is_read_at_once_and_its_samples_only_where_they_are_wanted(stor
     assert isinstance(batch, Gathered) and isinstance(batch[0], Sample) and type(batch[-1].label) is int
     assert [label for _, label in batch] == labels[[3, 20, 3]].tolist()
     assert torch.equal(batch[1:].images, images[[20, 3]]) and isinstance(batch[1:], Gathered)
+    assert torch.equal(batch[1::-1].images, images[[20, 3]]) and len(batch[0:0:-1]) == 0
     collated = torch.utils.data.default_collate(batch)
     assert collated[0] is batch.images and collated[1] is batch.labels
 
@@ -253,7 +257,7 @@ def test_a_transform_that_loses_the_batch_is_refused(stored, transform, came):
 def test_writing_through_a_batch_never_reaches_the_files(stored, monkeypatch, large_row, most, indices):
     folder, images, _ = stored
     monkeypatch.setattr(shards, "LARGE_ROW", large_row)
-    monkeypatch.setattr(shards, "MAX_OPEN", most)
+    monkeypatch.setattr(shard_maps, "MAX_OPEN", most)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     dataset = ShardDataset(folder, transform=lambda images: images.add_(1))
     batch = dataset.__getitems__(indices)
@@ -279,7 +283,7 @@ def open_files(folder):
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files in /proc")
 def test_a_batch_from_many_shards_keeps_few_files_open(tmp_path, monkeypatch):
     images, _ = write(tmp_path / "data", rows=(2,) * 40)
-    monkeypatch.setattr(shards, "MAX_OPEN", 3)
+    monkeypatch.setattr(shard_maps, "MAX_OPEN", 3)
     dataset = ShardDataset(tmp_path / "data")
     assert open_files(tmp_path) == []
     order = torch.randperm(80).tolist()
@@ -293,11 +297,11 @@ def test_a_batch_from_many_shards_keeps_few_files_open(tmp_path, monkeypatch):
     }, "the one used longest ago makes room"
 
 
-@pytest.mark.skipif(shards.resource is None, reason="this system does not limit the files that a process opens")
+@pytest.mark.skipif(shard_maps.resource is None, reason="this system does not limit the files that a process opens")
 def test_a_dataset_leaves_half_of_the_files_to_others():
-    limit = shards.resource.getrlimit(shards.resource.RLIMIT_NOFILE)[0]
+    limit = shard_maps.resource.getrlimit(shard_maps.resource.RLIMIT_NOFILE)[0]
     files = min(limit, 4096) if limit > 0 else 4096
-    assert 1 <= 2 * shards.MAX_OPEN <= max(files // 2, 2)
+    assert 1 <= 2 * shard_maps.MAX_OPEN <= max(files // 2, 2)
 
 
 def test_a_pickled_dataset_is_small_and_reads_the_same(tmp_path):
@@ -318,6 +322,20 @@ def test_a_dataset_written_anew_is_not_taken_for_the_old_one(stored):
         pickle.loads(packed)
 
 
+class Scaled(ShardDataset):
+    """A dataset with something of its own."""
+
+    def __init__(self, folder, scale):
+        super().__init__(folder)
+        self.scale = scale
+
+
+def test_what_a_subclass_keeps_goes_with_it(stored):
+    dataset = Scaled(stored[0], scale=3)
+    for twin in (copy.copy(dataset), copy.deepcopy(dataset), pickle.loads(pickle.dumps(dataset))):
+        assert twin.scale == 3 and type(twin) is Scaled and torch.equal(twin[7].image, stored[1][7])
+
+
 def _send_sample(dataset, queue):
     queue.put(dataset[20].label)
 
@@ -334,6 +352,34 @@ def test_a_dataset_goes_on_reading_on_both_sides_of_a_fork(stored):
     assert queue.get() == labels[20]
     child.join(20)
     assert child.exitcode == 0 and torch.equal(dataset[20].image, images[20])
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+def test_a_process_forked_while_a_thread_opens_a_dataset_reads_all_the_same(stored, monkeypatch):
+    folder, _, labels = stored
+    parent, opened, opening, go_on = os.getpid(), shard_maps.open_array, threading.Event(), threading.Event()
+
+    def slowly(path, shape, dtype):
+        if os.getpid() == parent:
+            opening.set()
+            go_on.wait(60)
+        return opened(path, shape, dtype)
+
+    monkeypatch.setattr(shard_maps, "open_array", slowly)
+    dataset, context = ShardDataset(folder), multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_send_sample, args=(dataset, queue))
+    thread = threading.Thread(target=dataset.__getitem__, args=(0,))
+    thread.start()
+    try:
+        assert opening.wait(60)
+        child.start()
+        assert queue.get(timeout=60) == labels[20], "and waits for no lock that the thread held"
+    finally:
+        go_on.set()
+        thread.join()
+        child.kill()
+        child.join()
 
 
 # Damage is named
@@ -438,46 +484,83 @@ def test_what_was_not_checked_is_named_when_it_is_read(stored, damage, kind):
         dataset[7]
 
 
-@pytest.mark.skipif(shards.resource is None, reason="this system does not limit the files that a process opens")
+@pytest.mark.skipif(shard_maps.resource is None, reason="this system does not limit the files that a process opens")
 def test_what_the_system_refuses_is_not_called_damage(stored):
-    dataset, kind = ShardDataset(stored[0]), shards.resource.RLIMIT_NOFILE
-    limits = shards.resource.getrlimit(kind)
-    shards.resource.setrlimit(kind, (1, limits[1]))
+    dataset, kind = ShardDataset(stored[0]), shard_maps.resource.RLIMIT_NOFILE
+    limits = shard_maps.resource.getrlimit(kind)
+    shard_maps.resource.setrlimit(kind, (1, limits[1]))
     try:
         with pytest.raises(OSError, match="Too many open files"):
             dataset[7]
     finally:
-        shards.resource.setrlimit(kind, limits)
+        shard_maps.resource.setrlimit(kind, limits)
     assert torch.equal(dataset[7].image, stored[1][7])
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files in /proc")
 def test_where_not_all_shards_can_be_open_they_are_read_one_after_the_other(stored):
     folder, images, labels = stored
-    dataset, kind = ShardDataset(folder), shards.resource.RLIMIT_NOFILE
-    limits, used = shards.resource.getrlimit(kind), set(map(int, os.listdir("/proc/self/fd")))
+    dataset, kind = ShardDataset(folder), shard_maps.resource.RLIMIT_NOFILE
+    limits, used = shard_maps.resource.getrlimit(kind), set(map(int, os.listdir("/proc/self/fd")))
     free = [number for number in range(max(used) + 10) if number not in used]
-    shards.resource.setrlimit(kind, (free[6], limits[1]))  # room for six files, and the four shards have eight
+    shard_maps.resource.setrlimit(kind, (free[6], limits[1]))  # room for six files, and the four shards have eight
     try:
         batch = dataset.__getitems__([23, 0, 9, 15, 1])
     finally:
-        shards.resource.setrlimit(kind, limits)
-    assert dataset._view is None and torch.equal(batch.images, images[[23, 0, 9, 15, 1]])
+        shard_maps.resource.setrlimit(kind, limits)
+    assert dataset._maps.view() is None and torch.equal(batch.images, images[[23, 0, 9, 15, 1]])
     assert torch.equal(batch.labels, labels[[23, 0, 9, 15, 1]])
 
 
 def test_where_others_have_taken_all_files_a_dataset_lets_go_of_its_own(stored, monkeypatch):
-    monkeypatch.setattr(shards, "MAX_OPEN", 3)  # shard by shard
-    dataset, opened = ShardDataset(stored[0]), shards.open_array
+    monkeypatch.setattr(shard_maps, "MAX_OPEN", 3)  # shard by shard
+    dataset, opened = ShardDataset(stored[0]), shard_maps.open_array
     dataset[0]
 
     def with_few_files(path, shape, dtype):
-        if dataset._maps:
+        if dataset._maps._maps:
             raise OSError(errno.EMFILE, "Too many open files", str(path))
         return opened(path, shape, dtype)
 
-    monkeypatch.setattr(shards, "open_array", with_few_files)
-    assert torch.equal(dataset[7].image, stored[1][7]) and list(dataset._maps) == [1]
+    monkeypatch.setattr(shard_maps, "open_array", with_few_files)
+    assert torch.equal(dataset[7].image, stored[1][7]) and list(dataset._maps._maps) == [1]
+
+
+@pytest.fixture
+def few_addresses(tmp_path):
+    """A dataset of six shards of 100 MB, sparse files of zeros, in a process that may take 350 MB of addresses more."""
+    rows, shape = 100, (1, 1000, 1000)
+    entries = []
+    for number in range(6):
+        names = f"images-{number}.npy", f"labels-{number}.npy"
+        np.lib.format.open_memmap(tmp_path / names[0], "w+", np.uint8, (rows, *shape))
+        np.save(tmp_path / names[1], np.full(rows, number % 3))
+        sizes = [(tmp_path / name).stat().st_size for name in names]
+        entries.append(Shard(*names, rows, "0" * 64, "0" * 64, *sizes))
+    write_manifest(tmp_path, Manifest(shape, CLASSES, tuple(entries)))
+    kind = shard_maps.resource.RLIMIT_AS
+    limits, taken = shard_maps.resource.getrlimit(kind), psutil.Process().memory_info().vms
+    shard_maps.resource.setrlimit(kind, (taken + 350_000_000, limits[1]))
+    yield tmp_path
+    shard_maps.resource.setrlimit(kind, limits)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is known to limit addresses of a process")
+def test_where_addresses_are_few_some_are_left_to_others(few_addresses):
+    dataset = ShardDataset(few_addresses)
+    assert dataset.__getitems__([599, 0, 250]).labels.tolist() == [2, 0, 2]
+    assert dataset._maps.view() is None and np.ones(100_000_000, np.uint8).all()
+    assert dataset.__getitems__([450, 599, 1, 150]).labels.tolist() == [1, 2, 0, 1]
+
+
+@pytest.mark.skipif(shard_maps.resource is None, reason="this system does not limit the addresses of a process")
+def test_at_most_half_of_the_addresses_is_taken(stored, monkeypatch):
+    manifest = ShardDataset(stored[0]).manifest
+    largest = max(shard.images_bytes + shard.labels_bytes for shard in manifest.shards)
+    for addresses, most in ((6 * largest, 3), (7 * largest, 3), (8 * largest, 4), (1, 1), (-1, shard_maps.MAX_OPEN)):
+        monkeypatch.setattr(shard_maps.resource, "getrlimit", lambda kind, given=addresses: (given, -1))
+        maps = shard_maps.ShardMaps(stored[0], manifest)
+        assert maps._most == most and (maps.view() is None) == (most < 4)
 
 
 # verify
