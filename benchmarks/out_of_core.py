@@ -2,7 +2,7 @@
 
     python benchmarks/out_of_core.py            needs 5 GB of disk for some minutes, and root for the last part
 
-1. Datasets of 94 MB to 1.5 GB, one epoch each under RLIMIT_DATA: 512 MB of private memory beyond what the imports hold.
+1. Datasets of 94 MB to 1.5 GB, one epoch each under RLIMIT_DATA: 537 MB of private memory beyond what the imports hold.
 2. Where control groups can be made (Linux, root): 3 GB inside a group of 1 GB, page cache included, swap off.
 """
 
