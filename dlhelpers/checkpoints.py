@@ -7,13 +7,11 @@ of an epoch is left to the lessons about streams.
 
 import os
 import pickle
-import random
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -21,6 +19,7 @@ from torch.optim import Optimizer
 from dlhelpers.distributed import current, unwrap
 from dlhelpers.doors import check_kind, check_parts
 from dlhelpers.history import History
+from dlhelpers.random_states import random_state, set_random_state
 
 FORMAT = "dlhelpers checkpoint, version 1"
 PARTS = {"model", "optimizer", "scheduler", "scaler", "history", "random"}
@@ -64,7 +63,7 @@ def save_checkpoint(
         "scheduler": scheduler.state_dict() if scheduler is not None else None,
         "scaler": scaler.state_dict() if scaler is not None else None,
         "history": history.state_dict(),
-        "random": _random_state(),
+        "random": random_state(),
     }
     path, partial = check_target(path)
     try:
@@ -90,9 +89,10 @@ def load_checkpoint(
     """Put model, optimizer, scheduler, scaler and random state back, and return the history, to be given to `fit`.
 
     Raises FileNotFoundError or PermissionError, or ValueError for a file that is cut short, holds code, is no
-    checkpoint, or belongs to another model, optimizer or scheduler; in each case nothing is changed. A generator given
-    to the DataLoader is not in the file: give `fit` a seed too. Of several ranks the file holds the first one's random
-    state, which all take: with a seed they draw different numbers again. Other numbers of ranks go on with a warning.
+    checkpoint, or belongs to another model, optimizer or scheduler; in each case nothing is changed. Not in the file:
+    a generator given to the DataLoader (give `fit` a seed too) and what persistent workers draw. Of several ranks it
+    holds the first one's random state, which all take: with a seed they draw different numbers again. A warning tells
+    of other numbers of ranks, and of a scale of float16 for which no `scaler` was given.
     """
     check_parts(model=model, scheduler=scheduler, scaler=scaler)
     if optimizer is not None:
@@ -101,6 +101,9 @@ def load_checkpoint(
     _check_model(content["model"], model, path)
     if scaler is not None and not scaler.is_enabled():
         scaler = None  # an idle one has nothing to remember
+    elif scaler is None and content["scaler"]:
+        warnings.warn(f"{path} holds the scale of a float16 scaler: give load_checkpoint and fit one scaler=, or the"
+                      " steps that overflow will be others than in an unbroken run", stacklevel=2)  # fmt: skip
     given = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     for name, part in given.items():
         if part is not None and not content[name]:
@@ -115,7 +118,7 @@ def load_checkpoint(
     for name, part in given.items():
         if part is not None:
             part.load_state_dict(content[name])
-    _set_random_state(content["random"])
+    set_random_state(content["random"])
     return history
 
 
@@ -177,24 +180,3 @@ def _tell_of_ranks(before: int, scheduler: dict[str, Any] | None, history: Histo
     if scheduler and scheduler.get("last_epoch", history.epochs) != history.epochs:
         words += ", above all since the scheduler counts steps, and would otherwise come to its end too early or late"
     warnings.warn(words, stacklevel=3)
-
-
-def _random_state() -> dict[str, Any]:
-    version, numbers, spare = random.getstate()
-    kind, keys, place, has_spare, gauss = np.random.get_state()
-    return {
-        "python": (version, list(numbers), spare),
-        "numpy": (kind, keys.tolist(), place, has_spare, gauss),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    version, numbers, spare = state["python"]
-    random.setstate((version, tuple(numbers), spare))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from dlhelpers.distributed import current
 
@@ -23,6 +24,7 @@ def start_epoch(epoch: int, seed: int | None, loader: Iterable) -> None:
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(epoch)
     if seed is None:
+        draw_for_workers(loader)
         return
     seed = int(seed)  # a NumPy number will do, for us and not for a generator
     shared = _generators(samplers(loader))
@@ -34,6 +36,16 @@ def start_epoch(epoch: int, seed: int | None, loader: Iterable) -> None:
     for generator in _generators([loader]):
         if generator not in shared:
             generator.manual_seed(seed)
+    draw_for_workers(loader)
+
+
+def draw_for_workers(loader: Iterable) -> None:
+    """Draw the random number with which a DataLoader starts new workers where those of the last pass go on working.
+
+    Without it the order of an epoch would depend on whether the workers are old, as in an unbroken run, or new.
+    """
+    if isinstance(loader, DataLoader) and loader._iterator is not None:  # only persistent workers are kept
+        torch.empty((), dtype=torch.int64).random_(generator=loader.generator)
 
 
 def samplers(loader: Iterable) -> list[Any]:

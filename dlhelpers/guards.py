@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.devices import Device
@@ -35,6 +36,20 @@ def check_model(model: nn.Module, device: Device | None) -> torch.device:
             f" call model.to({str(device)!r}) before you make the optimizer"
         )
     return place
+
+
+def check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
+    """ValueError for an optimizer that would train nothing of this model, or asks for a closure, as LBFGS does."""
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("optimizer is LBFGS, which looks at a batch several times, by a function that it is given:"
+                         " expected one whose step() needs none, as torch.optim.SGD")  # fmt: skip
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ValueError("no parameter of the model is trained: all have requires_grad=False; set it for some")
+    if not any(id(parameter) in held for parameter in trained):
+        raise ValueError("the optimizer holds no parameter of this model that is trained, so nothing would be learned:"
+                         " make it anew after the model, as torch.optim.SGD(model.parameters(), lr=0.1)")  # fmt: skip
 
 
 def check_loader(loader: Iterable, phase: str, model: nn.Module) -> None:
@@ -74,8 +89,10 @@ def check_epochs(epochs: int) -> None:
 
 
 def split_batch(batch: object) -> tuple[Tensor, Tensor]:
-    """Return (inputs, targets) of a batch; TypeError for a batch of another form."""
+    """Return (inputs, targets) of a batch; TypeError for a batch of another form, ValueError for one of no samples."""
     if isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], Tensor) and batch[1].ndim:
+        if not batch[1].shape[0]:
+            raise ValueError("a batch came with 0 samples: expected at least 1; have collate_fn or stream leave it out")
         return batch[0], batch[1]
     form = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
     hint = ". For single samples, give the DataLoader a batch_size" if form == "2 parts" else ""

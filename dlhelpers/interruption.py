@@ -6,18 +6,29 @@ A rank that stopped at once, as Python does, would leave the others waiting for 
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
 from dlhelpers.distributed import current
 
 
-def on_any_rank(wish: object) -> bool:
-    """Say whether any rank's wish is true; KeyboardInterrupt on all where one of them was interrupted."""
-    ranks = current()
+def on_any_rank(function: Callable[..., object] | None, *arguments: object) -> bool:
+    """Say whether a function returned something true on any rank; where there is none, it did not.
+
+    Raises KeyboardInterrupt on all ranks where one was interrupted, and what the function raised on its rank, with
+    RuntimeError on the others.
+    """
+    ranks, wish, fault = current(), False, None
     if ranks is None:
-        return bool(wish)
-    wishes, interrupts = ranks.sums(bool(wish), interruption.asked)
+        return function is not None and bool(function(*arguments))
+    try:
+        wish = function is not None and bool(function(*arguments))
+    except Exception as error:  # the others must not wait for what will not come
+        fault = error
+    wishes, failures, interrupts = ranks.sums(wish, fault is not None, interruption.asked)
+    if failures:
+        raise fault or RuntimeError("another rank failed after its epoch and says why: all stop here")
     interruption.raise_if(interrupts)
     return wishes > 0
 

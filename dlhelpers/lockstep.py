@@ -10,6 +10,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from dlhelpers import tally
@@ -47,6 +48,7 @@ class RankTally(Tally):
         self.steps = 0  # the same on all ranks, also where their batches are fewer
         self._leaving = False  # whether all ranks leave the epoch at the same place, and may exchange numbers
         self._spoilt = False  # a loss that is no number was read, which the others are to hear of
+        self._told = False  # that exchange is made, or broken off
         self._again = False  # the batch is one taken again
 
     def __enter__(self) -> Self:
@@ -66,13 +68,13 @@ class RankTally(Tally):
         left out. Raises on every rank: KeyboardInterrupt, FloatingPointError at the end, and what the loader raised.
         """
         left = None if self.phase == "train" else own_samples(loader)
-        iterator = last = None
+        iterator, last, end = None, None, object()
         while True:
             asked, batch, size, fault = perf_counter(), None, 0, None
             try:
                 iterator = iter(loader) if iterator is None else iterator
-                batch = next(iterator, None)
-                if batch is not None:
+                batch = next(iterator, end)
+                if batch is not end:
                     last, batch, size = batch, *_first(batch, left)
                 if last is None:
                     raise ValueError(f"the {self.phase} loader gave rank {self.ranks.rank} no batch: its part of the"
@@ -106,7 +108,8 @@ class RankTally(Tally):
 
     def _totals(self) -> list[float]:
         *sums, bad = super()._totals()
-        if self._leaving:
+        if self._leaving and not self._told:
+            self._told = True  # once: the others would not answer again
             *sums, samples = self.ranks.sums(*sums, self.samples)
             micro_batches, bad = self.ranks.highest(self.micro_batches, -bad)
             self.samples, self.batches_seen, self.micro_batches = int(samples), self.steps, int(micro_batches)
@@ -133,7 +136,12 @@ class RankGradients(BatchGradients):
     def __call__(self, batch: RankBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Add the gradients of all ranks' parts to the parameters; return this part's loss, outputs and targets."""
         self.weight = batch.weight
-        return super().__call__(batch)
+        before = [] if batch.weight else [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        gradients = super().__call__(batch)
+        with torch.no_grad():
+            for buffer, old in before:  # a batch taken again is not to count in BatchNorm's averages either
+                buffer.copy_(old)
+        return gradients
 
     def _weigh(self, loss: Tensor) -> Tensor:
         weighed = loss * self.weight

@@ -17,8 +17,8 @@ from dlhelpers.checkpoints import check_target, save_checkpoint
 from dlhelpers.devices import Device, autocast
 from dlhelpers.distributed import agree, on_first_rank
 from dlhelpers.doors import check_parts
-from dlhelpers.epochs import start_epoch
-from dlhelpers.guards import check_epochs, check_loader, check_model
+from dlhelpers.epochs import draw_for_workers, start_epoch
+from dlhelpers.guards import check_epochs, check_loader, check_model, check_optimizer
 from dlhelpers.history import EpochResult, History
 from dlhelpers.interruption import interruption, on_any_rank
 from dlhelpers.lockstep import new_gradients, new_tally
@@ -59,6 +59,7 @@ def train_epoch(
     check_loader(loader, "train", model)
     check_parts(optimizer=optimizer, scheduler=scheduler, scaler=scaler, max_norm=max_norm, metrics=metrics,
                 amp_dtype=amp_dtype, epoch=epoch, history=history, bar=bar)  # fmt: skip
+    check_optimizer(optimizer, model)
     scaler = scaler or make_scaler(device, amp_dtype)
     gradients = new_gradients(model, loss_fn, device, micro_batch_size, amp_dtype, scaler)
     with new_tally("train", epoch, device, metrics, history, bar) as tally, mode(model, training=True):
@@ -94,11 +95,13 @@ def evaluate(
     with new_tally(phase, epoch, device, metrics, history, bar) as tally, mode(model, training=False):
         for batch in tally.batches(loader):
             inputs, targets, labels = place_batch(batch, device)
-            with torch.inference_mode(), autocast(device, amp_dtype):
-                outputs = model(inputs)
-                if not tally.batches_seen:
-                    check_first_batch(loss_fn, outputs, targets)
-                tally.add(batch_loss(loss_fn, outputs, targets, labels), outputs, targets)
+            with torch.inference_mode():
+                with autocast(device, amp_dtype):
+                    outputs = model(inputs)
+                    if not tally.batches_seen:
+                        check_first_batch(loss_fn, outputs, targets)
+                    loss = batch_loss(loss_fn, outputs, targets, labels)
+                tally.add(loss, outputs, targets)
     return tally.result
 
 
@@ -125,13 +128,16 @@ def fit(
     Raises ValueError or TypeError at the door, FloatingPointError when the loss is no finite number.
     """
     check_epochs(epochs)
-    check_parts(scheduler=scheduler, history=history, seed=seed, checkpoint=checkpoint, on_epoch_end=on_epoch_end)
+    place = check_model(model, device)
+    check_parts(optimizer=optimizer, scheduler=scheduler, history=history, seed=seed, checkpoint=checkpoint,
+                on_epoch_end=on_epoch_end)  # fmt: skip
     history = History() if history is None else history
+    rates = [str(group.get("lr")) for group in optimizer.param_groups]
     agree(epochs=epochs, seed=seed, finished_epochs=history.epochs, validation=valid_loader is not None,
-          checkpoint=checkpoint is not None)  # fmt: skip
+          checkpoint=checkpoint is not None, learning_rates=rates)  # fmt: skip
     history.stop_reason = None
     loaders = [train_loader] if valid_loader is None else [train_loader, valid_loader]
-    scaler = scaler or make_scaler(check_model(model, device), amp_dtype)
+    scaler = scaler or make_scaler(place, amp_dtype)
     for loader, phase in zip(loaders, ("train", "valid"), strict=False):
         check_loader(loader, phase, model)
     check_scheduler(scheduler, scheduler_unit, epochs, train_loader)
@@ -151,13 +157,14 @@ def fit(
                     scheduler.step()  # before validation: an interrupt there must not leave it an epoch behind
                 valid = None
                 if valid_loader is not None:  # its truth would ask for a length
+                    draw_for_workers(valid_loader)
                     valid = evaluate(model, valid_loader, loss_fn, epoch=epoch, **shared)
                 if asks_loss(scheduler):
                     scheduler.step((valid or trained).loss)
                 if checkpoint is not None:
                     on_first_rank(save_checkpoint, checkpoint, model, optimizer, history=history, scheduler=scheduler,
                                   scaler=scaler)  # fmt: skip
-                if on_any_rank(on_epoch_end is not None and on_epoch_end(trained, valid)):
+                if on_any_rank(on_epoch_end, trained, valid):
                     history.stop_reason = f"on_epoch_end returned True after epoch {epoch}"
                     break
     except KeyboardInterrupt:

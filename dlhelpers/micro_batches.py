@@ -143,6 +143,8 @@ def part_of(inputs: object, part: slice) -> object:
         return {key: part_of(value, part) for key, value in inputs.items()}
     if isinstance(inputs, (list, tuple)):
         return type(inputs)(part_of(value, part) for value in inputs)
+    if isinstance(inputs, (str, bytes)) or not hasattr(inputs, "__getitem__") or getattr(inputs, "ndim", 1) == 0:
+        return inputs  # one for the whole batch
     return inputs[part]
 
 

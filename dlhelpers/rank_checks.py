@@ -24,25 +24,29 @@ def check_ranks(loader: Iterable, phase: str, model: nn.Module, check: Callable[
     Raises ValueError on every rank: for a model that is not wrapped, a loader without a sampler that splits, one made
     for another place, samplers that differ in length or settings, and more ranks than samples.
     """
+    fault = splitter = None
+    with warnings.catch_warnings():
+        if not ranks.first:
+            warnings.simplefilter("ignore")  # once is enough
+        try:
+            _check_wrapped(model, phase, ranks)
+            splitter = splits_by(loader, phase, ranks) if _can_tell(loader) else None
+            _check_share(splitter, phase, ranks)
+            check()
+        except Exception as error:  # whatever it is, the others must not wait
+            fault = str(error) if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: {error}"
+    for rank, words in enumerate(ranks.gather(fault)):
+        if words:
+            raise ValueError(f"rank {rank} of {ranks.world}: {words}")
+    agree(**_facts(splitter, phase))
+
+
+def _check_wrapped(model: nn.Module, phase: str, ranks: Ranks) -> None:
     if phase == "train" and not isinstance(model, DistributedDataParallel):
         raise ValueError(
             f"there are {ranks.world} ranks, and the model is {type(model).__name__}: each would train one of its own."
             " Wrap it before you make the optimizer: model = DistributedDataParallel(model)"
         )
-    splitter = splits_by(loader, phase, ranks) if _can_tell(loader) else None
-    fault = None
-    with warnings.catch_warnings():
-        if not ranks.first:
-            warnings.simplefilter("ignore")  # once is enough
-        try:
-            _check_share(splitter, phase, ranks)
-            check()
-        except (ValueError, TypeError) as error:
-            fault = str(error)
-    for rank, words in enumerate(ranks.gather(fault)):
-        if words:
-            raise ValueError(f"rank {rank} of {ranks.world}: {words}")
-    agree(**_facts(splitter, phase))
 
 
 def splits_by(loader: Iterable, phase: str, ranks: Ranks) -> Any:

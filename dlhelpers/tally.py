@@ -45,21 +45,30 @@ class Tally:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            bad = self._close(whole=kind is None)
+        except KeyboardInterrupt:
+            if self.result is None:  # the interrupt came before it, and must not lose what the epoch has done
+                self._close(whole=False)
+            raise
+        if kind is None:
+            self._refuse(bad)
+
+    def _close(self, whole: bool) -> float:
+        """Put the result into the history, and return the first bad iteration."""
         synchronize(self.device)
         self.seconds = perf_counter() - self._begin
         if self.bar is not None:
             self._advance()
         loss, *metrics, bad = self._read()
         peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
-        self.result = EpochResult(
+        result = EpochResult(
             self.phase, self.epoch, loss, dict(zip(self.metrics, metrics, strict=True)), self.samples,
             self.batches_seen, self.optimizer_steps, self.skipped_steps, self.seconds, self.data_seconds, peak,
-            complete=kind is None and math.isinf(bad), micro_batches=self.micro_batches,
+            complete=whole and math.isinf(bad), micro_batches=self.micro_batches,
         )  # fmt: skip
-        if self.history is not None:
-            self.history.add(self.result)
-        if kind is None:
-            self._refuse(bad)
+        self.result = result if self.history is None else self.history.add(result)
+        return bad
 
     def batches(self, loader: Iterable) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the loader's batches, and measure how long the host waits for each."""

@@ -132,7 +132,7 @@ DOORS = {
     "history.History.from_state_dict": lambda: {"state": past().state_dict()},
     "image_files.read_image": lambda: {"content": (at("images") / "one/0.png").read_bytes(), "size": 8,
                                        "not": {("size", "huge")}},
-    "interruption.on_any_rank": lambda: {"wish": False},
+    "interruption.on_any_rank": lambda: {"function": lambda: False},
     "limits.run_in_child": lambda: {
         "do": unstarted(limits.run_in_child), "target": abs, "args": (1,), "limit": 10**9, "timeout": 1.0,
         "start_method": "spawn"},
@@ -229,7 +229,7 @@ INNER = "only the package calls it, with what a door has let in; no lesson, exam
 EXEMPT = {
     INNER: """
         batch_sizes.BatchSizeStudy decoding.Samples decoding.Samples.read decoding.as_uint8 decoding.batches
-        decoding.unusable epochs.start_epoch exercises.judge.judge_cases
+        decoding.unusable epochs.draw_for_workers epochs.start_epoch exercises.judge.judge_cases guards.check_optimizer
         gathered.Gathered gathered.Gathered.__getitem__ gathered.Sample gathered.Sample.__getitem__
         gathered.collate_samples losses.batch_loss
         losses.batch_loss_shape losses.check_first_batch image_files.ImageFiles image_files.ImageFiles.read
@@ -239,7 +239,8 @@ EXEMPT = {
         micro_batches.BatchGradients micro_batches.BatchGradients.__call__ micro_batches.part_of
         micro_batches.place_batch micro_batches.zero_grad
         peaks.PeakMemory peaks.memory_held peaks.predicted_peak peaks.release_memory plots.Picture
-        plots.finish rehearsal.undisturbed row_view.RowView row_view.RowView.take shard_files.find_strays
+        plots.finish random_states.set_random_state rehearsal.undisturbed row_view.RowView row_view.RowView.take
+        shard_files.find_strays
         shard_files.is_intact shard_files.need_space shard_files.remove_files shard_maps.ShardMaps
         shard_maps.ShardMaps.open shard_maps.damage tally.Tally tally.Tally.add tally.Tally.batches
         verification.check_files verification.open_array""",

@@ -126,8 +126,8 @@ MUTATIONS = [
     Mutation(
         "broken-off-epoch-lost",
         "tally.py",
-        "if self.history is not None:",
-        "if self.history is not None and kind is None:",
+        "self.result = result if self.history is None else",
+        "self.result = result if self.history is None or not whole else",
         "What an interrupted epoch has measured is gone.",
         "04",
         "test_tally.py::test_what_breaks_off_is_put_into_the_history_with_the_means_so_far",
@@ -135,7 +135,7 @@ MUTATIONS = [
     Mutation(
         "broken-off-epoch-called-finished",
         "tally.py",
-        "complete=kind is None and math.isinf(bad)",
+        "complete=whole and math.isinf(bad)",
         "complete=True",
         "Half an epoch is compared with whole ones, and resuming skips the other half.",
         "04",
@@ -149,6 +149,15 @@ MUTATIONS = [
         "The loop asks the device for a number in each iteration, so that a GPU waits.",
         "04",
         "test_loops.py::test_reads_an_epoch_do_not_grow_with_the_number_of_batches",
+    ),
+    Mutation(
+        "interrupted-at-the-end",
+        "tally.py",
+        "if self.result is None:  # the interrupt",
+        "if False:  # the interrupt",
+        "An epoch whose end is interrupted is gone, though all its steps were taken.",
+        "",
+        "test_tally.py::test_an_interrupt_at_any_line_of_the_end_leaves_the_epoch_in_the_history_once",
     ),
     # ---- the loop ----
     Mutation(
@@ -190,8 +199,8 @@ MUTATIONS = [
     Mutation(
         "evaluated-with-a-graph",
         "loops.py",
-        "with torch.inference_mode(), autocast(device, amp_dtype):",
-        "with autocast(device, amp_dtype):",
+        "            with torch.inference_mode():\n                with autocast",
+        "            if True:\n                with autocast",
         "Evaluation keeps what only learning needs, and runs out of memory.",
         "",
         "test_loops.py::test_evaluation_changes_nothing_and_keeps_no_graph",
@@ -262,6 +271,24 @@ MUTATIONS = [
         "",
         "test_loops.py::test_one_bar_for_all_epochs_unless_it_is_switched_off",
     ),
+    Mutation(
+        "metrics-in-half-the-digits",
+        "loops.py",
+        "    loss = batch_loss(loss_fn, outputs, targets, labels)\n                tally.add(",
+        "    loss = batch_loss(loss_fn, outputs, targets, labels)\n                    tally.add(",
+        "Evaluation computes metrics in mixed precision and training does not: two numbers for one model.",
+        "",
+        "test_loops.py::test_metrics_are_computed_alike_in_training_and_evaluation",
+    ),
+    Mutation(
+        "strangers-optimizer",
+        "guards.py",
+        "if not any(id(parameter) in held for parameter in trained):",
+        "if False:",
+        "The cell of the model was run again and that of the optimizer was not: epochs pass, and nothing is learned.",
+        "",
+        "test_guards.py::test_an_optimizer_that_would_train_nothing_is_refused",
+    ),
     # ---- micro-batches and schedules ----
     Mutation(
         "equal-shares",
@@ -298,6 +325,15 @@ MUTATIONS = [
         "A schedule that was told of epochs is moved on by steps, and ends within the first epoch.",
         "06",
         "test_schedules.py::test_a_scheduler_told_of_the_other_unit_is_refused",
+    ),
+    Mutation(
+        "schedulers-of-each-rank",
+        "schedules.py",
+        "(batches,), numbers = ranks.highest(batches), ranks.gather(told)",
+        "numbers = [told]",
+        "Each rank plans for its own number of batches; learning rates and then weights part in silence.",
+        "",
+        "test_distributed.py::test_what_would_go_wrong_is_refused_on_every_rank",
     ),
     # ---- checkpoints and history ----
     Mutation(
@@ -338,7 +374,7 @@ MUTATIONS = [
     ),
     Mutation(
         "random-state-not-restored",
-        "checkpoints.py",
+        "random_states.py",
         'torch.set_rng_state(state["torch"])',
         "pass",
         "A resumed run draws other random numbers than the unbroken one.",
@@ -362,6 +398,15 @@ MUTATIONS = [
         "The epoch kept as the best is the one with the highest loss.",
         "06",
         "test_history.py::test_best_agrees_with_min_and_max",
+    ),
+    Mutation(
+        "old-workers-other-order",
+        "epochs.py",
+        "torch.empty((), dtype=torch.int64).random_(generator=loader.generator)",
+        "pass",
+        "With persistent workers a resumed run sees the samples in another order than the unbroken one.",
+        "",
+        "test_checkpoints.py::test_an_order_does_not_depend_on_whether_workers_are_old_or_new",
     ),
     # ---- batch sizes and speed ----
     Mutation(
@@ -491,6 +536,15 @@ MUTATIONS = [
         "08",
         "test_limits.py::test_errors_of_memory_are_told_from_others",
     ),
+    Mutation(
+        "cap-that-is-none",
+        "limited_child.py",
+        "return taken <= held",
+        "return True",
+        "Where the system takes a limit and does not keep it, the result speaks of a cap.",
+        "",
+        "test_limits.py::test_a_cap_that_the_system_takes_and_does_not_keep_is_none",
+    ),
     # ---- shards ----
     Mutation(
         "labels-of-other-rows",
@@ -613,6 +667,15 @@ MUTATIONS = [
         "09",
         "test_block_shuffle.py::test_resume_gives_exactly_what_was_left",
     ),
+    Mutation(
+        "all-addresses-taken",
+        "shard_maps.py",
+        "self._most = max(1, len(self._maps) // 2)",
+        "pass",
+        "Where addresses are few, a dataset takes all of them, and the next array of the program finds none.",
+        "",
+        "test_shards.py::test_where_addresses_are_few_some_are_left_to_others",
+    ),
     # ---- folders of images ----
     Mutation(
         "packed-in-class-order",
@@ -695,6 +758,33 @@ MUTATIONS = [
         "Samples that a sampler repeats count twice in the accuracy.",
         "10",
         "test_distributed.py::test_evaluation_counts_each_sample_once",
+    ),
+    Mutation(
+        "none-is-the-end",
+        "lockstep.py",
+        "batch = next(iterator, end)",
+        "batch = next(iterator, None) or end",
+        "A batch that is None ends the epoch of several ranks, which counts as whole.",
+        "",
+        "test_distributed.py::test_a_batch_that_is_none_is_no_end",
+    ),
+    Mutation(
+        "averages-of-a-batch-taken-again",
+        "lockstep.py",
+        "before = [] if batch.weight else",
+        "before = [] if batch else",
+        "The last batch of the shorter rank goes into BatchNorm's averages once for each step of the longer one.",
+        "",
+        "test_distributed.py::test_a_batch_taken_again_does_not_count_in_averages",
+    ),
+    Mutation(
+        "one-rank-fails-alone",
+        "interruption.py",
+        "    except Exception as error:  # the others",
+        "    except ZeroDivisionError as error:  # the others",
+        "What fails after an epoch on one rank leaves the others waiting.",
+        "",
+        "test_distributed.py::test_what_fails_after_an_epoch_on_one_rank_stops_all",
     ),
     # ---- datasets and devices ----
     Mutation(

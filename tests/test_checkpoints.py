@@ -17,7 +17,7 @@ import torch
 from small_runs import network
 from torch import nn
 from torch.optim import lr_scheduler
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from dlhelpers import checkpoints
 from dlhelpers.checkpoints import load_checkpoint, save_checkpoint
@@ -37,6 +37,7 @@ class Noisy(Dataset):
         generator = torch.Generator().manual_seed(0)
         self.inputs = torch.randn(20, 5, generator=generator)
         self.labels = torch.randint(3, (20,), generator=generator)
+        self.tensors = self.inputs, self.labels
 
     def __len__(self):
         return 20
@@ -115,6 +116,36 @@ def test_two_epochs_and_two_resumed_are_bit_equal_to_four(tmp_path, workers, see
     assert state_of(*filter(None, resumed)) == after
     assert losses(history) == losses(at_once) and history.epochs == 4
     assert state_of(*filter(None, start(0))) != after
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_an_order_does_not_depend_on_whether_workers_are_old_or_new(tmp_path, seed):
+    def train(epochs, persistent, history=None, at=0):
+        model = network(at)
+        optimizer, workers = adam(model), {"num_workers": 1, "persistent_workers": persistent}
+        if history is None:
+            random.seed(1), np.random.seed(1)
+        else:
+            history = load_checkpoint(tmp_path / "run.pt", model, optimizer)
+        plain = TensorDataset(*Noisy().tensors)  # workers that live on draw their numbers on
+        loaders = [DataLoader(plain, 8, shuffle=True, **workers) for _ in range(2)]
+        history = fit(model, loaders[0], LOSS, optimizer, epochs=epochs, valid_loader=loaders[1], history=history,
+                      seed=seed, checkpoint=tmp_path / "run.pt", progress=False)  # fmt: skip
+        return state_of(model, optimizer), losses(history)
+
+    unbroken = train(4, persistent=False)
+    assert train(4, persistent=True) == unbroken
+    train(2, persistent=True)
+    assert train(2, persistent=True, history=True, at=5) == unbroken
+
+
+def test_a_scale_that_nobody_takes_is_told(tmp_path):
+    model = network()
+    history = fit(model, DataLoader(Noisy(), 8), LOSS, adam(model), epochs=1, amp_dtype=torch.float16, progress=False,
+                  checkpoint=tmp_path / "run.pt")  # fmt: skip
+    with pytest.warns(UserWarning, match="run.pt holds the scale of a float16 scaler: give load_checkpoint and fit"):
+        assert losses(load_checkpoint(tmp_path / "run.pt", model)) == losses(history)
+    load_checkpoint(tmp_path / "run.pt", model, scaler=make_scaler(CPU, torch.float16))
 
 
 def test_saving_changes_nothing(tmp_path):

@@ -21,7 +21,7 @@ import torch
 from rank_pool import RankPool, free_port
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset, default_collate
 
 from dlhelpers import distributed, tally
 from dlhelpers.block_shuffle import BlockShuffleSampler
@@ -170,6 +170,31 @@ def test_very_unequal_streams_do_not_hang_and_keep_the_weights_together(pool):
     assert one == other and one[1:3] == (20, 7)
 
 
+def normed(ranks):
+    mine = range(0, 6) if ranks.rank == 0 else range(6, 20)  # three batches and seven
+    model = DistributedDataParallel(network(norm=True))
+    train_epoch(model, DataLoader(Stream(mine), 2), LOSS, sgd(model))
+    return unwrap(model)[1].num_batches_tracked.item()
+
+
+def test_a_batch_taken_again_does_not_count_in_averages(pool):
+    assert pool.run(normed)[0] == 3
+
+
+def scheduled(ranks, batches):
+    model = DistributedDataParallel(network())
+    optimizer = sgd(model)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=3 * batches)
+    history = fit(model, DataLoader(data(17), 4, sampler=ours(17, ranks)), LOSS, optimizer, epochs=3, progress=False,
+                  scheduler=scheduler, scheduler_unit="step")  # fmt: skip
+    return [p.tolist() for p in model.parameters()], scheduler.get_last_lr(), history.epochs
+
+
+def test_a_scheduler_counts_the_steps_of_the_longest_rank(pool):
+    one, other = pool.run(scheduled, 3)  # nine samples on rank 0 and eight on rank 1
+    assert one == other and one[2] == 3
+
+
 # Orders and random numbers
 
 
@@ -207,11 +232,17 @@ def test_fit_tells_the_sampler_of_the_epoch_without_ranks_too():
     sampler = ours(8, None)
     told, true = [], sampler.set_epoch
     sampler.set_epoch = lambda epoch: told.append(epoch) or true(epoch)
-    fit(network(), DataLoader(data(8), 4, sampler=sampler), LOSS, sgd(network()), epochs=2, progress=False)
+    model = network()
+    fit(model, DataLoader(data(8), 4, sampler=sampler), LOSS, sgd(model), epochs=2, progress=False)
     assert told == [1, 2]
 
 
 # Stopping together
+
+
+def whole(rows):
+    """A batch, or None where a sample of it is missing."""
+    return default_collate(rows) if all(row is not None for row in rows) else None
 
 
 def stopped(ranks, how, where):
@@ -232,16 +263,24 @@ def stopped(ranks, how, where):
                     os.environ["TORCHELASTIC_RUN_ID"], interruption._parent = "run", -1
                 if how == "broken file":
                     raise OSError("no such sample")
+                if how == "nothing":
+                    return None
                 if how == "nan":
                     return torch.full((5,), torch.nan).double(), torch.tensor(0)
             return super().__getitem__(index)
 
+    def at_end(*results):
+        if how == "broken disk":
+            raise OSError("no space left")
+        return how == "asked"
+
     before, tally.READ_SECONDS = tally.READ_SECONDS, 0.0  # read the sums at each step
     history = History()
     source = Trouble(*data(20).tensors)
+    loader = DataLoader(source, 2, sampler=ours(20, ranks), collate_fn=whole)
     try:
-        fit(model, DataLoader(source, 2, sampler=ours(20, ranks)), LOSS, sgd(model), epochs=3, history=history,
-            on_epoch_end=(lambda *_: how == "asked") if ranks.rank == where else None, progress=False)  # fmt: skip
+        fit(model, loader, LOSS, sgd(model), epochs=3, history=history,
+            on_epoch_end=at_end if ranks.rank == where else None, progress=False)  # fmt: skip
         ended = history.stop_reason
     except Exception as error:
         ended = f"{type(error).__name__}: {error}"
@@ -274,6 +313,18 @@ def test_what_one_rank_cannot_load_stops_all(pool):
     one, other = pool.run(stopped, "broken file", 1)
     assert one[0].startswith("RuntimeError: another rank could not load its batch")
     assert other[0] == "OSError: no such sample" and one[1:] == other[1:]
+
+
+def test_a_batch_that_is_none_is_no_end(pool):
+    one, other = pool.run(stopped, "nothing", 1)
+    assert one[0].startswith("RuntimeError: another rank could not load its batch")
+    assert other[0].startswith("TypeError: a batch came as NoneType") and one[1:] == other[1:]
+
+
+def test_what_fails_after_an_epoch_on_one_rank_stops_all(pool):
+    one, other = pool.run(stopped, "broken disk", 1)
+    assert one[0] == "RuntimeError: another rank failed after its epoch and says why: all stop here"
+    assert other[0] == "OSError: no space left" and one[1:] == other[1:] and one[1] == 1
 
 
 def test_one_rank_may_end_training_for_all(pool):
@@ -335,7 +386,7 @@ def resumed(ranks, path, first, second, batch_size):
             warnings.simplefilter("always")
             if Path(path).exists():
                 history = load_checkpoint(path, model, optimizer)
-        on_any_rank(False)  # nobody writes before all have read
+        on_any_rank(None)  # nobody writes before all have read
         fit(model, DataLoader(data(17), batch_size, sampler=ours(17, ranks)), LOSS, optimizer, history=history,
             epochs=epochs, checkpoint=path, seed=2, progress=False)  # fmt: skip
     told = [str(warning.message) for warning in caught if "rank(s)" in str(warning.message)]
@@ -382,6 +433,7 @@ def refused(ranks, case):
     """Return what this rank is told, and whether the group can still be used."""
     model, n, options = DistributedDataParallel(network()), 16, {}
     sampler, seed = None, 1
+    optimizer = sgd(model)
     if case == "no sampler":
         sampler = False
     elif case == "alone":
@@ -410,6 +462,14 @@ def refused(ranks, case):
         model, n = DistributedDataParallel(network(norm=True)), 9  # rank 0 has batches of 4 and 1, rank 1 of 4
     elif case == "empty stream":
         sampler = "stream"
+    elif case == "one does not split":
+        sampler = False if ranks.rank == 1 else None
+    elif case == "rates":
+        optimizer.param_groups[0]["lr"] = 0.1 + ranks.rank
+    elif case == "scheduler":
+        n, schedulers = 17, torch.optim.lr_scheduler
+        options = {"epochs": 3, "scheduler_unit": "step"}
+        options["scheduler"] = schedulers.CosineAnnealingLR(optimizer, 3 * (3 - ranks.rank))  # 3 times its own batches
     if sampler == "stream":
         loader = DataLoader(Stream(range(4 * ranks.rank)), 2)
     elif sampler is False:
@@ -418,7 +478,7 @@ def refused(ranks, case):
         loader = DataLoader(data(n), 4, sampler=sampler or ours(n, ranks))
     told = None
     try:
-        fit(model, loader, LOSS, sgd(model), seed=seed, progress=False, **{"epochs": 1, **options})
+        fit(model, loader, LOSS, optimizer, seed=seed, progress=False, **{"epochs": 1, **options})
     except (ValueError, RuntimeError) as error:
         told = f"{type(error).__name__}: {error}"
     return told, ranks.sums(1)
@@ -443,6 +503,13 @@ def refused(ranks, case):
         ("checkpoint of one", "ranks disagree on checkpoint: rank 0 has True, rank 1 has False"),
         ("validation of one", "ranks disagree on validation: rank 0 has True, rank 1 has False"),
         ("batchnorm", "rank 0 of 2: the last batch holds 1 sample"),
+        ("one does not split", "rank 1 of 2: there are 2 ranks, and each would take all samples of the train loader"),
+        ("rates", "ranks disagree on learning rates: rank 0 has ['0.1'], rank 1 has ['1.1']"),
+        (
+            "scheduler",
+            "the ranks' schedulers were told of 9, 6 steps: their learning rates would part. An epoch takes"
+            " 3, as many as the longest rank has batches",
+        ),
     ],
 )
 def test_what_would_go_wrong_is_refused_on_every_rank(pool, case, words):

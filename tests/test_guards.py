@@ -136,6 +136,24 @@ def test_a_last_batch_of_one_is_refused_for_batchnorm_and_fine_without():
     assert [r.samples for r in history] == [8, 9]  # in evaluation mode one sample is enough
 
 
+def test_a_batch_of_no_samples_is_refused(model):
+    good, empty = ((torch.randn(n, 3), torch.zeros(n).long()) for n in (4, 0))
+    contains(refused(model, [empty]), "a batch came with 0 samples: expected at least 1", "leave it out")
+    with pytest.raises(ValueError, match="a batch came with 0 samples"):
+        evaluate(model, [good, empty], nn.CrossEntropyLoss())
+
+
+def test_an_optimizer_that_would_train_nothing_is_refused(model):
+    other, frozen = torch.optim.SGD(nn.Linear(3, 2).parameters(), 0.1), nn.Linear(3, 2).requires_grad_(False)
+    options = {"epochs": 1, "progress": False}
+    with pytest.raises(ValueError, match="holds no parameter of this model that is trained.*make it anew after the"):
+        fit(model, good_loader(), nn.CrossEntropyLoss(), other, **options)
+    with pytest.raises(ValueError, match="no parameter of the model is trained: all have requires_grad=False"):
+        fit(frozen, good_loader(), nn.CrossEntropyLoss(), torch.optim.SGD(frozen.parameters(), 0.1), **options)
+    with pytest.raises(ValueError, match="optimizer is LBFGS.*expected one whose step\\(\\) needs none"):
+        fit(model, good_loader(), nn.CrossEntropyLoss(), torch.optim.LBFGS(model.parameters()), **options)
+
+
 @pytest.mark.parametrize("batch, form", [
     ((1, 2, 3), "3 parts"), ({"x": 1}, "dict"), (torch.zeros(2), "Tensor"), ([torch.zeros(2), "label"], "2 parts"),
 ])  # fmt: skip

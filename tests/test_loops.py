@@ -193,6 +193,16 @@ def test_bfloat16_on_a_cpu_trains_and_is_used():
     assert not torch.is_autocast_enabled("cpu")
 
 
+def test_metrics_are_computed_alike_in_training_and_evaluation():
+    def projected(outputs, targets):
+        return (outputs.float() @ torch.full((3, 1), 1.001)).squeeze(1)  # in bfloat16 another number
+
+    model, loader = nn.Linear(5, 3), DataLoader(data(20), 8)
+    options = {"amp_dtype": torch.bfloat16, "metrics": {"projected": projected}}
+    trained = train_epoch(model, loader, LOSS, sgd(model, lr=0.0), **options)
+    assert evaluate(model, loader, LOSS, **options).metrics == trained.metrics
+
+
 def test_float16_steps_that_overflow_are_skipped_and_counted():
     torch.manual_seed(0)
     model = nn.Linear(5, 3)

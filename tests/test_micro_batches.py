@@ -107,6 +107,12 @@ def test_inputs_of_every_form_are_split(form):
     assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*grads, strict=True))
 
 
+def test_what_is_one_for_the_whole_batch_goes_with_each_part():
+    inputs = {"a": torch.arange(8), "power": 2.0, "way": "up", "bias": torch.tensor(1.0), "mask": None}
+    part = micro_batches.part_of(inputs, slice(2, 5))
+    assert part["a"].tolist() == [2, 3, 4] and {**part, "a": 0} == {**inputs, "a": 0}
+
+
 # At the door
 
 

@@ -141,6 +141,24 @@ def test_an_interrupt_at_any_line_of_an_add_leaves_means_over_the_samples_that_a
     assert found.complete and line > 10 and set(ends) == {3, 4}
 
 
+def test_an_interrupt_at_any_line_of_the_end_leaves_the_epoch_in_the_history_once():
+    ends, before = [], sys.gettrace()
+    for line in range(1, 100):
+        history, tally = History(), None
+        try:
+            with Tally("train", 1, CPU, {"right": is_right}, history) as tally:
+                fill(tally, [1.0, 4.0], [3, 1])
+                sys.settrace(interrupt_at(line, Tally._close))
+        except KeyboardInterrupt:
+            ends.append(history[0].complete)
+        else:
+            break
+        finally:
+            sys.settrace(before)
+        assert len(history) == 1 and (history[0].loss, history[0].samples) == (7 / 4, 4)
+    assert len(ends) > 5 and not any(ends[:-1]) and len(history) == 1 and history[0].complete
+
+
 def test_batches_passes_on_what_comes_and_measures_the_wait(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(module, "perf_counter", lambda: next(clock))
