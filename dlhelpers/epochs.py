@@ -23,10 +23,12 @@ def start_epoch(epoch: int, seed: int | None, loader: Iterable) -> None:
     for sampler in samplers(loader):
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(epoch)
-    if seed is None:
-        draw_for_workers(loader)
-        return
-    seed = int(seed)  # a NumPy number will do, for us and not for a generator
+    if seed is not None:
+        _seed(epoch, int(seed), loader)  # a NumPy number will do, for us and not for a generator
+    draw_for_workers(loader)
+
+
+def _seed(epoch: int, seed: int, loader: Iterable) -> None:
     shared = _generators(samplers(loader))
     for generator in shared:
         generator.manual_seed(seed + epoch)
@@ -36,7 +38,6 @@ def start_epoch(epoch: int, seed: int | None, loader: Iterable) -> None:
     for generator in _generators([loader]):
         if generator not in shared:
             generator.manual_seed(seed)
-    draw_for_workers(loader)
 
 
 def draw_for_workers(loader: Iterable) -> None:

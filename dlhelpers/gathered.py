@@ -40,6 +40,9 @@ class Sample(Sequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         return (self.image, self.label)[index]
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.image, self.label))  # each looked up once, where a sequence would ask three times for both
+
     def __repr__(self) -> str:
         return f"Sample(image={self.image!r}, label={self.label})"
 

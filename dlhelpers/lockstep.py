@@ -47,8 +47,8 @@ class RankTally(Tally):
         self.ranks = ranks
         self.steps = 0  # the same on all ranks, also where their batches are fewer
         self._leaving = False  # whether all ranks leave the epoch at the same place, and may exchange numbers
-        self._spoilt = False  # a loss that is no number was read, which the others are to hear of
         self._told = False  # that exchange is made, or broken off
+        self._spoilt = False  # a loss that is no number was read, which the others are to hear of
         self._again = False  # the batch is one taken again
 
     def __enter__(self) -> Self:

@@ -19,11 +19,11 @@ def check_scheduler(scheduler: Any, unit: str, epochs: int, loader: Iterable) ->
     """
     told, batches = _told(scheduler), _batches(loader)
     if (ranks := current()) is not None:
-        (batches,), numbers = ranks.highest(batches), ranks.gather(told)
+        batches, numbers = int(ranks.highest(batches)[0]), ranks.gather(told)
         if len(set(numbers)) > 1:
             raise ValueError(
                 f"the ranks' schedulers were told of {', '.join(map(str, numbers))} steps: their learning rates would"
-                f" part. An epoch takes {batches:.0f}, as many as the longest rank has batches: tell all that number"
+                f" part. An epoch takes {batches}, as many as the longest rank has batches: tell all that number"
             )
     if unit not in ("epoch", "step"):
         raise ValueError(f"scheduler_unit is {unit!r}: expected 'epoch' or 'step', how often the scheduler moves on")
@@ -33,7 +33,6 @@ def check_scheduler(scheduler: Any, unit: str, epochs: int, loader: Iterable) ->
         return  # a warm-up, which ends when it likes
     if told is None or not batches:
         return
-    batches = int(batches)
     takes, other = (epochs * batches, epochs) if unit == "step" else (epochs, epochs * batches)
     ahead = scheduler.last_epoch + takes
     if (told == other and told not in (takes, ahead)) or (hasattr(scheduler, "total_steps") and ahead > told):

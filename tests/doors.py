@@ -240,9 +240,8 @@ EXEMPT = {
         micro_batches.place_batch micro_batches.zero_grad
         peaks.PeakMemory peaks.memory_held peaks.predicted_peak peaks.release_memory plots.Picture
         plots.finish random_states.set_random_state rehearsal.undisturbed row_view.RowView row_view.RowView.take
-        shard_files.find_strays
-        shard_files.is_intact shard_files.need_space shard_files.remove_files shard_maps.ShardMaps
-        shard_maps.ShardMaps.open shard_maps.damage tally.Tally tally.Tally.add tally.Tally.batches
+        shard_files.find_strays shard_files.is_intact shard_files.need_space shard_files.remove_files
+        shard_maps.ShardMaps shard_maps.ShardMaps.open shard_maps.damage tally.Tally tally.Tally.add tally.Tally.batches
         verification.check_files verification.open_array""",
     "a lesson shows its code, and a check would be one more line to read": """
         loops.accuracy memory.bytes_of probes.Waiting.__getitem__""",

@@ -329,7 +329,7 @@ MUTATIONS = [
     Mutation(
         "schedulers-of-each-rank",
         "schedules.py",
-        "(batches,), numbers = ranks.highest(batches), ranks.gather(told)",
+        "batches, numbers = int(ranks.highest(batches)[0]), ranks.gather(told)",
         "numbers = [told]",
         "Each rank plans for its own number of batches; learning rates and then weights part in silence.",
         "",
