@@ -14,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent / "tests"))
 from run_notebooks import MAX_PRIVATE, memory_line, set_environment  # noqa: E402  (the line above finds it)
 
 set_environment()
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; children inherit it
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # in a shell's background; children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SANITIZE = {
@@ -43,10 +45,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """After a lesson's last cell, fail where its kernel held over 1.2 GB at any time."""
     lesson = item.parent
-    if type(lesson).__name__ == "IPyNbFile" and lesson.kernel and getattr(nextitem, "parent", None) is not lesson:
+    if (
+        type(lesson).__name__ == "IPyNbFile"
+        and lesson.kernel
+        and getattr(nextitem, "parent", None) is not lesson
+    ):
         # Linux keeps the peak of everything resident; what is file-backed or shared at the end is not private.
         pid = lesson.kernel.km.provisioner.pid
-        peak = memory_line(pid, "VmHWM") - memory_line(pid, "RssFile") - memory_line(pid, "RssShmem")
+        peak = (
+            memory_line(pid, "VmHWM") - memory_line(pid, "RssFile") - memory_line(pid, "RssShmem")
+        )
         if peak > MAX_PRIVATE:
-            pytest.fail(f"{lesson.path.name} held {peak / 1e9:.2f} GB: a lesson may hold 1.2 GB", pytrace=False)
+            pytest.fail(
+                f"{lesson.path.name} held {peak / 1e9:.2f} GB: a lesson may hold 1.2 GB",
+                pytrace=False,
+            )
     return (yield)

@@ -25,11 +25,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers.block_shuffle import BlockShuffleSampler
-from dlhelpers.devices import cores
-from dlhelpers.distributed import Ranks, process_group
-from dlhelpers.loops import fit
-from dlhelpers.splits import POLICIES, split_epoch
+from dlhelpers.data import POLICIES, BlockShuffleSampler, split_epoch
+from dlhelpers.machine import cores
+from dlhelpers.train import Ranks, fit, process_group
 
 LOSS_FN = nn.CrossEntropyLoss()
 STEP = 64  # samples in an optimizer step of all ranks
@@ -40,9 +38,17 @@ Loop = Callable[[nn.Module, DataLoader, SGD], object]
 def network() -> nn.Module:
     """Return a convolutional network large enough that its arithmetic outweighs the exchange of its gradients."""
     return nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(1024, 10),
-    )  # fmt: skip
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(1024, 10),
+    )
 
 
 def bare(model: nn.Module, loader: DataLoader, optimizer: SGD) -> None:
@@ -92,8 +98,18 @@ def launched(processes: int, samples: int) -> dict[str, float]:
     """Start this script in so many processes, and return the speed of each loop."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "speeds.json"
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
-                   __file__, "--as-rank", str(found), "--samples", str(samples)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+            __file__,
+            "--as-rank",
+            str(found),
+            "--samples",
+            str(samples),
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
@@ -108,15 +124,28 @@ def scaling(report: Report, samples: int, rounds: int) -> None:
     for number in range(rounds):
         for processes in counts if number % 2 == 0 else counts[::-1]:
             for loop, speed in launched(processes, samples).items():
-                speeds.setdefault(f"{loop}, {processes} process{'es' * (processes > 1)}", []).append(speed)
+                speeds.setdefault(
+                    f"{loop}, {processes} process{'es' * (processes > 1)}", []
+                ).append(speed)
     speeds = {name: speeds[name] for name in sorted(speeds)}
     ours = [name for name in speeds if name.startswith("fit")]
-    report.panel(f"{samples} images of 32 x 32, {STEP} in a step of all", "samples a second", speeds, ours=ours)
+    report.panel(
+        f"{samples} images of 32 x 32, {STEP} in a step of all",
+        "samples a second",
+        speeds,
+        ours=ours,
+    )
     if cores() < 2:
-        print("one core only: two processes cannot be faster than one, and nothing is asked of them")
+        print(
+            "one core only: two processes cannot be faster than one, and nothing is asked of them"
+        )
         return
-    report.goal("fit: two processes against one", middle(paired(speeds["fit, 2 processes"], speeds["fit, 1 process"])),
-                ">=", 1.5)  # fmt: skip
+    report.goal(
+        "fit: two processes against one",
+        middle(paired(speeds["fit, 2 processes"], speeds["fit, 1 process"])),
+        ">=",
+        1.5,
+    )
     ratios = middle(paired(speeds["fit, 2 processes"], speeds["bare loop, 2 processes"]))
     report.goal("fit against the bare loop, both with two processes", ratios, ">=", 0.95)
 
@@ -137,18 +166,28 @@ def split_times(report: Report, rounds: int) -> None:
         return 1000 * (perf_counter() - begin)
 
     arms = {f"split_epoch, {world} ranks": partial(share, world) for world in WORLDS}
-    arms |= {f"sampler to its first index, {world} ranks": partial(first, world) for world in WORLDS}
+    arms |= {
+        f"sampler to its first index, {world} ranks": partial(first, world) for world in WORLDS
+    }
     found = take_turns(arms, rounds)
-    report.panel(f"An epoch of {SAMPLES:,} samples: one rank's split", "milliseconds", found, ours=found)
-    report.goal("slowest split, sampler's first index included, in milliseconds",
-                max(middle(values) for values in found.values()), "<=", 10)  # fmt: skip
+    report.panel(
+        f"An epoch of {SAMPLES:,} samples: one rank's split", "milliseconds", found, ours=found
+    )
+    report.goal(
+        "slowest split, sampler's first index included, in milliseconds",
+        max(middle(values) for values in found.values()),
+        "<=",
+        10,
+    )
 
 
 def main() -> None:
     """Print machine and versions, measure both parts, and save the report; under torchrun be one rank."""
     parser = options(__doc__)
     parser.add_argument("--samples", type=int, default=1_280, help="images in an epoch")
-    parser.add_argument("--as-rank", type=Path, metavar="FILE", help="for torchrun: measure as one rank")
+    parser.add_argument(
+        "--as-rank", type=Path, metavar="FILE", help="for torchrun: measure as one rank"
+    )
     asked = parser.parse_args()
     if asked.as_rank:
         as_rank(asked.samples, asked.as_rank)

@@ -9,9 +9,11 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
-from dlhelpers.plots import PALETTE
+from dlhelpers.show import PALETTE
 
-BY_POWERS = 20  # times from the lowest to the highest value, from where on the axis counts by powers of ten
+BY_POWERS = (
+    20  # times from the lowest to the highest value, from where on the axis counts by powers of ten
+)
 
 
 def draw(kept: Mapping[str, Any], path: Path) -> None:
@@ -22,7 +24,11 @@ def draw(kept: Mapping[str, Any], path: Path) -> None:
     figure, several = plt.subplots(len(heights), figsize=size, squeeze=False, height_ratios=heights)
     for panel, ax in zip(kept["panels"], several[:, 0], strict=True):
         draw_panel(panel, ax)
-    parts = kept["machine"]["chip"], f"{kept['machine']['cores']} cores", f"torch {kept['versions']['torch']}"
+    parts = (
+        kept["machine"]["chip"],
+        f"{kept['machine']['cores']} cores",
+        f"torch {kept['versions']['torch']}",
+    )
     figure.text(0.01, 0.0, ", ".join((*parts, kept["date"])), fontsize=7, va="bottom")
     figure.tight_layout(rect=(0, 0.3 / sum(heights), 1, 1))
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from dlhelpers.shards import BlockShuffleSampler, ShardDataset, ShardWriter
+from dlhelpers.data import BlockShuffleSampler
+from dlhelpers.packed import ShardDataset, ShardWriter
 
 Reader = Callable[[int], Iterable]  # the number of the pass -> batches
 
@@ -67,7 +68,9 @@ def shuffled(dataset: Dataset, size: int, **settings: object) -> Reader:
     )
 
 
-def by_gather(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) -> tuple[Reader, Reader]:
+def by_gather(
+    folder: Path, images: np.ndarray, labels: np.ndarray, size: int
+) -> tuple[Reader, Reader]:
     """Two bounds: the plainest gather from one memory map, and what a DataLoader lets through of it."""
     np.save(folder / "all.npy", images)
     stored = np.asarray(np.load(folder / "all.npy", mmap_mode="r"))
@@ -81,9 +84,13 @@ def by_gather(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) -
     return batches, shuffled(Whole(stored, labels), size, collate_fn=lambda batch: batch)
 
 
-def by_shards(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) -> tuple[Reader, Reader]:
+def by_shards(
+    folder: Path, images: np.ndarray, labels: np.ndarray, size: int
+) -> tuple[Reader, Reader]:
     """Ours, in any order and by blocks."""
-    with ShardWriter(folder / "shards", classes=[*"0123456789"], shape=images.shape[1:], samples=len(labels)) as writer:
+    with ShardWriter(
+        folder / "shards", classes=[*"0123456789"], shape=images.shape[1:], samples=len(labels)
+    ) as writer:
         for start in range(0, len(labels), 1000):
             writer.add(images[start : start + 1000], labels[start : start + 1000])
     shards = ShardDataset(folder / "shards")
@@ -100,7 +107,9 @@ def by_files(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) ->
     """What most courses do."""
     (folder / "files").mkdir()
     for k, image in enumerate(images):
-        Image.fromarray(image.transpose(1, 2, 0)).save(folder / "files" / f"{k}.png", compress_level=1)
+        Image.fromarray(image.transpose(1, 2, 0)).save(
+            folder / "files" / f"{k}.png", compress_level=1
+        )
     return shuffled(Files(folder / "files", labels), size)
 
 
@@ -109,7 +118,9 @@ def by_arrow(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) ->
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
-    features = datasets.Features({"image": datasets.Value("binary"), "label": datasets.Value("int64")})
+    features = datasets.Features(
+        {"image": datasets.Value("binary"), "label": datasets.Value("int64")}
+    )
     with ArrowWriter(path=str(folder / "all.arrow"), features=features) as writer:
         for image, label in zip(images, labels, strict=True):
             writer.write({"image": image.tobytes(), "label": int(label)})
@@ -117,7 +128,9 @@ def by_arrow(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) ->
 
     def stack(rows: list[dict]) -> tuple[torch.Tensor, torch.Tensor]:
         flat = np.frombuffer(bytearray().join(row["image"] for row in rows), np.uint8)
-        return torch.from_numpy(flat.reshape(-1, *images.shape[1:])), torch.tensor([row["label"] for row in rows])
+        return torch.from_numpy(flat.reshape(-1, *images.shape[1:])), torch.tensor(
+            [row["label"] for row in rows]
+        )
 
     return shuffled(datasets.Dataset.from_file(str(folder / "all.arrow")), size, collate_fn=stack)
 
@@ -139,11 +152,16 @@ def by_webdataset(folder: Path, images: np.ndarray, labels: np.ndarray, size: in
         for k, image in enumerate(images):
             buffer = io.BytesIO()
             np.save(buffer, image)
-            for name, data in ((f"{k:08}.npy", buffer.getvalue()), (f"{k:08}.cls", str(labels[k]).encode())):
+            for name, data in (
+                (f"{k:08}.npy", buffer.getvalue()),
+                (f"{k:08}.cls", str(labels[k]).encode()),
+            ):
                 entry = tarfile.TarInfo(name)
                 entry.size = len(data)
                 tar.addfile(entry, io.BytesIO(data))
-    stream = webdataset.WebDataset(str(folder / "all.tar"), shardshuffle=False).shuffle(1000).decode()
+    stream = (
+        webdataset.WebDataset(str(folder / "all.tar"), shardshuffle=False).shuffle(1000).decode()
+    )
     return lambda number: DataLoader(stream.to_tuple("npy", "cls"), size)
 
 

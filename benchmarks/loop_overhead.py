@@ -25,7 +25,7 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers.loops import accuracy, fit
+from dlhelpers.train import accuracy, fit
 
 BATCH_SIZE = 64
 KERAS_CLOSE = 1e-4
@@ -45,7 +45,9 @@ def bare(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int
     return train
 
 
-def bare_with_accuracy(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int) -> Training:
+def bare_with_accuracy(
+    model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int
+) -> Training:
     """The same, and the share of right answers of each epoch."""
 
     def train() -> None:
@@ -64,7 +66,9 @@ def bare_with_accuracy(model: nn.Module, loader: DataLoader, optimizer: Optimize
     return train
 
 
-def helper(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int, **settings: object) -> Training:
+def helper(
+    model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int, **settings: object
+) -> Training:
     """`fit`, as a lesson calls it."""
     return partial(fit, model, loader, LOSS_FN, optimizer, epochs=epochs, **settings)
 
@@ -77,14 +81,18 @@ class Screen(io.StringIO):
         return True
 
 
-def helper_with_bar(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int) -> Training:
+def helper_with_bar(
+    model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int
+) -> Training:
     """`fit` with a progress bar that really draws."""
 
     def train() -> None:
         with redirect_stderr(Screen()) as screen:
             helper(model, loader, optimizer, epochs, progress=True)()
         if not screen.getvalue():
-            raise SystemExit("the progress bar drew nothing, so its cost cannot be measured: unset TQDM_DISABLE")
+            raise SystemExit(
+                "the progress bar drew nothing, so its cost cannot be measured: unset TQDM_DISABLE"
+            )
 
     return train
 
@@ -94,17 +102,24 @@ OURS: dict[str, tuple[Prepare, Prepare]] = {  # name -> what it is measured agai
     "bare loop against itself": (bare, bare),
     "fit": (bare, QUIET),
     "fit, progress bar drawn": (bare, helper_with_bar),
-    "fit with accuracy, both sides": (bare_with_accuracy, partial(QUIET, metrics={"accuracy": accuracy})),
+    "fit with accuracy, both sides": (
+        bare_with_accuracy,
+        partial(QUIET, metrics={"accuracy": accuracy}),
+    ),
 }
 
 
 def measure(name: str, pairs: int, epochs: int, samples: int) -> tuple[list[float], list[float]]:
     """Return the seconds of the bare loop and of the loop of that name, pair by pair."""
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # what peers say of few workers, and of names that torch is giving up
+    warnings.simplefilter(
+        "ignore"
+    )  # what peers say of few workers, and of names that torch is giving up
     torch.manual_seed(0)
     data = TensorDataset(torch.randn(samples, 64), torch.randint(10, (samples,)))
-    order = torch.randperm(samples).tolist()  # a fixed one, since some peers draw random numbers of their own
+    order = torch.randperm(
+        samples
+    ).tolist()  # a fixed one, since some peers draw random numbers of their own
     loader = DataLoader(data, BATCH_SIZE, sampler=order)
     start, ends = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)), {}
 
@@ -117,24 +132,37 @@ def measure(name: str, pairs: int, epochs: int, samples: int) -> tuple[list[floa
         ends[side] = kept if isinstance(kept, list) else list(model.parameters())
         if len(ends) == 2:
             close = KERAS_CLOSE if name == "keras" else 0
-            if not all(torch.allclose(a, b, rtol=0, atol=close) for a, b in zip(ends[0], ends[1], strict=True)):
-                raise ValueError(f"{name}: the two loops end with different weights, so their times say nothing")
+            if not all(
+                torch.allclose(a, b, rtol=0, atol=close)
+                for a, b in zip(ends[0], ends[1], strict=True)
+            ):
+                raise ValueError(
+                    f"{name}: the two loops end with different weights, so their times say nothing"
+                )
             ends.clear()
         return taken
 
     both = OURS.get(name) or (bare, PEERS[name])
     with redirect_stdout(io.StringIO()):  # fastai prints a table
-        found = take_turns({str(side): partial(seconds, side, loop) for side, loop in enumerate(both)}, pairs)
+        found = take_turns(
+            {str(side): partial(seconds, side, loop) for side, loop in enumerate(both)}, pairs
+        )
     return found["0"], found["1"]
 
 
 def main() -> None:
     """Print machine and versions, measure each loop in a process of its own, and save the report."""
     parser = options(__doc__)
-    parser.add_argument("--pairs", type=int, default=16, help="timed pairs for each loop of ours, half for a peer")
+    parser.add_argument(
+        "--pairs", type=int, default=16, help="timed pairs for each loop of ours, half for a peer"
+    )
     parser.add_argument("--epochs", type=int, default=1, help="epochs in each run")
-    parser.add_argument("--samples", type=int, default=50_000,
-                        help=f"samples, as many as CIFAR-10 has, in batches of {BATCH_SIZE}")  # fmt: skip
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=50_000,
+        help=f"samples, as many as CIFAR-10 has, in batches of {BATCH_SIZE}",
+    )
     asked = parser.parse_args()
     if min(asked.pairs, asked.epochs, asked.samples) < 1:
         parser.error("--pairs, --epochs and --samples must be at least 1")
@@ -142,7 +170,9 @@ def main() -> None:
         asked.pairs, asked.samples = 4, 6_400
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is timed is the host's work
     torch.set_num_threads(1)
-    report = Report("loop_overhead", "What does a training loop cost?", list(PEERS), quick=asked.quick)
+    report = Report(
+        "loop_overhead", "What does a training loop cost?", list(PEERS), quick=asked.quick
+    )
     ours = [name for name in OURS if name.startswith("fit")]
     steps = asked.epochs * -(-asked.samples // BATCH_SIZE)
     ratios, added = {}, {}
@@ -155,13 +185,23 @@ def main() -> None:
         added.setdefault("a step of the bare loop", [1e6 * one / steps for one in base])
         added[shown] = [1e6 * (two - one) / steps for one, two in zip(base, loop, strict=True)]
         print(f"{shown}: {middle(ratios[shown]):.3f} times the bare loop", flush=True)
-    report.panel(f"{asked.epochs} epoch(s) of {asked.samples} samples", "times the bare loop", ratios, ours=ours)
-    report.panel("A step of the bare loop, and what each adds to it", "microseconds", added, ours=ours)
+    report.panel(
+        f"{asked.epochs} epoch(s) of {asked.samples} samples",
+        "times the bare loop",
+        ratios,
+        ours=ours,
+    )
+    report.panel(
+        "A step of the bare loop, and what each adds to it", "microseconds", added, ours=ours
+    )
     report.goal("fit against the bare loop", middle(ratios["fit"]), "<=", 1.03)
     peers = [middle(values) for name, values in ratios.items() if name not in OURS]
     if peers:
         report.goal(
-            "fit against the leanest peer, both against the bare loop", middle(ratios["fit"]) / min(peers), "<=", 1
+            "fit against the leanest peer, both against the bare loop",
+            middle(ratios["fit"]) / min(peers),
+            "<=",
+            1,
         )
     report.save()
 

@@ -17,8 +17,8 @@ import torch
 from report import Report, options
 from torch import nn
 
-from dlhelpers.memory import human_bytes, run_limited
-from dlhelpers.under_cap import train, write_shards
+from dlhelpers.course.capped_examples import train, write_shards
+from dlhelpers.machine import human_bytes, run_limited
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 from memory_group import MemoryGroup, enter, memory_group  # noqa: E402  (the line above finds it)
@@ -48,8 +48,15 @@ def grow(report: Report, folder: Path, times: tuple[int, ...]) -> None:
         found[f"{human_bytes(size)} of data: private memory"] = peaks[-1:]
         found[f"{human_bytes(size)} of data: pages of files"] = [(run.peak_file_backed or 0) / 1e6]
     ours = [name for name in found if name.endswith("data: private memory")]
-    report.panel("Peak of an epoch by size of dataset (pages of files may be dropped)", "MB", found, ours=ours)
-    report.goal(f"MB of private memory more for {times[-1]} times the data", peaks[-1] - peaks[0], "<=", 32)
+    report.panel(
+        "Peak of an epoch by size of dataset (pages of files may be dropped)",
+        "MB",
+        found,
+        ours=ours,
+    )
+    report.goal(
+        f"MB of private memory more for {times[-1]} times the data", peaks[-1] - peaks[0], "<=", 32
+    )
 
 
 def inside(group: Path, place: Path) -> None:
@@ -67,22 +74,30 @@ def in_group(report: Report, group: MemoryGroup) -> None:
         done = subprocess.run([sys.executable, __file__, "--inside", str(group.folder), folder])
     data, limit = human_bytes(IN_GROUP), human_bytes(GROUP_LIMIT)
     found = {f"{data} of data": [group.peak / 1e6]}
-    report.panel(f"Peak of a control group of {limit}, page cache included", "MB", found, ours=found)
+    report.panel(
+        f"Peak of a control group of {limit}, page cache included", "MB", found, ours=found
+    )
     print(group.pressed)
-    report.goal(f"{data} written and trained on in a group of {limit}: exit code", done.returncode, "<=", 0)
+    report.goal(
+        f"{data} written and trained on in a group of {limit}: exit code", done.returncode, "<=", 0
+    )
 
 
 def main() -> None:
     """Print machine and versions, the peaks under the cap, and what the group counted, and save the report."""
     parser = options(__doc__)
-    parser.add_argument("--inside", nargs=2, type=Path, metavar=("GROUP", "FOLDER"), help="for the child in a group")
+    parser.add_argument(
+        "--inside", nargs=2, type=Path, metavar=("GROUP", "FOLDER"), help="for the child in a group"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.inside:
         inside(*asked.inside)
         return
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    report = Report("out_of_core", "Does memory stay flat while the dataset grows?", quick=asked.quick)
+    report = Report(
+        "out_of_core", "Does memory stay flat while the dataset grows?", quick=asked.quick
+    )
     with tempfile.TemporaryDirectory(dir=".") as folder:
         grow(report, Path(folder), TIMES[:2] if asked.quick else TIMES)
     if not asked.quick:

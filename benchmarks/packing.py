@@ -27,16 +27,20 @@ from PIL import Image
 from report import Report, middle, options, paired, take_turns
 from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
-from dlhelpers.block_shuffle import BlockShuffleSampler
-from dlhelpers.devices import cores
-from dlhelpers.image_files import read_image
-from dlhelpers.packing import pack_folder
-from dlhelpers.shard_writer import ShardWriter
-from dlhelpers.verification import verify
+from dlhelpers.data import BlockShuffleSampler
+from dlhelpers.machine import cores
+from dlhelpers.packed import ShardWriter, pack_folder, verify
+from dlhelpers.packed.image_files import read_image
 
-SIZE, WIDTH, HEIGHT = 224, 500, 375  # pixels of a packed image, and of a file, as in common photo collections
+SIZE, WIDTH, HEIGHT = (
+    224,
+    500,
+    375,
+)  # pixels of a packed image, and of a file, as in common photo collections
 SAMPLES = 10_000_000
-IMPORT = "from time import perf_counter as now; begin = now(); import dlhelpers; print(now() - begin)"
+IMPORT = (
+    "from time import perf_counter as now; begin = now(); import dlhelpers; print(now() - begin)"
+)
 
 
 def write_files(folder: Path, count: int) -> list[Path]:
@@ -71,7 +75,9 @@ def pack_speed(report: Report, folder: Path, count: int, rounds: int) -> None:
 
     def packing(processes: int, number: int) -> float:
         with tempfile.TemporaryDirectory(dir=folder) as target:
-            packed = pack_folder(folder / "files", Path(target), size=SIZE, processes=processes, progress=False)
+            packed = pack_folder(
+                folder / "files", Path(target), size=SIZE, processes=processes, progress=False
+            )
         return count / packed.seconds
 
     def decoding(pool: Pool, number: int) -> float:
@@ -84,15 +90,23 @@ def pack_speed(report: Report, folder: Path, count: int, rounds: int) -> None:
     title = f"{count} JPEG files of {WIDTH} x {HEIGHT} to {SIZE} x {SIZE}"
     report.panel(title, "images a second", found, ours=arms)
     if cores() > 1:
-        report.goal("packing with all cores against one process",
-                    middle(paired(found[every], found["packing, 1 process"])), ">=", 1.5)  # fmt: skip
-    report.goal("packing against decoding alone", middle(paired(found[every], found[alone])), ">=", 0.8)
+        report.goal(
+            "packing with all cores against one process",
+            middle(paired(found[every], found["packing, 1 process"])),
+            ">=",
+            1.5,
+        )
+    report.goal(
+        "packing against decoding alone", middle(paired(found[every], found[alone])), ">=", 0.8
+    )
 
 
 def verify_speed(report: Report, folder: Path, size: int, rounds: int) -> None:
     """Measure bytes a second of verifying a dataset, and of hashing as many bytes in memory."""
     images = np.random.default_rng(0).integers(0, 256, (1000, 3, 64, 64), dtype=np.uint8)
-    with ShardWriter(folder / "shards", classes=["one"], shape=(3, 64, 64), rows_per_shard=4000) as writer:
+    with ShardWriter(
+        folder / "shards", classes=["one"], shape=(3, 64, 64), rows_per_shard=4000
+    ) as writer:
         for _ in range(size // images.nbytes):
             writer.add(images, np.zeros(len(images), np.int64))
     block = images.tobytes() * 4
@@ -119,7 +133,10 @@ def verify_speed(report: Report, folder: Path, size: int, rounds: int) -> None:
     once = middle(paired(found["verify"], found["SHA-256 in memory, 1 thread"]))
     report.goal("verify against SHA-256 in one thread, times the cores", once / cores(), ">=", 0.8)
     report.goal(
-        "verify against SHA-256 in as many threads", middle(paired(found["verify"], found[all_cores])), ">=", 0.8
+        "verify against SHA-256 in as many threads",
+        middle(paired(found["verify"], found[all_cores])),
+        ">=",
+        0.8,
     )
 
 
@@ -131,11 +148,20 @@ def waits(report: Report, rounds: int) -> None:
 
     def importing(number: int) -> float:
         command = [sys.executable, "-c", IMPORT]
-        return 1000 * float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return 1000 * float(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        )
 
     ours, torchs = partial(BlockShuffleSampler, SAMPLES), partial(RandomSampler, range(SAMPLES))
-    block, random = f"first batch of {SAMPLES:,}: ours", f"first batch of {SAMPLES:,}: RandomSampler"
-    arms = {"import dlhelpers": importing, block: partial(first_batch, ours), random: partial(first_batch, torchs)}
+    block, random = (
+        f"first batch of {SAMPLES:,}: ours",
+        f"first batch of {SAMPLES:,}: RandomSampler",
+    )
+    arms = {
+        "import dlhelpers": importing,
+        block: partial(first_batch, ours),
+        random: partial(first_batch, torchs),
+    }
     found, peaks = take_turns(arms, rounds), {}
     report.panel("What one waits for", "milliseconds", found, ours=["import dlhelpers", block])
     for name, make in ((block, ours), (random, torchs)):
@@ -143,7 +169,9 @@ def waits(report: Report, rounds: int) -> None:
         next(iter(BatchSampler(make(), 64, drop_last=False)))
         peaks[name] = [tracemalloc.get_traced_memory()[1] / 1e6]
         tracemalloc.stop()
-    report.panel("Memory for the first batch, as Python and NumPy count it", "MB", peaks, ours=[block])
+    report.panel(
+        "Memory for the first batch, as Python and NumPy count it", "MB", peaks, ours=[block]
+    )
     report.goal("milliseconds to the first batch", middle(found[block]), "<=", 50)
     report.goal("MB to the first batch", peaks[block][0], "<=", 5)
     report.goal("milliseconds to import dlhelpers", middle(found["import dlhelpers"]), "<=", 50)

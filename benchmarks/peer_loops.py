@@ -19,7 +19,9 @@ LOSS_FN = nn.CrossEntropyLoss()
 RATE = 0.1
 
 
-def by_accelerate(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int) -> Training:
+def by_accelerate(
+    model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int
+) -> Training:
     """The user's own loop over what accelerate has prepared."""
     from accelerate import Accelerator
 
@@ -40,19 +42,31 @@ def by_ignite(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs
     """The engine that ignite makes for supervised training."""
     from ignite.engine import create_supervised_trainer
 
-    return partial(create_supervised_trainer(model, optimizer, LOSS_FN).run, loader, max_epochs=epochs)
+    return partial(
+        create_supervised_trainer(model, optimizer, LOSS_FN).run, loader, max_epochs=epochs
+    )
 
 
 def by_skorch(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int) -> Training:
     """A NeuralNet with its usual callbacks, silent, taking the same DataLoader instead of making one."""
     from skorch import NeuralNet
 
-    net = NeuralNet(model, nn.CrossEntropyLoss, optimizer=SGD, lr=RATE, max_epochs=epochs, train_split=None, verbose=0,
-                    iterator_train=lambda dataset, **_: loader).initialize()  # fmt: skip
+    net = NeuralNet(
+        model,
+        nn.CrossEntropyLoss,
+        optimizer=SGD,
+        lr=RATE,
+        max_epochs=epochs,
+        train_split=None,
+        verbose=0,
+        iterator_train=lambda dataset, **_: loader,
+    ).initialize()
     return partial(net.partial_fit, loader.dataset)
 
 
-def lightning_parts(model: nn.Module, optimizer: Optimizer, **settings: object) -> tuple[object, object]:
+def lightning_parts(
+    model: nn.Module, optimizer: Optimizer, **settings: object
+) -> tuple[object, object]:
     """Return a LightningModule of two methods, and a Trainer without bar, logger, summary and checkpoints."""
     import lightning
 
@@ -69,11 +83,15 @@ def lightning_parts(model: nn.Module, optimizer: Optimizer, **settings: object) 
         def configure_optimizers(self) -> Optimizer:
             return optimizer
 
-    off = dict.fromkeys(("enable_progress_bar", "logger", "enable_model_summary", "enable_checkpointing"), False)
+    off = dict.fromkeys(
+        ("enable_progress_bar", "logger", "enable_model_summary", "enable_checkpointing"), False
+    )
     return Module(), lightning.Trainer(accelerator="cpu", **off, **settings)
 
 
-def by_lightning(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int) -> Training:
+def by_lightning(
+    model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs: int
+) -> Training:
     """Lightning's Trainer."""
     module, trainer = lightning_parts(model, optimizer, max_epochs=epochs)
     return partial(trainer.fit, module, loader)
@@ -91,8 +109,14 @@ def by_fastai(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs
         def before_validate(self) -> None:
             raise CancelValidException
 
-    learner = Learner(DataLoaders(loader, loader, device="cpu"), model, loss_func=LOSS_FN,
-                      opt_func=partial(OptimWrapper, opt=SGD), lr=RATE, cbs=NoValidation())  # fmt: skip
+    learner = Learner(
+        DataLoaders(loader, loader, device="cpu"),
+        model,
+        loss_func=LOSS_FN,
+        opt_func=partial(OptimWrapper, opt=SGD),
+        lr=RATE,
+        cbs=NoValidation(),
+    )
     learner.remove_cbs(learner.cbs.filter(lambda callback: isinstance(callback, ProgressCallback)))
     learner.logger = lambda text: None
     return partial(learner.fit, epochs)
@@ -105,7 +129,10 @@ def by_keras(model: nn.Module, loader: DataLoader, optimizer: Optimizer, epochs:
 
     first, _, last = model
     inputs = keras.layers.Input((first.in_features,))
-    layers = keras.layers.Dense(first.out_features, activation="relu"), keras.layers.Dense(last.out_features)
+    layers = (
+        keras.layers.Dense(first.out_features, activation="relu"),
+        keras.layers.Dense(last.out_features),
+    )
     network = keras.Sequential([inputs, *layers])
     for own, layer in zip((first, last), layers, strict=True):
         layer.set_weights([own.weight.detach().numpy().T, own.bias.detach().numpy()])

@@ -20,8 +20,7 @@ import psutil
 import torch
 from drawing import draw
 
-from dlhelpers.devices import cores, pick_device
-from dlhelpers.memory import human_bytes
+from dlhelpers.machine import cores, human_bytes, pick_device
 
 Arm = Callable[[int], float]  # takes the number of the round, and returns what it measured
 CPU = Path("/proc/cpuinfo")  # where Linux names the chip
@@ -30,8 +29,12 @@ ROOT = Path(__file__).resolve().parent
 
 def options(text: str | None) -> argparse.ArgumentParser:
     """Return a parser that shows a script's docstring and knows --quick."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a small run that only tries the script")
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small run that only tries the script"
+    )
     return parser
 
 
@@ -62,39 +65,80 @@ class Report:
     packages   whose versions are told; one that is not installed is told to be left out
     """
 
-    def __init__(self, name: str, question: str, packages: Sequence[str] = (), *, quick: bool = False):
+    def __init__(
+        self, name: str, question: str, packages: Sequence[str] = (), *, quick: bool = False
+    ):
         told = CPU.read_text().splitlines() if CPU.is_file() else []
         chip = [line.split(":")[1].strip() for line in told if line.startswith("model name")]
-        kernel, memory = f"{platform.system()} {platform.release()}", human_bytes(psutil.virtual_memory().total)
+        kernel, memory = (
+            f"{platform.system()} {platform.release()}",
+            human_bytes(psutil.virtual_memory().total),
+        )
         self.machine = {
-            "chip": (chip or [platform.processor() or platform.machine()])[0], "cores": cores(), "memory": memory,
-            "system": kernel, "device": str(pick_device()), "torch threads": torch.get_num_threads(),
-            "load before the start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        }  # fmt: skip
-        self.name, self.question, self.quick, self.panels, self.goals = name, question, quick, [], []
+            "chip": (chip or [platform.processor() or platform.machine()])[0],
+            "cores": cores(),
+            "memory": memory,
+            "system": kernel,
+            "device": str(pick_device()),
+            "torch threads": torch.get_num_threads(),
+            "load before the start": round(os.getloadavg()[0], 2)
+            if hasattr(os, "getloadavg")
+            else None,
+        }
+        self.name, self.question, self.quick, self.panels, self.goals = (
+            name,
+            question,
+            quick,
+            [],
+            [],
+        )
         self.missing = [name for name in packages if not installed(name)]
         there = [name for name in ("torch", "numpy", *packages) if name not in self.missing]
-        self.versions = {"python": platform.python_version()} | {name: version(name) for name in there}
+        self.versions = {"python": platform.python_version()} | {
+            name: version(name) for name in there
+        }
         print(question, *(f"{key}: {value}" for key, value in self.machine.items()), sep="\n")
         print(", ".join(f"{name} {number}" for name, number in self.versions.items()))
         for name in self.missing:
             print(f"left out: {name} is not installed, the extra `bench` has it")
 
-    def panel(self, title: str, unit: str, rows: Mapping[str, Sequence[float]], *, ours: Collection[str] = ()) -> None:
+    def panel(
+        self,
+        title: str,
+        unit: str,
+        rows: Mapping[str, Sequence[float]],
+        *,
+        ours: Collection[str] = (),
+    ) -> None:
         """Print and keep values by name, each with its median and quartiles; `ours` are drawn in another colour."""
         kept = {}
         width = max(len(name) for name in rows) + 2
         print(f"\n{title} ({unit})\n{'':{width}}{'median':>12}{'quartiles':>26}{'values':>8}")
         for name, values in rows.items():
             low, median, high = (float(part) for part in np.percentile(values, [25, 50, 75]))
-            kept[name] = {"median": median, "low": low, "high": high, "values": [float(value) for value in values]}
-            print(f"{name:{width}}{median:12.4g}{f'{low:.4g} to {high:.4g}':>26}{len(values):8}", flush=True)
+            kept[name] = {
+                "median": median,
+                "low": low,
+                "high": high,
+                "values": [float(value) for value in values],
+            }
+            print(
+                f"{name:{width}}{median:12.4g}{f'{low:.4g} to {high:.4g}':>26}{len(values):8}",
+                flush=True,
+            )
         self.panels.append({"title": title, "unit": unit, "ours": [*ours], "rows": kept})
 
     def goal(self, what: str, figure: float, relation: str, bound: float) -> None:
         """Print and keep whether a figure is as asked: `relation` is ">=" or "<="."""
         reached = bool(figure >= bound if relation == ">=" else figure <= bound)
-        self.goals.append({"what": what, "figure": float(figure), "asked": f"{relation} {bound:g}", "reached": reached})
+        self.goals.append(
+            {
+                "what": what,
+                "figure": float(figure),
+                "asked": f"{relation} {bound:g}",
+                "reached": reached,
+            }
+        )
         words = "reached" if reached else "MISSED"
         print(f"{words:8}{figure:10.4g}   (asked {relation} {bound:g})   {what}", flush=True)
 
@@ -102,15 +146,26 @@ class Report:
         """Write JSON and picture."""
         folder = ROOT.parent / "build/benchmarks" if self.quick else ROOT / "results"
         folder.mkdir(parents=True, exist_ok=True)
-        kept = {"benchmark": self.name, "question": self.question, "date": date.today().isoformat(),
-                "machine": self.machine, "versions": self.versions, "missing": self.missing, "panels": self.panels,
-                "goals": self.goals}  # fmt: skip
+        kept = {
+            "benchmark": self.name,
+            "question": self.question,
+            "date": date.today().isoformat(),
+            "machine": self.machine,
+            "versions": self.versions,
+            "missing": self.missing,
+            "panels": self.panels,
+            "goals": self.goals,
+        }
         text = json.dumps(kept, indent=1)
         (folder / f"{self.name}.json").write_text(text + "\n", encoding="utf-8")
         draw(kept, folder / f"{self.name}.png")
-        print(f"\nwritten to {(folder / self.name).relative_to(ROOT.parent).as_posix()}.json and .png")
+        print(
+            f"\nwritten to {(folder / self.name).relative_to(ROOT.parent).as_posix()}.json and .png"
+        )
 
 
 def installed(package: str) -> bool:
     """Say whether a package can be imported, without importing it."""
-    return find_spec({"pytorch-ignite": "ignite", "pillow": "PIL"}.get(package, package)) is not None
+    return (
+        find_spec({"pytorch-ignite": "ignite", "pillow": "PIL"}.get(package, package)) is not None
+    )

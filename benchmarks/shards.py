@@ -17,8 +17,14 @@ import torch
 from formats import PEERS, Reader, by_files, by_gather, by_shards
 from report import Report, middle, options, paired, take_turns
 
-CASES = ((50_000, 32, 256, 3), (4_000, 224, 64, 1.5))  # images, side in pixels, batch size, times the best peer
-BOUNDS = ("plain gather, no DataLoader", "plain gather, in a DataLoader")  # one memory map, no shards, no checks
+CASES = (
+    (50_000, 32, 256, 3),
+    (4_000, 224, 64, 1.5),
+)  # images, side in pixels, batch size, times the best peer
+BOUNDS = (
+    "plain gather, no DataLoader",
+    "plain gather, in a DataLoader",
+)  # one memory map, no shards, no checks
 FILES = "a PNG file for each image"
 OURS = ("shards, shuffle=True", "shards, BlockShuffleSampler")
 
@@ -37,7 +43,9 @@ def images_a_second(reader: Reader, count: int, number: int) -> float:
 def main() -> None:
     """Print machine and versions, measure all readers for each size of image, and save the report."""
     parser = options(__doc__)
-    parser.add_argument("--passes", type=int, default=3, help="timed epochs of each reader, after one to warm up")
+    parser.add_argument(
+        "--passes", type=int, default=3, help="timed epochs of each reader, after one to warm up"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     question = "How fast does a shuffled epoch come out of a format?"
@@ -45,21 +53,32 @@ def main() -> None:
     for count, side, size, times in CASES:
         count //= 10 if asked.quick else 1
         random = np.random.default_rng(0)
-        data = random.integers(0, 256, (count, 3, side, side), dtype=np.uint8), random.integers(0, 10, count), size
+        data = (
+            random.integers(0, 256, (count, 3, side, side), dtype=np.uint8),
+            random.integers(0, 10, count),
+            size,
+        )
         with tempfile.TemporaryDirectory() as folder:
             readers = dict(zip(BOUNDS, by_gather(Path(folder), *data), strict=True))
             readers |= zip(OURS, by_shards(Path(folder), *data), strict=True)
             for name in (peer for peer in PEERS if peer not in report.missing):
                 readers[f"{name} {report.versions[name]}"] = PEERS[name](Path(folder), *data)
             readers[FILES] = by_files(Path(folder), *data)
-            arms = {name: partial(images_a_second, reader, count) for name, reader in readers.items()}
+            arms = {
+                name: partial(images_a_second, reader, count) for name, reader in readers.items()
+            }
             found = take_turns(arms, asked.passes)
         title = f"{count} images {side} x {side}, batches of {size}"
         report.panel(title, "thousand images a second", found, ours=OURS)
-        best = max((name for name in found if name not in (*BOUNDS, *OURS)), key=lambda name: middle(found[name]))
+        best = max(
+            (name for name in found if name not in (*BOUNDS, *OURS)),
+            key=lambda name: middle(found[name]),
+        )
         for name in OURS:
             against = middle(paired(found[name], found[best]))
-            report.goal(f"{name}, {side} x {side}, against the best peer, {best}", against, ">=", times)
+            report.goal(
+                f"{name}, {side} x {side}, against the best peer, {best}", against, ">=", times
+            )
             for bound in BOUNDS:
                 against = middle(paired(found[name], found[bound]))
                 report.goal(f"{name}, {side} x {side}, against the {bound}", against, ">=", 0.7)

@@ -26,11 +26,18 @@ from report import Report, options
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers.batch_sizes import study_batch_sizes
-from dlhelpers.memory import human_bytes, memory_use, run_limited
+from dlhelpers.machine import human_bytes, memory_use, run_limited
+from dlhelpers.measure import study_batch_sizes
 
-MODEL = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 16, 3), nn.ReLU(),
-                      nn.Flatten(), nn.Linear(16 * 29 * 29, 10))  # fmt: skip
+MODEL = nn.Sequential(
+    nn.Conv2d(3, 16, 3),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Conv2d(16, 16, 3),
+    nn.ReLU(),
+    nn.Flatten(),
+    nn.Linear(16 * 29 * 29, 10),
+)
 HIGHEST = 4096  # no size that runs under these limits is as large
 OURS = "study_batch_sizes"
 Finder = Callable[[int], int]  # from the largest size it may try to the one it found
@@ -71,7 +78,9 @@ def by_lightning(mode: str, highest: int) -> int:
             return DataLoader(many, self.batch_size)
 
     settings = {"mode": mode, "init_val": 2, "steps_per_trial": 3, "max_val": highest}
-    with tempfile.TemporaryDirectory() as folder:  # it writes the weights there, and reads them again
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # it writes the weights there, and reads them again
         optimizer = torch.optim.SGD(MODEL.parameters(), lr=0.01)
         module, trainer = lightning_parts(MODEL, optimizer, max_epochs=1, default_root_dir=folder)
         return Tuner(trainer).scale_batch_size(module, datamodule=Data(), **settings)
@@ -82,7 +91,10 @@ def true_limit(cap: int) -> int:
 
     def fits(size: int) -> bool:
         run = run_limited(runs, size, limit=cap)
-        if run.outcome not in ("returned", "out of memory") and "create a primitive" not in run.error:
+        if (
+            run.outcome not in ("returned", "out of memory")
+            and "create a primitive" not in run.error
+        ):
             raise SystemExit(f"size {size}: {run}")
         return run.outcome == "returned"
 
@@ -122,7 +134,9 @@ def under_keeper(finder: Finder, room: int) -> int:
         sleep(0.002)
     process.join()
     if process.exitcode not in (0, -signal.SIGKILL):
-        raise SystemExit(f"the child of a finder ended with {process.exitcode}, which says nothing of its memory")
+        raise SystemExit(
+            f"the child of a finder ended with {process.exitcode}, which says nothing of its memory"
+        )
     return parent.recv() if process.exitcode == 0 else 0
 
 
@@ -130,20 +144,30 @@ def main() -> None:
     """Print what each finder found, beside the true limit, and save the report."""
     asked = options(__doc__).parse_args()
     if sys.platform != "linux":
-        raise SystemExit("only Linux can cap the private memory of a process: nothing is measured here")
+        raise SystemExit(
+            "only Linux can cap the private memory of a process: nothing is measured here"
+        )
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    question = "Which batch size does a study find under a limit of memory, and what is the true one?"
+    question = (
+        "Which batch size does a study find under a limit of memory, and what is the true one?"
+    )
     report = Report("study", question, ["lightning"], quick=asked.quick)
     finders: dict[str, Finder] = {OURS: ours}
     if not report.missing:
-        finders |= {f"Lightning, {mode}": partial(by_lightning, mode) for mode in ("power", "binsearch")}
+        finders |= {
+            f"Lightning, {mode}": partial(by_lightning, mode) for mode in ("power", "binsearch")
+        }
     runs(2)
     for finder in finders.values():
         finder(4)  # here, since what is imported on the way would take a child's memory and time
     for room in (200_000_000,) if asked.quick else (150_000_000, 400_000_000):
-        true, sizes, seconds = true_limit(room), {name: [] for name in finders}, {name: [] for name in finders}
+        true, sizes, seconds = (
+            true_limit(room),
+            {name: [] for name in finders},
+            {name: [] for name in finders},
+        )
         for _ in range(1 if asked.quick else 3):
             for name, finder in finders.items():
                 size, taken = under_cap(finder, room)
@@ -152,12 +176,28 @@ def main() -> None:
         title = f"Under a cap of {human_bytes(room)}"
         report.panel(title, "batch size found", {"the true limit": [true], **sizes}, ours=[OURS])
         report.panel(title, "seconds to find it", seconds, ours=[OURS])
-        report.goal(f"{title}: smallest size found, as a part of the true limit", min(sizes[OURS]) / true, ">=", 0.5)
-        report.goal(f"{title}: largest size found, as a part of the true limit", max(sizes[OURS]) / true, "<=", 1)
+        report.goal(
+            f"{title}: smallest size found, as a part of the true limit",
+            min(sizes[OURS]) / true,
+            ">=",
+            0.5,
+        )
+        report.goal(
+            f"{title}: largest size found, as a part of the true limit",
+            max(sizes[OURS]) / true,
+            "<=",
+            1,
+        )
     room, tries = 500_000_000, 1 if asked.quick else 3
-    sizes = {name: [under_keeper(finder, room) for _ in range(tries)] for name, finder in finders.items()}
-    report.panel(f"Killed above {human_bytes(room)}", "batch size found; 0: killed", sizes, ours=[OURS])
-    report.goal("our study ends by itself each time: the smallest size it found", min(sizes[OURS]), ">=", 2)
+    sizes = {
+        name: [under_keeper(finder, room) for _ in range(tries)] for name, finder in finders.items()
+    }
+    report.panel(
+        f"Killed above {human_bytes(room)}", "batch size found; 0: killed", sizes, ours=[OURS]
+    )
+    report.goal(
+        "our study ends by itself each time: the smallest size it found", min(sizes[OURS]), ">=", 2
+    )
     report.save()
 
 

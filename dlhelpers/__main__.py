@@ -36,7 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             # An error from a worker ends with its sentence; options are called as they are here.
-            _say(lines[-1].replace("overwrite=True", "--overwrite").replace("download=True", "--download"))
+            _say(
+                lines[-1]
+                .replace("overwrite=True", "--overwrite")
+                .replace("download=True", "--download")
+            )
     return 1
 
 
@@ -49,61 +53,103 @@ def _add_pack(commands: Any) -> None:
     pack = commands.add_parser(
         "pack", help="write a folder of images, or a named dataset, as shards", description=about
     )
-    pack.add_argument("source", metavar="SOURCE", help="a folder of class folders with images, or a dataset's name:"
-                      " digits, shapes, cifar10, fashion_mnist (write ./digits for a folder of that name)")  # fmt: skip
+    pack.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a folder of class folders with images, or a dataset's name:"
+        " digits, shapes, cifar10, fashion_mnist (write ./digits for a folder of that name)",
+    )
     pack.add_argument("target", metavar="TARGET", type=Path, help="the folder to write")
     pack.add_argument("--size", type=_at_least(1), metavar="N", help="side of the images in pixels")
-    pack.add_argument("--rows-per-shard", type=_at_least(1), metavar="N", help="samples in a shard (default: 64 MiB)")
-    pack.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="of the order (default: 0)")
-    pack.add_argument("--processes", type=_at_least(1), metavar="N", help="that decode (default: one for each core)")
-    pack.add_argument("--split", choices=("train", "test"), help="of a named dataset (default: train)")
-    pack.add_argument("--skip-bad", action="store_true", help="leave out images that cannot be decoded, and list them")
-    pack.add_argument("--overwrite", action="store_true", help="replace a dataset, once the new one is finished")
-    pack.add_argument("--download", action="store_true", help="fetch a named dataset that is not here yet")
+    pack.add_argument(
+        "--rows-per-shard",
+        type=_at_least(1),
+        metavar="N",
+        help="samples in a shard (default: 64 MiB)",
+    )
+    pack.add_argument(
+        "--seed", type=_at_least(0), default=0, metavar="N", help="of the order (default: 0)"
+    )
+    pack.add_argument(
+        "--processes",
+        type=_at_least(1),
+        metavar="N",
+        help="that decode (default: one for each core)",
+    )
+    pack.add_argument(
+        "--split", choices=("train", "test"), help="of a named dataset (default: train)"
+    )
+    pack.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out images that cannot be decoded, and list them",
+    )
+    pack.add_argument(
+        "--overwrite", action="store_true", help="replace a dataset, once the new one is finished"
+    )
+    pack.add_argument(
+        "--download", action="store_true", help="fetch a named dataset that is not here yet"
+    )
     pack.set_defaults(run=_pack, parser=pack)
 
 
 def _add_verify(commands: Any) -> None:
-    verify = commands.add_parser("verify", help="say whether every byte of a dataset in shards is as it was written")
-    verify.add_argument("target", metavar="TARGET", type=Path, help="the folder that holds the shards")
+    verify = commands.add_parser(
+        "verify", help="say whether every byte of a dataset in shards is as it was written"
+    )
+    verify.add_argument(
+        "target", metavar="TARGET", type=Path, help="the folder that holds the shards"
+    )
     verify.set_defaults(run=_verify)
 
 
 def _add_doctor(commands: Any) -> None:
-    doctor = commands.add_parser("doctor", help="say what would go wrong in a lesson on this machine, and the remedy")
+    doctor = commands.add_parser(
+        "doctor", help="say what would go wrong in a lesson on this machine, and the remedy"
+    )
     doctor.add_argument("--json", action="store_true", help="the same as one JSON list")
     doctor.set_defaults(run=_doctor)
 
 
 def _add_prefetch(commands: Any) -> None:
-    prefetch = commands.add_parser("prefetch", help="fetch datasets beforehand, into a folder that can be copied")
+    prefetch = commands.add_parser(
+        "prefetch", help="fetch datasets beforehand, into a folder that can be copied"
+    )
     prefetch.add_argument("names", metavar="NAME", nargs="+", help="cifar10, fashion_mnist")
-    prefetch.add_argument("--folder", type=Path, default=Path("data"), help="where to (default: data)")
+    prefetch.add_argument(
+        "--folder", type=Path, default=Path("data"), help="where to (default: data)"
+    )
     prefetch.set_defaults(run=_prefetch)
 
 
 def _add_classroom(commands: Any) -> None:
-    classroom = commands.add_parser("classroom", help="pool the progress files of a class into one table")
-    classroom.add_argument("folder", metavar="FOLDER", type=Path, help="holds the JSON file of each learner")
-    classroom.add_argument("--picture", type=Path, metavar="FILE", help="draw it, too, as a PNG file")
+    classroom = commands.add_parser(
+        "classroom", help="pool the progress files of a class into one table"
+    )
+    classroom.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="holds the JSON file of each learner"
+    )
+    classroom.add_argument(
+        "--picture", type=Path, metavar="FILE", help="draw it, too, as a PNG file"
+    )
     classroom.set_defaults(run=_classroom)
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from dlhelpers.doctor import report
+    from dlhelpers.course.doctor import report
 
     return report(options.json)
 
 
 def _prefetch(options: argparse.Namespace) -> int:
-    from dlhelpers.prefetch import prefetch
+    from dlhelpers.course.prefetch import prefetch
 
     print(*prefetch(options.names, options.folder), sep="\n")
     return 0
 
 
 def _classroom(options: argparse.Namespace) -> int:
-    from dlhelpers.classroom import pool
+    from dlhelpers.course.classroom import pool
 
     pooled = pool(options.folder)
     print(f"learners: {pooled.learners}\n{pooled.table()}")
@@ -113,30 +159,44 @@ def _classroom(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
-    from dlhelpers.datasets import NAMES, load
-    from dlhelpers.packing import pack_dataset, pack_folder
+    from dlhelpers.data.datasets import NAMES, load
+    from dlhelpers.packed.packing import pack_dataset, pack_folder
 
     names = [name for name in NAMES if name != "folder"]
-    shared = {"rows_per_shard": options.rows_per_shard, "shuffle_seed": options.seed,
-              "processes": options.processes, "overwrite": options.overwrite}  # fmt: skip
+    shared = {
+        "rows_per_shard": options.rows_per_shard,
+        "shuffle_seed": options.seed,
+        "processes": options.processes,
+        "overwrite": options.overwrite,
+    }
     if options.source in names:
         if options.skip_bad or options.size and options.source != "shapes":
-            options.parser.error(f"--size and --skip-bad are for folders, and {options.source} is a named dataset")
-        dataset = load(options.source, options.split or "train", size=options.size, download=options.download)
+            options.parser.error(
+                f"--size and --skip-bad are for folders, and {options.source} is a named dataset"
+            )
+        dataset = load(
+            options.source, options.split or "train", size=options.size, download=options.download
+        )
         report = pack_dataset(dataset, options.target, classes=list(dataset.classes), **shared)
     else:
         if options.download or options.split:
-            options.parser.error(f"--download and --split are for {', '.join(names)}, and SOURCE is {options.source}")
+            options.parser.error(
+                f"--download and --split are for {', '.join(names)}, and SOURCE is {options.source}"
+            )
         if not Path(options.source).is_dir():
-            options.parser.error(f"SOURCE is {options.source}: expected a folder, or one of {', '.join(names)}")
+            options.parser.error(
+                f"SOURCE is {options.source}: expected a folder, or one of {', '.join(names)}"
+            )
         on_error = "skip" if options.skip_bad else "raise"
-        report = pack_folder(options.source, options.target, size=options.size, on_error=on_error, **shared)
+        report = pack_folder(
+            options.source, options.target, size=options.size, on_error=on_error, **shared
+        )
     print(f"{report}\n{options.target} is whole, after {report.seconds:.1f} s")
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from dlhelpers.shards import verify
+    from dlhelpers.packed.verifying import verify
 
     report = verify(options.target)
     print(report)

@@ -13,7 +13,9 @@ include_patterns = ["docs/*.md", "notebooks/*.ipynb"]
 extensions = ["myst_nb"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
-nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]  # its picture instead
+nb_mime_priority_overrides = [
+    ("html", "application/vnd.jupyter.widget-view+json", None)
+]  # its picture instead
 html_theme = "sphinx_book_theme"
 html_title = project
 html_sourcelink_suffix = ""

@@ -22,28 +22,46 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from dlhelpers.checkpoints import load_checkpoint
-from dlhelpers.distributed import Ranks, process_group, rank_device
-from dlhelpers.history import History
-from dlhelpers.loops import accuracy, fit
-from dlhelpers.shards import BlockShuffleSampler, ShardDataset, to_float
+from dlhelpers.data import BlockShuffleSampler
+from dlhelpers.packed import ShardDataset, to_float
+from dlhelpers.train import (
+    History,
+    Ranks,
+    accuracy,
+    fit,
+    load_checkpoint,
+    process_group,
+    rank_device,
+)
 
 
 def network(channels: int, classes: int) -> nn.Module:
     """Return a small network for images of any size from 4 x 4 pixels on."""
     return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
-        nn.Flatten(), nn.Linear(128, classes),
-    )  # fmt: skip
+        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(128, classes),
+    )
 
 
 def loader_of(folder: Path, options: argparse.Namespace, ranks: Ranks) -> DataLoader:
     """Return a loader of this rank's part of a folder of shards; over all ranks each sample comes once."""
     dataset = ShardDataset(folder, transform=to_float)
-    sampler = BlockShuffleSampler(len(dataset), seed=options.seed, rank=ranks.rank, world=ranks.world)
-    return DataLoader(dataset, options.batch_size, sampler=sampler, num_workers=options.workers,
-                      persistent_workers=options.workers > 0)  # fmt: skip
+    sampler = BlockShuffleSampler(
+        len(dataset), seed=options.seed, rank=ranks.rank, world=ranks.world
+    )
+    return DataLoader(
+        dataset,
+        options.batch_size,
+        sampler=sampler,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+    )
 
 
 def train(options: argparse.Namespace, ranks: Ranks, device: torch.device) -> History:
@@ -60,24 +78,46 @@ def train(options: argparse.Namespace, ranks: Ranks, device: torch.device) -> Hi
         if ranks.first:
             print(f"going on after epoch {history.epochs}", flush=True)
     if history.epochs < options.epochs:
-        fit(model, train_loader, nn.CrossEntropyLoss(), optimizer, epochs=options.epochs - history.epochs,
-            valid_loader=valid_loader, metrics={"accuracy": accuracy}, history=history, checkpoint=options.checkpoint,
-            seed=options.seed)  # fmt: skip
+        fit(
+            model,
+            train_loader,
+            nn.CrossEntropyLoss(),
+            optimizer,
+            epochs=options.epochs - history.epochs,
+            valid_loader=valid_loader,
+            metrics={"accuracy": accuracy},
+            history=history,
+            checkpoint=options.checkpoint,
+            seed=options.seed,
+        )
     return history
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("train", type=Path, help="folder of shards to train on")
-    parser.add_argument("--valid", type=Path, help="folder of shards to measure on after each epoch")
-    parser.add_argument("--checkpoint", type=Path, default=Path("run.pt"), help="written after each epoch, read first")
+    parser.add_argument(
+        "--valid", type=Path, help="folder of shards to measure on after each epoch"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        default=Path("run.pt"),
+        help="written after each epoch, read first",
+    )
     parser.add_argument("--history", type=Path, help="file for the losses and metrics, as JSON")
-    parser.add_argument("--epochs", type=int, default=3, help="epochs in all, those of the checkpoint among them")
+    parser.add_argument(
+        "--epochs", type=int, default=3, help="epochs in all, those of the checkpoint among them"
+    )
     parser.add_argument("--batch-size", type=int, default=64, help="samples a step on each rank")
     parser.add_argument("--lr", type=float, default=0.05, help="learning rate")
     parser.add_argument("--seed", type=int, default=0, help="decides on weights, order and dropout")
-    parser.add_argument("--workers", type=int, default=0, help="worker processes that load for each rank")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="worker processes that load for each rank"
+    )
     return parser.parse_args(arguments)
 
 

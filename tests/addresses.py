@@ -35,7 +35,9 @@ def home() -> Home:
     url = project["project"]["urls"]["Repository"]
     if not re.fullmatch(rf"{GITHUB}[\w.-]+/[\w.-]+", url):
         raise ValueError(f"[project.urls] Repository is {url!r}: expected {GITHUB}OWNER/NAME")
-    return Home(url.removeprefix(GITHUB), project["tool"]["course"]["branch"], project["project"]["version"])
+    return Home(
+        url.removeprefix(GITHUB), project["tool"]["course"]["branch"], project["project"]["version"]
+    )
 
 
 def set_up(where: Home) -> str:
@@ -46,7 +48,7 @@ from importlib.util import find_spec
 if not find_spec("dlhelpers") and "google.colab" in str(get_ipython()):  # leaves the torch that is there
     %pip install -q --no-deps braceexpand webdataset "dlhelpers @ {zipped(where)}"
 assert find_spec("dlhelpers"), "No dlhelpers: choose the course's kernel; on Colab, go online"
-from dlhelpers.start import begin
+from dlhelpers.course import begin
 
 begin("{where.version}")'''
 
@@ -74,14 +76,26 @@ def lesson(text: str, where: Home, name: str) -> str:
 
 def page(text: str, where: Home) -> str:
     """Return a Markdown text in which every launch address and every address to clone from is this home's."""
-    text = re.sub(rf"({COLAB})[^/)\s]+/[^/)\s]+/blob/[^/)\s]+", rf"\g<1>{where.repository}/blob/{where.branch}", text)
-    text = re.sub(rf"({BINDER})[^/)\s]+/[^/)\s]+/[^?)\s]+", rf"\g<1>{where.repository}/{where.branch}", text)
-    return re.sub(r"(git clone https://github\.com/)[^/\s]+/[^/\s]+", rf"\g<1>{where.repository}", text)
+    text = re.sub(
+        rf"({COLAB})[^/)\s]+/[^/)\s]+/blob/[^/)\s]+",
+        rf"\g<1>{where.repository}/blob/{where.branch}",
+        text,
+    )
+    text = re.sub(
+        rf"({BINDER})[^/)\s]+/[^/)\s]+/[^?)\s]+", rf"\g<1>{where.repository}/{where.branch}", text
+    )
+    return re.sub(
+        r"(git clone https://github\.com/)[^/\s]+/[^/\s]+", rf"\g<1>{where.repository}", text
+    )
 
 
 def rewritten(where: Home) -> dict[Path, str]:
     """Return each file that would change, with its new text."""
-    files = [*(ROOT / "notebooks").glob("*.ipynb"), ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    files = [
+        *(ROOT / "notebooks").glob("*.ipynb"),
+        ROOT / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]
     changed = {}
     for path in sorted(files):
         text = path.read_text(encoding="utf-8")

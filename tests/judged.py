@@ -9,7 +9,7 @@ from time import perf_counter
 
 import torch
 
-from dlhelpers.history import EpochResult, History
+from dlhelpers.train import EpochResult, History
 
 
 class Whole:
@@ -106,7 +106,10 @@ def whole_batches(length=len, batch=lambda images, labels, k: (images[k], labels
     return WholeBatches
 
 
-def buffered(take=lambda buffer, random: buffer.pop(random.randrange(len(buffer))), rest=lambda buffer, random: ()):
+def buffered(
+    take=lambda buffer, random: buffer.pop(random.randrange(len(buffer))),
+    rest=lambda buffer, random: (),
+):
     """A learner's shuffle_buffer that takes samples out, and hands out what is left, in its own way."""
 
     def shuffle_buffer(samples, size, random):
@@ -341,12 +344,19 @@ STATED |= {"batches": 193, "last_batch": 57, "optimizer_steps": 386}
 def past(epochs, *, loss=lambda epoch: 1 / epoch, valid=None, **fields):
     """A history of so many epochs as a run of the project with the numbers above would have it, but for `fields`."""
     history = History()
-    as_stated = {"samples": 12_345, "batches": 193, "optimizer_steps": 193, "seconds": perf_counter()}
+    as_stated = {
+        "samples": 12_345,
+        "batches": 193,
+        "optimizer_steps": 193,
+        "seconds": perf_counter(),
+    }
     for epoch in range(1, epochs + 1):
         history.add(EpochResult("train", epoch, loss(epoch), **{**as_stated, **fields}))
     if valid:
         samples, accuracy = valid
-        history.add(EpochResult("valid", epochs, 1.0, {"accuracy": accuracy}, samples=samples, batches=8))
+        history.add(
+            EpochResult("valid", epochs, 1.0, {"accuracy": accuracy}, samples=samples, batches=8)
+        )
     return history
 
 
@@ -371,10 +381,16 @@ def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoc
     """A Project that keeps its history in the checkpoint, with its own idea of how far to go on and of the loss."""
 
     def train(self, data, checkpoint, epochs):
-        history = History.from_state_dict(torch.load(checkpoint)) if checkpoint.exists() else History()
+        history = (
+            History.from_state_dict(torch.load(checkpoint)) if checkpoint.exists() else History()
+        )
         done = history.epochs
         for epoch in range(done + 1, more(epochs, done) + 1):
-            history.add(EpochResult("train", epoch, loss(epoch, done), samples=samples, seconds=perf_counter()))
+            history.add(
+                EpochResult(
+                    "train", epoch, loss(epoch, done), samples=samples, seconds=perf_counter()
+                )
+            )
         torch.save(history.state_dict(), checkpoint)
         return history
 
@@ -387,7 +403,10 @@ JUDGED = {
         (RoundedDown, "samples 0, 2, 4 and 6 are four. Round up."),
         (IndexPassedOn, "Sample k of yours is sample 2 * k."),
         (OddOnes, "raised an IndexError (index 7 is beyond a dataset of 7 samples"),
-        (OneTooMany, "of five, six and seven samples it has the lengths [3, 4, 4]: 3, 3 and 4 are expected."),
+        (
+            OneTooMany,
+            "of five, six and seven samples it has the lengths [3, 4, 4]: 3, 3 and 4 are expected.",
+        ),
         (NoLength, "`__len__` gave back None: is a `return` missing?"),
         (NoSample, "`__getitem__` gave back None"),
         (NoLabel, "a sample came without its label"),
@@ -396,13 +415,19 @@ JUDGED = {
         (len, "a class is expected"),
     ],
     "lesson_04.train_step": [
-        (one_iteration("backward", "step"), "the gradients of the batches before are still in `.grad`"),
+        (
+            one_iteration("backward", "step"),
+            "the gradients of the batches before are still in `.grad`",
+        ),
         (one_iteration("clear", "backward"), "the weights did not move"),
         (one_iteration("clear", "step", "backward"), "the weights did not move"),
         (one_iteration("backward", "clear", "step"), "the weights did not move"),
         (one_iteration("clear", "backward", "step", "step"), "take one step a batch"),
         (one_iteration("clear", "backward", "step", give=lambda loss: None), "it gave back None"),
-        (one_iteration("clear", "backward", "step", give=lambda loss: loss), "the loss came back as a tensor"),
+        (
+            one_iteration("clear", "backward", "step", give=lambda loss: loss),
+            "the loss came back as a tensor",
+        ),
         (
             one_iteration("clear", "backward", "step", give=lambda loss: loss.item() / 2),
             "[4.0, 2.56, 1.6384] are expected: those before",
@@ -413,58 +438,112 @@ JUDGED = {
     "lesson_07.whole_batches": [
         (len, "a class is expected"),
         (whole_batches(length=lambda labels: 3), "of six images its length is 3"),
-        (whole_batches(batch=lambda images, labels, k: None), "gave back NoneType: two tensors are expected"),
-        (whole_batches(batch=lambda images, labels, k: images[k]), "gave back Tensor: two tensors are expected"),
+        (
+            whole_batches(batch=lambda images, labels, k: None),
+            "gave back NoneType: two tensors are expected",
+        ),
+        (
+            whole_batches(batch=lambda images, labels, k: images[k]),
+            "gave back Tensor: two tensors are expected",
+        ),
         (
             whole_batches(batch=lambda images, labels, k: [(images[i], labels[i]) for i in k]),
             "Index the tensors with the list",
         ),
-        (whole_batches(batch=lambda images, labels, k: (images, labels)), "gives others, or another order"),
+        (
+            whole_batches(batch=lambda images, labels, k: (images, labels)),
+            "gives others, or another order",
+        ),
         (
             whole_batches(batch=lambda images, labels, k: (images[sorted(k)], labels[sorted(k)])),
             "gives others, or another order",
         ),
-        (whole_batches(batch=lambda images, labels, k: (images[k], labels[sorted(k)])), "the labels are not theirs"),
+        (
+            whole_batches(batch=lambda images, labels, k: (images[k], labels[sorted(k)])),
+            "the labels are not theirs",
+        ),
     ],
     "lesson_08.block_order": [
         (3, "a function is expected"),
-        (block_order(give=lambda indices: None), "it gave back None: a list of indices is expected."),
-        (block_order(blocks=lambda items, random: random.shuffle(items)), "`random.shuffle` gives nothing back"),
+        (
+            block_order(give=lambda indices: None),
+            "it gave back None: a list of indices is expected.",
+        ),
+        (
+            block_order(blocks=lambda items, random: random.shuffle(items)),
+            "`random.shuffle` gives nothing back",
+        ),
         (block_order(cut=lambda samples: samples - samples % 4), "the short block too."),
         (anywhere, "a block's samples are to stay together"),
-        (block_order(blocks=in_file_order), "the blocks come in the order of the file: shuffle them, too."),
-        (block_order(inside=in_file_order), "inside a block the samples come in the order of the file"),
-        (block_order(blocks=lambda items, random: Random().sample(items, len(items))), "draw from the `random`"),
+        (
+            block_order(blocks=in_file_order),
+            "the blocks come in the order of the file: shuffle them, too.",
+        ),
+        (
+            block_order(inside=in_file_order),
+            "inside a block the samples come in the order of the file",
+        ),
+        (
+            block_order(blocks=lambda items, random: Random().sample(items, len(items))),
+            "draw from the `random`",
+        ),
         (block_order(blocks=turned), "three blocks can come in six orders"),
-        (block_order(inside=first_block_only), "inside a block the samples come in the order of the file"),
-        (lambda samples, block, random: block_order()(samples, block, Random(0)), "60 generators gave one order"),
+        (
+            block_order(inside=first_block_only),
+            "inside a block the samples come in the order of the file",
+        ),
+        (
+            lambda samples, block, random: block_order()(samples, block, Random(0)),
+            "60 generators gave one order",
+        ),
     ],
     "lesson_08.write_whole": [
         (3, "a function is expected"),
         (lambda path, parts: print(end=""), "afterwards there is no file of that name."),
         (lambda path, parts: renamed(path, list(parts)[:1]), "expected all of them, in order."),
-        (lambda path, parts: renamed(path, parts, finish=shutil.copy), "beside the file it leaves 'partial'"),
+        (
+            lambda path, parts: renamed(path, parts, finish=shutil.copy),
+            "beside the file it leaves 'partial'",
+        ),
         (write_directly, "it was there, unfinished: write under another name until the end."),
         (write_and_repair, "it was there, unfinished"),
         (remove_first, "an old file was there, and while the parts came, it was gone"),
         (collect_first, "at the end the old file was written over or removed"),
         (remove_last, "at the end the old file was written over or removed"),
         (remove_and_rename, "at the end the old file was written over or removed"),
-        (rename_too_early, "the file got its name before it was closed: its last bytes were not in it yet."),
+        (
+            rename_too_early,
+            "the file got its name before it was closed: its last bytes were not in it yet.",
+        ),
         (write_elsewhere, "write beside the target, a rename works inside one file system."),
         (rename_what_is_there, "the name must then lead to what it led to before."),
-        (say_nothing, "the parts broke off with an error, and it was not passed on: nobody would know."),
+        (
+            say_nothing,
+            "the parts broke off with an error, and it was not passed on: nobody would know.",
+        ),
     ],
     "lesson_09.shuffle_buffer": [
         (3, "a function is expected"),
-        (lambda samples, size, random: print(end=""), "it gave back None, over which no loop can go"),
+        (
+            lambda samples, size, random: print(end=""),
+            "it gave back None, over which no loop can go",
+        ),
         (buffered(), "each is expected once. Think of the end, too."),
-        (buffered(lambda buffer, random: buffer.pop(0)), "each is expected once. Think of the end, too."),
-        (buffered(lambda buffer, random: random.choice(buffer)), "no more came. Take a sample out with `pop`"),
+        (
+            buffered(lambda buffer, random: buffer.pop(0)),
+            "each is expected once. Think of the end, too.",
+        ),
+        (
+            buffered(lambda buffer, random: random.choice(buffer)),
+            "no more came. Take a sample out with `pop`",
+        ),
         (put_back, "came more than once. Take it out with `pop`."),
         (among_five, "comes 4 early, and a buffer of 4 can give it at most 3 early."),
         (loses_those_between, "4 was never put into the buffer."),
-        (in_a_list, "it gave back a list: it read everything before giving the first. Use `yield`."),
+        (
+            in_a_list,
+            "it gave back a list: it read everything before giving the first. Use `yield`.",
+        ),
         (all_at_once, "with a buffer of 4, 10 samples were held at once"),
         (own_numbers, "draw from the `random` that you are given"),
         (as_it_comes, "whatever `random` draws: take out a sample at random."),
@@ -473,25 +552,40 @@ JUDGED = {
             "is always among [0]: fill it, then take any.",
         ),
         (four_at_a_time, "this mixes four samples, then the next four."),
-        (from_the_start, "the first one out of a buffer of 4 is always among [0, 1]: fill it, then take any."),
+        (
+            from_the_start,
+            "the first one out of a buffer of 4 is always among [0, 1]: fill it, then take any.",
+        ),
         (buffered(rest=lambda buffer, random: buffer), "comes out in order: shuffle it."),
     ],
     "lesson_09.checked": [
         (3, "a function is expected"),
-        (lambda samples, promised: len(list(samples)) == promised, "it gave back True, over which no loop can go"),
+        (
+            lambda samples, promised: len(list(samples)) == promised,
+            "it gave back True, over which no loop can go",
+        ),
         (as_it_comes, "3 samples came, 5 were promised, and no ValueError was raised."),
         (read_first, "it had read 5 samples when it gave its first"),
         (checked(give=lambda sample: []), "of the samples 0 to 4 it passed on []"),
         (asked_for_its_length, "a stream has no length to ask for: count what comes."),
         (compared_inside, "after 0 of 5 samples it raised a ValueError: compare after the loop"),
-        (checked(lambda came, promised: compare(came, promised, error=AssertionError)), "can be switched off"),
+        (
+            checked(lambda came, promised: compare(came, promised, error=AssertionError)),
+            "can be switched off",
+        ),
         (
             checked(lambda came, promised: compare(came, promised, int.__lt__)),
             "7 samples came, 5 were promised, and no",
         ),
-        (checked(lambda came, promised: compare(came, promised, int.__eq__)), "and it raised a ValueError"),
+        (
+            checked(lambda came, promised: compare(came, promised, int.__eq__)),
+            "and it raised a ValueError",
+        ),
         (counted_in_the_loop, "a stream without a sample: "),
-        (checked(lambda came, promised: compare(came, promised or None)), "0 samples were promised and 0 came, and it"),
+        (
+            checked(lambda came, promised: compare(came, promised or None)),
+            "0 samples were promised and 0 came, and it",
+        ),
         (checked(refuse_without_numbers), "name how many came (3) and how many were promised (5)."),
         (checked(refuse_with_one_number), "name how many came (7) and how many were promised (5)."),
     ],
@@ -501,21 +595,33 @@ JUDGED = {
         (project(dataset_bytes=50_565_120), "an image has three channels."),
         (project(dataset_bytes=151_794_120), "leave the labels out."),
         (project(dataset_bytes=173_531_136), "leave the held-out images out."),
-        (project(dataset_bytes=151_700_000), "dataset_bytes is 151,700,000: that is not images x numbers in an image."),
+        (
+            project(dataset_bytes=151_700_000),
+            "dataset_bytes is 151,700,000: that is not images x numbers in an image.",
+        ),
         (project(dataset_bytes=151_695_360.0), "a whole number is expected"),
     ],
     "lesson_11.counts": [
         (project(last_batch=...), "last_batch is not stated yet."),
         (project(batch_size=20_000), "batch_size is 20,000, and there are 12,345 samples."),
-        (project(batches=194), "batches is 194: 12,345 samples are 192 batches of 64, and a rest of 57."),
+        (
+            project(batches=194),
+            "batches is 194: 12,345 samples are 192 batches of 64, and a rest of 57.",
+        ),
         (project(batches=192), "The rest is a batch too, or drop_last=True leaves it out"),
         (project(last_batch=64), "193 batches are stated, the last of 64"),
-        (project(optimizer_steps=193), "optimizer_steps is 193: one for each of 193 batches, in each of 2 epochs."),
+        (
+            project(optimizer_steps=193),
+            "optimizer_steps is 193: one for each of 193 batches, in each of 2 epochs.",
+        ),
         (project(batches=192.9), "batches is 192.9: a whole number is expected"),
     ],
     "lesson_11.under_cap": [
         (project(epochs=...), "epochs is not stated yet"),
-        (project(lambda self, *places: torch.zeros(100_000_000)), "out of memory under a cap of 30.00 MB"),
+        (
+            project(lambda self, *places: torch.zeros(100_000_000)),
+            "out of memory under a cap of 30.00 MB",
+        ),
         (project(lambda self, *places: {}["folder"]), "the run failed: KeyError: 'folder'"),
         (project(lambda self, *places: 3), "`train` gave back int: return the history"),
         (project(lambda self, *places: History()), "no finished epoch of training"),
@@ -528,7 +634,10 @@ JUDGED = {
             "with 12,345 samples are stated for an epoch, and epoch 1 had 192 with 12,288.",
         ),
         (ran(optimizer_steps=25), "386 optimizer steps are stated, and 50 were taken."),
-        (project(epochs=5, optimizer_steps=965), "61,725 samples would be seen, and the budget is 60,000"),
+        (
+            project(epochs=5, optimizer_steps=965),
+            "61,725 samples would be seen, and the budget is 60,000",
+        ),
     ],
     "lesson_11.learned": [
         (ran(), "no accuracy on held-out images"),
@@ -539,15 +648,24 @@ JUDGED = {
             "the history ends with train of epoch 2: validate after the last epoch, too.",
         ),
         (ran(valid=(1_777, 0.97)), "would be 1723.69 right answers of 1,777: weigh with samples"),
-        (ran(valid=(1_777, 622 / 1_777)), "622 of the 1,777 held-out images are right, and 90% are needed."),
+        (
+            ran(valid=(1_777, 622 / 1_777)),
+            "622 of the 1,777 held-out images are right, and 90% are needed.",
+        ),
     ],
     "lesson_11.resumes": [
         (ran(), "the second run did not go on from the first"),
         (project(lambda self, *places: past(3)), "it trained for 3 and 3: obey `epochs`."),
-        (going_on(more=lambda epochs, done: done + epochs), "with 1 epoch of 2 done, it trained on to 3"),
+        (
+            going_on(more=lambda epochs, done: done + epochs),
+            "with 1 epoch of 2 done, it trained on to 3",
+        ),
         (going_on(loss=lambda epoch, done: perf_counter()), "two runs from the start differ"),
         (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),
-        (going_on(samples=12_345), "12,345 samples were seen of 1,000: train on those in the folder `data`."),
+        (
+            going_on(samples=12_345),
+            "12,345 samples were seen of 1,000: train on those in the folder `data`.",
+        ),
         (project(lambda self, *places: {}["folder"]), "the run failed: KeyError: 'folder'"),
     ],
 }

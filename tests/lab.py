@@ -17,16 +17,33 @@ from urllib.request import urlopen
 
 import psutil
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PRIVATE_FOLDERS = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
-                   "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")  # fmt: skip
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+PRIVATE_FOLDERS = (
+    "JUPYTER_CONFIG_DIR",
+    "JUPYTER_DATA_DIR",
+    "JUPYTER_RUNTIME_DIR",
+    "IPYTHONDIR",
+    "JUPYTERLAB_SETTINGS_DIR",
+    "JUPYTERLAB_WORKSPACES_DIR",
+)
 SETTINGS = {
-    "notebook-extension/tracker": {"windowingMode": "none"},  # keeps every cell in the page, seen or not
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},  # no box in the way
+    "notebook-extension/tracker": {
+        "windowingMode": "none"
+    },  # keeps every cell in the page, seen or not
+    "apputils-extension/notification": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+    },  # no box in the way
 }
-CELLS = "[...jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type === 'code')"
+CELLS = (
+    "[...jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type === 'code')"
+)
 # An executed cell is idle and has a count; the count alone can be set before the outputs are there.
-DONE = f"() => {CELLS}.every(cell => cell.executionState === 'idle' && cell.executionCount !== null)"
+DONE = (
+    f"() => {CELLS}.every(cell => cell.executionState === 'idle' && cell.executionCount !== null)"
+)
 OUTPUTS = f"() => {CELLS}.flatMap(cell => cell.outputs.toJSON())"
 
 
@@ -41,8 +58,14 @@ def lab(notebooks: list[Path]) -> Iterator[Callable]:
         (home / "work").mkdir()
         for notebook in notebooks:
             shutil.copy(notebook, home / "work")
-        command = [sys.executable, "-m", "jupyterlab", "--ServerApp.open_browser=False", "--ServerApp.allow_root=True",
-                   f"--ServerApp.root_dir={home / 'work'}"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            "--ServerApp.open_browser=False",
+            "--ServerApp.allow_root=True",
+            f"--ServerApp.root_dir={home / 'work'}",
+        ]
         server, address, token = stack.enter_context(_served(home, command))
         browser = stack.enter_context(_browser())
 
@@ -61,7 +84,9 @@ def made_lab(clone: Path) -> Iterator[object]:
         command = ["make", "lab", "PORT={port}"]
         server, address, token = stack.enter_context(_served(home, command, clone, patience=600))
         browser = stack.enter_context(_browser())
-        yield _open(browser, f"{address}/lab/tree/notebooks/00_start_here.ipynb?reset&token={token}")
+        yield _open(
+            browser, f"{address}/lab/tree/notebooks/00_start_here.ipynb?reset&token={token}"
+        )
 
 
 @contextmanager
@@ -70,15 +95,20 @@ def _served(
 ) -> Iterator[tuple[subprocess.Popen, str, str]]:
     """Run a command that starts JupyterLab, its settings in `home`; yield the process, the address and the token."""
     for name, values in SETTINGS.items():
-        _write(home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / f"{name}.jupyterlab-settings", values)
+        _write(
+            home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / f"{name}.jupyterlab-settings", values
+        )
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     token = secrets.token_hex()
-    _write(home / "JUPYTER_CONFIG_DIR" / "jupyter_lab_config.json", {
-        "ServerApp": {"ip": "127.0.0.1", "port": port},
-        "IdentityProvider": {"token": token},
-        "LabApp": {"expose_app_in_browser": True},  # gives the page the name jupyterapp
-    })  # fmt: skip
+    _write(
+        home / "JUPYTER_CONFIG_DIR" / "jupyter_lab_config.json",
+        {
+            "ServerApp": {"ip": "127.0.0.1", "port": port},
+            "IdentityProvider": {"token": token},
+            "LabApp": {"expose_app_in_browser": True},  # gives the page the name jupyterapp
+        },
+    )
     environment = os.environ | {name: str(home / name) for name in PRIVATE_FOLDERS}
     environment["DLHELPERS_PROGRESS"] = str(home / "progress.json")
     for name in (
@@ -90,7 +120,9 @@ def _served(
         environment.pop(name, None)
     command = [part.format(port=port) for part in command]
     with open(home / "log", "w") as log:
-        server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
         address = f"http://127.0.0.1:{port}"
         try:
             _wait_for(f"{address}/api/status?token={token}", server, home / "log", patience)
@@ -133,7 +165,9 @@ def close(page: object) -> None:
 def run_all(page: object, timeout: float = 180) -> list[dict]:
     """Run every cell, wait until all are done, and return their outputs."""
     # Stored counts would look like a finished run; and the promise of running all may never settle.
-    page.evaluate("async () => { await jupyterapp.commands.execute('notebook:clear-all-cell-outputs'); }")
+    page.evaluate(
+        "async () => { await jupyterapp.commands.execute('notebook:clear-all-cell-outputs'); }"
+    )
     page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.wait_for_function(DONE, timeout=timeout * 1000)
     return page.evaluate(OUTPUTS)

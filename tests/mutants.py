@@ -29,8 +29,19 @@ from mutations import MUTATIONS, Mutation
 from nbformat.v4 import new_code_cell
 from run_notebooks import ROOT
 
-PARTS = ("dlhelpers", "tests", "docs", "examples", "binder", "benchmarks", "conftest.py", "pyproject.toml", "README.md",
-         "Makefile", "environment.yml")  # fmt: skip
+PARTS = (
+    "dlhelpers",
+    "tests",
+    "docs",
+    "examples",
+    "binder",
+    "benchmarks",
+    "conftest.py",
+    "pyproject.toml",
+    "README.md",
+    "Makefile",
+    "environment.yml",
+)
 SECONDS = 300  # for the lessons of one slip, and again for its tests
 HANG = "hangs"
 PROBE = "tests/test_whose_dlhelpers.py"
@@ -64,14 +75,22 @@ def problems(mutation: Mutation, root: Path) -> Iterator[str]:
         compile(source.replace(mutation.old, mutation.new), mutation.file, "exec")
     except SyntaxError as error:
         yield f"{mutation.name}: changed, {mutation.file} is no Python any more ({error})"
-    if mutation.old == mutation.new or not mutation.why.endswith(".") or not mutation.notebooks + mutation.tests:
+    if (
+        mutation.old == mutation.new
+        or not mutation.why.endswith(".")
+        or not mutation.notebooks + mutation.tests
+    ):
         yield f"{mutation.name}: it changes nothing, gives no reason, or names nobody who should notice"
-    if missing := [name for name in mutation.notebooks.split() if len([*_lessons(root, name)]) != 1]:
+    if missing := [
+        name for name in mutation.notebooks.split() if len([*_lessons(root, name)]) != 1
+    ]:
         yield f"{mutation.name}: there is no lesson {missing[0]}"
     for test in mutation.tests.split():
         file, _, name = test.partition("[")[0].partition("::")
         path = root / "tests" / file
-        if not path.is_file() or (name and f"\ndef {name}(" not in path.read_text(encoding="utf-8")):
+        if not path.is_file() or (
+            name and f"\ndef {name}(" not in path.read_text(encoding="utf-8")
+        ):
             yield f"{mutation.name}: there is no {test}"
 
 
@@ -87,7 +106,9 @@ def copied(tree: Path, mutation: Mutation | None) -> Iterator[Path]:
         copy = Path(folder).resolve() / "tree"
         for part in PARTS:
             (copy / part).parent.mkdir(parents=True, exist_ok=True)
-            options = {"ignore": shutil.ignore_patterns("__pycache__")} if (tree / part).is_dir() else {}
+            options = (
+                {"ignore": shutil.ignore_patterns("__pycache__")} if (tree / part).is_dir() else {}
+            )
             (shutil.copytree if options else shutil.copy)(tree / part, copy / part, **options)
         (copy / "notebooks").mkdir()
         for lesson in (tree / "notebooks").glob("*.ipynb"):
@@ -107,8 +128,13 @@ def first_failure(copy: Path, targets: Iterable[str]) -> str:
     RuntimeError where pytest could not run, or dlhelpers came from elsewhere.
     """
     paths = [str(copy), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(copy.parent / "tmp")}
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to load the others takes longer than many a test
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TMPDIR": str(copy.parent / "tmp"),
+    }
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
+        "1"  # to load the others takes longer than many a test
+    )
     command = [sys.executable, "-m", "pytest", "-p", "nbval.plugin", "-p", "no:cacheprovider"]
     command += ["-x", "-q", "-rfE", "--tb=line", *targets]
     with open(copy.parent / "log", "w+", encoding="utf-8", errors="replace") as log:
@@ -127,8 +153,14 @@ def first_failure(copy: Path, targets: Iterable[str]) -> str:
         return f"ended by signal {-code}"
     if code == 0 and not failed:
         return ""
-    if code != 1 or not failed or failed[0].startswith((PROBE, *[f"{target}::Cell 0" for target in targets])):
-        raise RuntimeError(f"pytest {' '.join(targets)} ended with {code} in {copy}:\n{text[-3000:]}")
+    if (
+        code != 1
+        or not failed
+        or failed[0].startswith((PROBE, *[f"{target}::Cell 0" for target in targets]))
+    ):
+        raise RuntimeError(
+            f"pytest {' '.join(targets)} ended with {code} in {copy}:\n{text[-3000:]}"
+        )
     return failed[0]
 
 
@@ -145,7 +177,9 @@ def failing_cell(copy: Path, names: str) -> str:
     books = {}
     for path in _lessons(copy, names):
         books[f"notebooks/{path.name}"] = book = nbformat.read(path, as_version=4)
-        book.cells.insert(0, new_code_cell(ASKS.format(copy), id="whose-dlhelpers", execution_count=1))
+        book.cells.insert(
+            0, new_code_cell(ASKS.format(copy), id="whose-dlhelpers", execution_count=1)
+        )
         nbformat.write(book, path)
     file, _, cell = (first_failure(copy, books) if books else "").partition("::Cell ")
     if not cell:
@@ -166,7 +200,10 @@ def attempt(mutation: Mutation, tree: Path) -> Outcome:
     with copied(tree, mutation) as copy:
         lesson, test = failing_cell(copy, mutation.notebooks), failing_test(copy, mutation.tests)
     outcome = Outcome(mutation, lesson, test, time.perf_counter() - begin)
-    print(f"{mutation.name}: {lesson or '-'} | {test.partition(' - ')[0] or '-'} | {outcome.seconds:.0f} s", flush=True)
+    print(
+        f"{mutation.name}: {lesson or '-'} | {test.partition(' - ')[0] or '-'} | {outcome.seconds:.0f} s",
+        flush=True,
+    )
     return outcome
 
 
@@ -181,28 +218,44 @@ def sound(mutations: Iterable[Mutation], tree: Path, pool: ThreadPoolExecutor) -
 
     def run(name: str) -> str:
         with copied(tree, None) as copy:
-            return failing_test(copy, " ".join(asked[name])) if asked[name] else failing_cell(copy, name)
+            return (
+                failing_test(copy, " ".join(asked[name]))
+                if asked[name]
+                else failing_cell(copy, name)
+            )
 
     return [failed for failed in pool.map(run, sorted(asked)) if failed]
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
     """Return the outcomes as a table of text, each row with its reason below."""
-    lines = [f"{'mutation':34} {'noticed by lesson and cell':32} {'noticed by a test of':26} seconds"]
+    lines = [
+        f"{'mutation':34} {'noticed by lesson and cell':32} {'noticed by a test of':26} seconds"
+    ]
     for mutation, lesson, test, seconds in outcomes:
-        lines.append(f"{mutation.name:34} {lesson or '-':32} {test.partition('::')[0] or '-':26} {seconds:7.0f}")
+        lines.append(
+            f"{mutation.name:34} {lesson or '-':32} {test.partition('::')[0] or '-':26} {seconds:7.0f}"
+        )
         lines += textwrap.wrap(mutation.why, 100, initial_indent="    ", subsequent_indent="    ")
     return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
     """Try all mutations, or those named; print the table and the counts, and return the exit status."""
-    parser = argparse.ArgumentParser(description="Break the helpers on purpose and ask who notices.")
+    parser = argparse.ArgumentParser(
+        description="Break the helpers on purpose and ask who notices."
+    )
     parser.add_argument("--only", nargs="*", metavar="NAME", help="the mutations to try, by name")
     parser.add_argument("--jobs", type=int, default=2, help="how many are tried at a time")
-    parser.add_argument("--tree", type=Path, default=ROOT, help="the tree to copy, by default this one")
+    parser.add_argument(
+        "--tree", type=Path, default=ROOT, help="the tree to copy, by default this one"
+    )
     options = parser.parse_args(arguments)
-    chosen = [mutation for mutation in MUTATIONS if mutation.name in (options.only or [m.name for m in MUTATIONS])]
+    chosen = [
+        mutation
+        for mutation in MUTATIONS
+        if mutation.name in (options.only or [m.name for m in MUTATIONS])
+    ]
     if unknown := set(options.only or []) - {mutation.name for mutation in chosen}:
         parser.error(f"no mutation {', '.join(sorted(unknown))}")
     if found := [problem for mutation in chosen for problem in problems(mutation, options.tree)]:
@@ -220,9 +273,13 @@ def main(arguments: list[str]) -> int:
     survivors = [outcome.mutation.name for outcome in outcomes if not outcome.lesson + outcome.test]
     by_lesson = [outcome for outcome in outcomes if outcome.lesson]
     alone = [outcome.mutation.name for outcome in by_lesson if not outcome.test]
-    print(f"\n{table(outcomes)}\n\n{len(outcomes)} mutations in {(time.perf_counter() - begin) / 60:.0f} minutes")
+    print(
+        f"\n{table(outcomes)}\n\n{len(outcomes)} mutations in {(time.perf_counter() - begin) / 60:.0f} minutes"
+    )
     print(f"survivors: {len(survivors)} {' '.join(survivors)}".rstrip())
-    print(f"noticed by a lesson: {len(by_lesson)}; by a lesson alone: {len(alone)} {' '.join(alone)}".rstrip())
+    print(
+        f"noticed by a lesson: {len(by_lesson)}; by a lesson alone: {len(alone)} {' '.join(alone)}".rstrip()
+    )
     return int(bool(survivors) or 2 * len(by_lesson) < len(outcomes))
 
 

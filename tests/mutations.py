@@ -25,7 +25,7 @@ MUTATIONS = [
     # ---- counts ----
     Mutation(
         "ragged-batch-forgotten",
-        "loaders.py",
+        "data/counting.py",
         "return full if drop_last or not rest else full + 1",
         "return full",
         "The last, smaller batch is missing from every count of batches and steps.",
@@ -34,7 +34,7 @@ MUTATIONS = [
     ),
     Mutation(
         "drop-last-ignored",
-        "loaders.py",
+        "data/counting.py",
         "return full if drop_last or not rest else full + 1",
         "return full if not rest else full + 1",
         "A batch is counted that drop_last never lets through.",
@@ -43,7 +43,7 @@ MUTATIONS = [
     ),
     Mutation(
         "left-out-untold",
-        "loaders.py",
+        "data/counting.py",
         "dropped = rest if drop else 0",
         "dropped = 0",
         "A learner is told that drop_last leaves nothing out.",
@@ -52,7 +52,7 @@ MUTATIONS = [
     ),
     Mutation(
         "twice-read-unnoticed",
-        "loaders.py",
+        "data/counting.py",
         "twice += key in seen",
         "twice += 0",
         "Two workers that both read the whole stream go unnoticed.",
@@ -61,7 +61,7 @@ MUTATIONS = [
     ),
     Mutation(
         "length-too-short-unnoticed",
-        "loaders.py",
+        "data/counting.py",
         "or (length := _length(dataset)) is None:",
         "or (length := _length(dataset)) is not None:",
         "Samples behind a length that is too short are never used, and nobody says so.",
@@ -71,7 +71,7 @@ MUTATIONS = [
     # ---- means over an epoch ----
     Mutation(
         "loss-weights-ignored",
-        "tally.py",
+        "train/meter.py",
         "sums = [losses @ sizes,",
         "sums = [losses.mean() * sizes.sum(),",
         "The loss becomes the mean of batch means, the very mistake that lesson 03 is about.",
@@ -80,7 +80,7 @@ MUTATIONS = [
     ),
     Mutation(
         "metric-weights-ignored",
-        "tally.py",
+        "train/meter.py",
         "*(torch.cat(value).sum(dtype=self.wide) for value in values)]",
         "*(torch.stack([v.to(self.wide).mean() for v in value]).mean() * sizes.sum() for value in values)]",
         "The accuracy depends on the batch size again.",
@@ -89,7 +89,7 @@ MUTATIONS = [
     ),
     Mutation(
         "last-batch-not-summed",
-        "tally.py",
+        "train/meter.py",
         "zip(*self._waiting, strict=True)",
         "zip(*(self._waiting[:-1] or self._waiting), strict=True)",
         "The last batch of the epoch counts for nothing in loss and accuracy.",
@@ -98,7 +98,7 @@ MUTATIONS = [
     ),
     Mutation(
         "sums-in-float32",
-        "tally.py",
+        "train/meter.py",
         'torch.float32 if device.type == "mps" else torch.float64',
         "torch.float32",
         "Over a long epoch small losses are lost beside a large sum.",
@@ -107,7 +107,7 @@ MUTATIONS = [
     ),
     Mutation(
         "nan-unnoticed",
-        "tally.py",
+        "train/meter.py",
         "torch.where(torch.isfinite(losses), math.inf, numbers)",
         "torch.full_like(numbers, math.inf)",
         "Training goes on for hours after the loss has become no number.",
@@ -116,7 +116,7 @@ MUTATIONS = [
     ),
     Mutation(
         "wrong-iteration-named",
-        "tally.py",
+        "train/meter.py",
         "torch.arange(self._summed + 1, seen + 1,",
         "torch.arange(self._summed, seen,",
         "The learner looks for NaN in the batch before the broken one.",
@@ -125,7 +125,7 @@ MUTATIONS = [
     ),
     Mutation(
         "broken-off-epoch-lost",
-        "tally.py",
+        "train/meter.py",
         "self.result = result if self.history is None else",
         "self.result = result if self.history is None or not whole else",
         "What an interrupted epoch has measured is gone.",
@@ -134,7 +134,7 @@ MUTATIONS = [
     ),
     Mutation(
         "broken-off-epoch-called-finished",
-        "tally.py",
+        "train/meter.py",
         "complete=whole and math.isinf(bad)",
         "complete=True",
         "Half an epoch is compared with whole ones, and resuming skips the other half.",
@@ -143,7 +143,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a-read-each-batch",
-        "tally.py",
+        "train/meter.py",
         "        self.batches_seen = self._summed + len(self._waiting)\n",
         "        self.batches_seen = self._summed + len(self._waiting)\n        self.means()\n",
         "The loop asks the device for a number in each iteration, so that a GPU waits.",
@@ -152,9 +152,9 @@ MUTATIONS = [
     ),
     Mutation(
         "interrupted-at-the-end",
-        "tally.py",
-        "if self.result is None:  # the interrupt",
-        "if False:  # the interrupt",
+        "train/meter.py",
+        "if self.result is None:  # it came before",
+        "if False:  # it came before",
         "An epoch whose end is interrupted is gone, though all its steps were taken.",
         "",
         "test_tally.py::test_an_interrupt_at_any_line_of_the_end_leaves_the_epoch_in_the_history_once",
@@ -162,7 +162,7 @@ MUTATIONS = [
     # ---- the loop ----
     Mutation(
         "mode-not-restored",
-        "loops.py",
+        "train/loop.py",
         "part.training = was_training",
         "pass",
         "After an evaluation the model trains on without dropout and BatchNorm.",
@@ -171,7 +171,7 @@ MUTATIONS = [
     ),
     Mutation(
         "gradients-never-cleared",
-        "loops.py",
+        "train/loop.py",
         "            zero_grad(optimizer)\n            loss,",
         "            loss,",
         "Gradients of all batches add up, the first mistake of every beginner.",
@@ -180,7 +180,7 @@ MUTATIONS = [
     ),
     Mutation(
         "gradients-cleared-too-late",
-        "loops.py",
+        "train/loop.py",
         "loss, outputs, targets = gradients(batch)  # forward, loss, backward\n",
         "loss, outputs, targets = gradients(batch)\n            zero_grad(optimizer)\n",
         "The step finds no gradients, and nothing is learned.",
@@ -189,16 +189,16 @@ MUTATIONS = [
     ),
     Mutation(
         "evaluated-in-training-mode",
-        "loops.py",
-        "mode(model, training=False):",
-        "mode(model, training=True):",
+        "train/loop.py",
+        "mode(model, training=False),",
+        "mode(model, training=True),",
         "Validation is measured with dropout, and its result depends on the batch.",
         "03",
         "test_loops.py::test_models_train_in_training_mode_and_are_evaluated_in_evaluation_mode",
     ),
     Mutation(
         "evaluated-with-a-graph",
-        "loops.py",
+        "train/loop.py",
         "            with torch.inference_mode():\n                with autocast",
         "            if True:\n                with autocast",
         "Evaluation keeps what only learning needs, and runs out of memory.",
@@ -207,7 +207,7 @@ MUTATIONS = [
     ),
     Mutation(
         "clipped-before-unscaled",
-        "loops.py",
+        "train/loop.py",
         "scaler.unscale_(optimizer)  # the true length of the gradient, before it is compared\n"
         "                nn.utils.clip_grad_norm_(",
         "nn.utils.clip_grad_norm_(model.parameters(), max_norm)\n                scaler.unscale_(optimizer)\n"
@@ -218,7 +218,7 @@ MUTATIONS = [
     ),
     Mutation(
         "scheduler-stepped-twice",
-        "loops.py",
+        "train/loop.py",
         "            if scheduler is not None and taken:\n                scheduler.step()\n",
         "            if scheduler is not None and taken:\n                scheduler.step()\n"
         "                scheduler.step()\n",
@@ -228,7 +228,7 @@ MUTATIONS = [
     ),
     Mutation(
         "interrupt-swallowed",
-        "loops.py",
+        "train/loop.py",
         'history.stop_reason = "interrupted"',
         "pass",
         "A history that was cut short looks like a finished one.",
@@ -237,7 +237,7 @@ MUTATIONS = [
     ),
     Mutation(
         "epochs-numbered-afresh",
-        "loops.py",
+        "train/loop.py",
         "range(history.epochs + 1, history.epochs + 1 + epochs)",
         "range(1, 1 + epochs)",
         "A run that goes on numbers its epochs from 1 again and repeats their random numbers.",
@@ -246,7 +246,7 @@ MUTATIONS = [
     ),
     Mutation(
         "same-seed-each-epoch",
-        "epochs.py",
+        "train/epochs.py",
         "seed += epoch + (",
         "seed += (",
         "With a seed each epoch has the order of the first one.",
@@ -255,7 +255,7 @@ MUTATIONS = [
     ),
     Mutation(
         "sampler-not-told-the-epoch",
-        "epochs.py",
+        "train/epochs.py",
         "sampler.set_epoch(epoch)",
         "sampler.set_epoch(1)",
         "A sampler of shards or of ranks gives every epoch the same order.",
@@ -264,7 +264,7 @@ MUTATIONS = [
     ),
     Mutation(
         "bar-counts-one-epoch",
-        "progress.py",
+        "base/bars.py",
         "total = epochs * sum(len(loader) for loader in loaders)",
         "total = sum(len(loader) for loader in loaders)",
         "The bar says finished after the first of many epochs.",
@@ -273,7 +273,7 @@ MUTATIONS = [
     ),
     Mutation(
         "metrics-in-half-the-digits",
-        "loops.py",
+        "train/loop.py",
         "    loss = batch_loss(loss_fn, outputs, targets, labels)\n                tally.add(",
         "    loss = batch_loss(loss_fn, outputs, targets, labels)\n                    tally.add(",
         "Evaluation computes metrics in mixed precision and training does not: two numbers for one model.",
@@ -282,7 +282,7 @@ MUTATIONS = [
     ),
     Mutation(
         "strangers-optimizer",
-        "guards.py",
+        "train/checks.py",
         "if not any(id(parameter) in held for parameter in trained):",
         "if False:",
         "The cell of the model was run again and that of the optimizer was not: epochs pass, and nothing is learned.",
@@ -292,7 +292,7 @@ MUTATIONS = [
     # ---- micro-batches and schedules ----
     Mutation(
         "equal-shares",
-        "micro_batches.py",
+        "train/batches.py",
         "share=part[1].shape[0] / n)",
         "share=1 / -(-n // self.size))",
         "A smaller last micro-batch weighs as much as a full one, so the update is another.",
@@ -301,7 +301,7 @@ MUTATIONS = [
     ),
     Mutation(
         "micro-batches-miscounted",
-        "micro_batches.py",
+        "train/batches.py",
         "self.micro_batches += len(parts)",
         "self.micro_batches += 1",
         "Micro-batches are reported as if they were batches, two words that lesson 06 keeps apart.",
@@ -310,7 +310,7 @@ MUTATIONS = [
     ),
     Mutation(
         "failed-try-leaves-traces",
-        "micro_batches.py",
+        "train/batches.py",
         "            _put_back(self.model, self.device, before)\n",
         "",
         "After running out of memory once, part of a batch is learned twice.",
@@ -319,7 +319,7 @@ MUTATIONS = [
     ),
     Mutation(
         "wrong-unit-accepted",
-        "schedules.py",
+        "train/schedules.py",
         "(told == other and told not in (takes, ahead))",
         "False",
         "A schedule that was told of epochs is moved on by steps, and ends within the first epoch.",
@@ -328,7 +328,7 @@ MUTATIONS = [
     ),
     Mutation(
         "schedulers-of-each-rank",
-        "schedules.py",
+        "train/schedules.py",
         "batches, numbers = int(ranks.highest(batches)[0]), ranks.gather(told)",
         "numbers = [told]",
         "Each rank plans for its own number of batches; learning rates and then weights part in silence.",
@@ -338,7 +338,7 @@ MUTATIONS = [
     # ---- checkpoints and history ----
     Mutation(
         "code-in-checkpoints-runs",
-        "checkpoints.py",
+        "train/checkpoints.py",
         'map_location="cpu", weights_only=True)',
         'map_location="cpu", weights_only=False)',
         "A checkpoint from the internet can run any code on the learner's machine.",
@@ -347,7 +347,7 @@ MUTATIONS = [
     ),
     Mutation(
         "checkpoint-written-in-place",
-        "checkpoints.py",
+        "train/checkpoints.py",
         'partial = path.with_name(f".{path.name}.{os.getpid()}")',
         "partial = path",
         "A crash while saving destroys the only checkpoint that there was.",
@@ -356,7 +356,7 @@ MUTATIONS = [
     ),
     Mutation(
         "optimizer-not-restored",
-        "checkpoints.py",
+        "train/checkpoints.py",
         "        if part is not None:\n            part.load_state_dict(content[name])",
         '        if part is not None and name != "optimizer":\n            part.load_state_dict(content[name])',
         "A resumed run begins with an optimizer that has forgotten everything.",
@@ -365,7 +365,7 @@ MUTATIONS = [
     ),
     Mutation(
         "scheduler-not-saved",
-        "checkpoints.py",
+        "train/checkpoints.py",
         '"scheduler": scheduler.state_dict() if scheduler is not None else None,',
         '"scheduler": None,',
         "A resumed run cannot go on with its learning rate.",
@@ -374,7 +374,7 @@ MUTATIONS = [
     ),
     Mutation(
         "random-state-not-restored",
-        "random_states.py",
+        "train/random_states.py",
         'torch.set_rng_state(state["torch"])',
         "pass",
         "A resumed run draws other random numbers than the unbroken one.",
@@ -383,7 +383,7 @@ MUTATIONS = [
     ),
     Mutation(
         "broken-off-epoch-counted",
-        "history.py",
+        "train/history.py",
         'if r.phase == "train" and r.complete), default=0)',
         'if r.phase == "train"), default=0)',
         "Resuming takes an epoch that was broken off for done.",
@@ -392,7 +392,7 @@ MUTATIONS = [
     ),
     Mutation(
         "best-is-worst",
-        "history.py",
+        "train/history.py",
         'pick = min if mode == "min" else max',
         "pick = max",
         "The epoch kept as the best is the one with the highest loss.",
@@ -401,7 +401,7 @@ MUTATIONS = [
     ),
     Mutation(
         "old-workers-other-order",
-        "epochs.py",
+        "train/epochs.py",
         "torch.empty((), dtype=torch.int64).random_(generator=loader.generator)",
         "pass",
         "With persistent workers a resumed run sees the samples in another order than the unbroken one.",
@@ -411,7 +411,7 @@ MUTATIONS = [
     # ---- batch sizes and speed ----
     Mutation(
         "largest-never-ran",
-        "batch_sizes.py",
+        "measure/batch_sizes.py",
         "return self.fitting[-1].batch_size",
         "return self._trials[-1].batch_size",
         "A batch size is recommended that ran out of memory.",
@@ -420,7 +420,7 @@ MUTATIONS = [
     ),
     Mutation(
         "slow-size-recommended",
-        "batch_sizes.py",
+        "measure/batch_sizes.py",
         "NEAR_BEST = 0.95",
         "NEAR_BEST = 0.05",
         "The recommended size reaches a small part of the speed that is said.",
@@ -429,7 +429,7 @@ MUTATIONS = [
     ),
     Mutation(
         "budget-ignored",
-        "batch_sizes.py",
+        "measure/batch_sizes.py",
         "> self.allowed:",
         "> 100 * self.allowed:",
         "The study goes on until the system kills the learner's kernel.",
@@ -438,7 +438,7 @@ MUTATIONS = [
     ),
     Mutation(
         "study-trains-the-model",
-        "rehearsal.py",
+        "measure/trials.py",
         "self.model, self.optimizer_fn = deepcopy(model).train(), optimizer_fn",
         "self.model, self.optimizer_fn = model.train(), optimizer_fn",
         "To measure a batch size spoils the model that is to be trained.",
@@ -447,7 +447,7 @@ MUTATIONS = [
     ),
     Mutation(
         "verdict-upside-down",
-        "speed.py",
+        "measure/speed.py",
         'return "data" if loader > model else "compute"',
         'return "compute" if loader > model else "data"',
         "A learner adds workers where the model is slow, and a faster device where the data are.",
@@ -456,7 +456,7 @@ MUTATIONS = [
     ),
     Mutation(
         "waiting-in-turns-unnoticed",
-        "speed.py",
+        "measure/speed.py",
         "loader + model - together < HIDDEN * shorter",
         "loader + model - together < -HIDDEN * longer",
         "That loading and training take turns, which one worker mends, is not said.",
@@ -465,9 +465,9 @@ MUTATIONS = [
     ),
     Mutation(
         "start-of-workers-timed",
-        "speed.py",
-        "times[-1] - times[skipped], skipped)",
-        "times[-1] - times[0], skipped)",
+        "measure/speed.py",
+        "times[-1] - times[skipped], skipped\n",
+        "times[-1] - times[0], skipped\n",
         "A loader with workers seems slow, since their start is taken for loading.",
         "",
         "test_speed.py::test_the_start_of_a_loader_is_not_taken_for_fetching",
@@ -475,7 +475,7 @@ MUTATIONS = [
     # ---- memory ----
     Mutation(
         "type-not-priced",
-        "memory.py",
+        "base/sizes.py",
         "math.prod(shape) * dtype.itemsize * count",
         "math.prod(shape) * count",
         "Data are priced at a quarter of what float32 takes.",
@@ -484,7 +484,7 @@ MUTATIONS = [
     ),
     Mutation(
         "kilobytes-of-1024",
-        "memory.py",
+        "base/sizes.py",
         "count /= 1000",
         "count /= 1024",
         "Sizes are shown in units that no disk and no text of the course uses.",
@@ -493,7 +493,7 @@ MUTATIONS = [
     ),
     Mutation(
         "container-limit-overlooked",
-        "memory.py",
+        "machine/memory.py",
         "return max(0, min([free, *rooms]))",
         "return max(0, max([free, *rooms]))",
         "In a container all memory of the host seems free, and the kernel is killed.",
@@ -502,7 +502,7 @@ MUTATIONS = [
     ),
     Mutation(
         "mapped-files-called-private",
-        "memory.py",
+        "machine/memory.py",
         "return self.resident if self.anonymous is None else self.anonymous",
         "return self.resident",
         "A file that is only mapped counts as memory that can run out, the error of reading RSS.",
@@ -511,16 +511,16 @@ MUTATIONS = [
     ),
     Mutation(
         "cap-too-wide",  # without any cap the 60 GB that lesson 08 asks for could take the machine down
-        "limited_child.py",
-        "min([held + limit, sys.maxsize, *(",
-        "min([held + 4 * limit, sys.maxsize, *(",
+        "machine/limited_child.py",
+        "[held + limit, sys.maxsize, *(",
+        "[held + 4 * limit, sys.maxsize, *(",
         "What does not fit under the cap is said to fit.",
         "08",
         "test_limits.py::test_the_limit_is_what_the_function_may_take_beyond_the_start",
     ),
     Mutation(
         "freed-memory-uncounted",
-        "limited_child.py",
+        "machine/limited_child.py",
         "in_force = _take_free_blocks(held)",
         "in_force = True",
         "A child takes more than the cap where its parent has freed memory before: a list of all images fits.",
@@ -529,7 +529,7 @@ MUTATIONS = [
     ),
     Mutation(
         "out-of-memory-called-failure",
-        "limited_child.py",
+        "machine/limited_child.py",
         'outcome = "out of memory" if no_stack or is_out_of_memory(error) else "failed"',
         'outcome = "failed"',
         "A learner looks for a bug where memory ran out.",
@@ -538,7 +538,7 @@ MUTATIONS = [
     ),
     Mutation(
         "cap-that-is-none",
-        "limited_child.py",
+        "machine/limited_child.py",
         "return taken <= held",
         "return True",
         "Where the system takes a limit and does not keep it, the result speaks of a cap.",
@@ -548,7 +548,7 @@ MUTATIONS = [
     # ---- shards ----
     Mutation(
         "labels-of-other-rows",
-        "shards.py",
+        "packed/shards.py",
         "images, labels = view.take(wanted)",
         "images, labels = view.take(wanted)[0], view.take((wanted + 1) % len(self))[1]",
         "Images come with the labels of other images, and nothing fails.",
@@ -557,7 +557,7 @@ MUTATIONS = [
     ),
     Mutation(
         "images-of-other-rows",
-        "shards.py",
+        "packed/shards.py",
         "batch[places] = stored.take(rows, axis=0)",
         "batch[places] = stored.take(np.sort(rows)[::-1], axis=0)",
         "Small images that lie in several shards are not those that were asked for.",
@@ -566,7 +566,7 @@ MUTATIONS = [
     ),
     Mutation(
         "order-not-kept",
-        "shards.py",
+        "packed/shards.py",
         "yield shard, order[start:stop], ordered[start:stop] - self._firsts[shard]",
         "yield shard, np.arange(start, stop), ordered[start:stop] - self._firsts[shard]",
         "Batches come in the order of the files: the shuffle inside a batch is undone, and no index finds its sample.",
@@ -575,7 +575,7 @@ MUTATIONS = [
     ),
     Mutation(
         "files-open-for-writing",
-        "verification.py",
+        "packed/verifying.py",
         'open_memmap(path, mode="r")',
         'open_memmap(path, mode="r+")',
         "An operation in place on an array of a shard changes the dataset on the disk.",
@@ -584,7 +584,7 @@ MUTATIONS = [
     ),
     Mutation(
         "flip-not-found",
-        "verification.py",
+        "packed/verifying.py",
         "digest = file_sha256(file.path)",
         "digest = file.sha256",
         "A damaged dataset passes for whole.",
@@ -593,7 +593,7 @@ MUTATIONS = [
     ),
     Mutation(
         "nothing-hashed",
-        "shard_files.py",
+        "packed/shard_files.py",
         "digest.update(content[start : start + CHUNK])",
         "pass",
         "Every file has the checksum of an empty one.",
@@ -602,7 +602,7 @@ MUTATIONS = [
     ),
     Mutation(
         "journal-not-written",
-        "shard_writer.py",
+        "packed/shard_writer.py",
         "        self._write_journal([*self.shards, shard])\n",
         "",
         "A writer that was stopped begins again from the first image.",
@@ -611,7 +611,7 @@ MUTATIONS = [
     ),
     Mutation(
         "manifest-first",
-        "shard_writer.py",
+        "packed/shard_writer.py",
         "        if self._filled:\n            self._write_shard(self._images, self._labels)\n"
         "        write_manifest(self.folder, Manifest(self.shape, self.classes, tuple(self.shards)))\n",
         "        write_manifest(self.folder, Manifest(self.shape, self.classes, tuple(self.shards)))\n"
@@ -622,7 +622,7 @@ MUTATIONS = [
     ),
     Mutation(
         "old-dataset-removed-first",
-        "shard_writer.py",
+        "packed/shard_writer.py",
         "        write_manifest(self.folder, Manifest(self.shape, self.classes, tuple(self.shards)))\n"
         "        remove_files(find_strays(self.folder, self.shards))\n",
         "        remove_files(find_strays(self.folder, self.shards))\n"
@@ -633,7 +633,7 @@ MUTATIONS = [
     ),
     Mutation(
         "manifest-leads-elsewhere",
-        "manifests.py",
+        "packed/manifests.py",
         'name.endswith(".npy") and not ELSEWHERE.search(name)',
         'name.endswith(".npy")',
         "A dataset from the internet can point to files outside its folder.",
@@ -642,7 +642,7 @@ MUTATIONS = [
     ),
     Mutation(
         "same-blocks-each-epoch",
-        "block_shuffle.py",
+        "data/sampling.py",
         "self.epoch, self.samples_done = int(epoch), int(samples_done)",
         "self.epoch, self.samples_done = 0, int(samples_done)",
         "Every epoch sees the shards in one and the same order.",
@@ -651,7 +651,7 @@ MUTATIONS = [
     ),
     Mutation(
         "window-not-mixed",
-        "block_shuffle.py",
+        "data/sampling.py",
         "        np.random.default_rng([self.seed, epoch, window + 1]).shuffle(indices)\n",
         "",
         "Neighbours of the file stay neighbours in the batches, of one class where the file is sorted.",
@@ -660,7 +660,7 @@ MUTATIONS = [
     ),
     Mutation(
         "epoch-begun-again",
-        "block_shuffle.py",
+        "data/sampling.py",
         "self.block * self.window, self.samples_done, self.epoch",
         "self.block * self.window, 0, self.epoch",
         "A run that goes on within an epoch sees its samples again from the first.",
@@ -669,7 +669,7 @@ MUTATIONS = [
     ),
     Mutation(
         "all-addresses-taken",
-        "shard_maps.py",
+        "packed/shard_maps.py",
         "self._most = max(1, len(self._maps) // 2)",
         "pass",
         "Where addresses are few, a dataset takes all of them, and the next array of the program finds none.",
@@ -679,7 +679,7 @@ MUTATIONS = [
     # ---- folders of images ----
     Mutation(
         "packed-in-class-order",
-        "packing.py",
+        "packed/packing.py",
         "np.arange(length) if seed is None else np.random.default_rng(seed).permutation(length)",
         "np.arange(length)",
         "A packed dataset lies sorted by class, and a split by place holds other classes.",
@@ -688,7 +688,7 @@ MUTATIONS = [
     ),
     Mutation(
         "pixels-cut-off",
-        "decoding.py",
+        "packed/decoding.py",
         "image.mul(255).round().to(torch.uint8)",
         "image.mul(255).to(torch.uint8)",
         "Every packed pixel is darker than it was.",
@@ -697,7 +697,7 @@ MUTATIONS = [
     ),
     Mutation(
         "checksum-ignored",
-        "prefetch.py",
+        "course/prefetch.py",
         "if (found := _md5(part)) != source.md5:",
         "if not (found := _md5(part)):",
         "A page of a proxy is kept as the dataset of the workshop.",
@@ -707,7 +707,7 @@ MUTATIONS = [
     # ---- streams and several processes ----
     Mutation(
         "each-worker-reads-all",
-        "streams.py",
+        "data/streams.py",
         "first, step = (worker.id, worker.num_workers) if worker else (0, 1)",
         "first, step = (0, 1)",
         "With two workers every sample comes twice in an epoch.",
@@ -716,7 +716,7 @@ MUTATIONS = [
     ),
     Mutation(
         "buffer-not-emptied",
-        "streams.py",
+        "data/streams.py",
         "yield from buffer\n",
         "yield from buffer[:0]\n",
         "The last samples of the stream never come out of the shuffle buffer.",
@@ -725,7 +725,7 @@ MUTATIONS = [
     ),
     Mutation(
         "exact-like-pad",
-        "splits.py",
+        "data/sampling.py",
         '"exact": rank < rest',
         '"exact": rest > 0',
         "Samples come twice under the policy that promises each once.",
@@ -734,7 +734,7 @@ MUTATIONS = [
     ),
     Mutation(
         "mean-of-ranks-gradients",
-        "lockstep.py",
+        "train/lockstep.py",
         "mine.weight = size * self.ranks.world / together",
         "mine.weight = 1.0",
         "A rank with fewer samples pulls at the weights as hard as a rank with many.",
@@ -743,7 +743,7 @@ MUTATIONS = [
     ),
     Mutation(
         "own-part-reported",
-        "lockstep.py",
+        "train/lockstep.py",
         "*sums, samples = self.ranks.sums(*sums, self.samples)",
         "samples = self.samples",
         "Each rank reports the accuracy of its own part as that of the whole.",
@@ -752,7 +752,7 @@ MUTATIONS = [
     ),
     Mutation(
         "padding-counted",
-        "lockstep.py",
+        "train/lockstep.py",
         'left = None if self.phase == "train" else own_samples(loader)',
         "left = None",
         "Samples that a sampler repeats count twice in the accuracy.",
@@ -761,7 +761,7 @@ MUTATIONS = [
     ),
     Mutation(
         "none-is-the-end",
-        "lockstep.py",
+        "train/lockstep.py",
         "batch = next(iterator, end)",
         "batch = next(iterator, None) or end",
         "A batch that is None ends the epoch of several ranks, which counts as whole.",
@@ -770,16 +770,16 @@ MUTATIONS = [
     ),
     Mutation(
         "averages-of-a-batch-taken-again",
-        "lockstep.py",
-        "before = [] if batch.weight else",
-        "before = [] if batch else",
+        "train/lockstep.py",
+        "[] if batch.weight else [",
+        "[] if batch else [",
         "The last batch of the shorter rank goes into BatchNorm's averages once for each step of the longer one.",
         "",
         "test_distributed.py::test_a_batch_taken_again_does_not_count_in_averages",
     ),
     Mutation(
         "one-rank-fails-alone",
-        "interruption.py",
+        "train/interruption.py",
         "    except Exception as error:  # the others",
         "    except ZeroDivisionError as error:  # the others",
         "What fails after an epoch on one rank leaves the others waiting.",
@@ -789,7 +789,7 @@ MUTATIONS = [
     # ---- datasets and devices ----
     Mutation(
         "labels-shifted",
-        "datasets.py",
+        "data/datasets.py",
         "return self.images[index], int(self.labels[index])",
         "return self.images[index], int(self.labels[index - 1])",
         "Every image has the label of the one before.",
@@ -798,7 +798,7 @@ MUTATIONS = [
     ),
     Mutation(
         "test-images-in-training",
-        "datasets.py",
+        "data/datasets.py",
         'chosen = test if split == "test" else ~test',
         'chosen = test if split == "test" else torch.ones_like(test)',
         "The model is tested on images that it has learned from.",
@@ -807,7 +807,7 @@ MUTATIONS = [
     ),
     Mutation(
         "wish-overruled",
-        "devices.py",
+        "machine/devices.py",
         'wanted = prefer or os.environ.get("DLHELPERS_DEVICE")',
         'wanted = os.environ.get("DLHELPERS_DEVICE") or prefer',
         "A device that was asked for by name is not the one that is taken.",
@@ -816,7 +816,7 @@ MUTATIONS = [
     ),
     Mutation(
         "copied-without-waiting",
-        "devices.py",
+        "machine/devices.py",
         'non_blocking=device.type == "cuda" and batch.is_pinned())',
         "non_blocking=True)",
         "On some devices a batch arrives with wrong numbers.",
@@ -826,7 +826,7 @@ MUTATIONS = [
     # ---- guards ----
     Mutation(
         "no-batch-accepted",
-        "guards.py",
+        "train/checks.py",
         "if counts.batches == 0 or counts.samples == 0:",
         "if counts.samples == 0:",
         "A loader that drops its only batch is found late, without its numbers and the remedy.",
@@ -835,7 +835,7 @@ MUTATIONS = [
     ),
     Mutation(
         "batch-of-one-accepted",
-        "guards.py",
+        "train/checks.py",
         'if phase == "train" and counts.last_batch == 1:',
         'if phase == "train" and counts.last_batch == 0:',
         "BatchNorm fails at the end of the first epoch, in words that name no remedy.",
@@ -844,7 +844,7 @@ MUTATIONS = [
     ),
     Mutation(
         "dropped-validation-unsaid",
-        "guards.py",
+        "train/checks.py",
         'if phase != "train" and counts.dropped:',
         'if phase == "test" and counts.dropped:',
         "Validation leaves samples out, so its result depends on the batch size, and nobody says so.",
@@ -853,7 +853,7 @@ MUTATIONS = [
     ),
     Mutation(
         "broadcast-accepted",
-        "losses.py",
+        "train/losses.py",
         "if isinstance(loss_fn, SHAPED_LOSSES) and outputs.shape != targets.shape:",
         "if isinstance(loss_fn, SHAPED_LOSSES) and outputs.ndim < targets.ndim:",
         "A regression learns the mean of all targets, since columns and rows are broadcast in silence.",
@@ -863,7 +863,7 @@ MUTATIONS = [
     # ---- tasks and their judges ----
     Mutation(
         "unanswered-counts-as-done",
-        "exercises/core.py",
+        "course/tasks.py",
         '        if self.guess is ...:\n            return Reply("result", ',
         '        if self.guess is ...:\n            record(self.name, done=True)\n            return Reply("result", ',
         "Progress says done of a prediction that nobody made.",
@@ -872,7 +872,7 @@ MUTATIONS = [
     ),
     Mutation(
         "empty-answer-accepted",
-        "exercises/core.py",
+        "course/tasks.py",
         'return self._open("your code")',
         "problem = None",
         "An exercise says Right to a function without a body.",
@@ -881,7 +881,7 @@ MUTATIONS = [
     ),
     Mutation(
         "wrong-answer-accepted",
-        "exercises/core.py",
+        "course/tasks.py",
         "self._judged(problem is None, ",
         "self._judged(True, ",
         "An exercise says Right to whatever is answered.",
@@ -890,7 +890,7 @@ MUTATIONS = [
     ),
     Mutation(
         "known-message-lost",
-        "exercises/judge.py",
+        "course/judges.py",
         "            return message\n",
         "            break\n",
         "The misconception behind a wrong answer is no longer named.",
@@ -899,7 +899,7 @@ MUTATIONS = [
     ),
     Mutation(
         "done-is-forgotten",
-        "exercises/progress.py",
+        "course/records.py",
         'state = "done" if done or before["state"] == "done" else "tried"',
         'state = "done" if done else "tried"',
         "Who tries a finished task again loses it from the progress.",
@@ -908,7 +908,7 @@ MUTATIONS = [
     ),
     Mutation(
         "false-steps-accepted",
-        "exercises/judge_capstone.py",
+        "course/judge_capstone.py",
         "if project.optimizer_steps != batches * project.epochs:",
         "if project.optimizer_steps < batches:",
         "A project whose steps are miscounted passes.",
@@ -917,7 +917,7 @@ MUTATIONS = [
     ),
     Mutation(
         "untouched-blocks-accepted",
-        "exercises/judge_shards.py",
+        "course/judge_shards.py",
         "if all(order[0] < 4 for order in orders):",
         "if not orders:",
         "An order that leaves the blocks as they lie passes for a shuffle.",
@@ -926,7 +926,7 @@ MUTATIONS = [
     ),
     Mutation(
         "hoarding-buffer-accepted",
-        "exercises/judge_streams.py",
+        "course/judge_streams.py",
         "if held > 5:",
         "if held > 50:",
         "A buffer that holds the whole stream passes, the very thing it is to avoid.",
@@ -935,7 +935,7 @@ MUTATIONS = [
     ),
     Mutation(
         "capstone-under-no-pressure",
-        "capstone.py",
+        "course/capstone.py",
         "CAP = 30_000_000",
         "CAP = 300_000_000",
         "The project's data fit into memory at once, and it teaches nothing.",
@@ -944,7 +944,7 @@ MUTATIONS = [
     ),
     Mutation(
         "held-out-images-learned",
-        "capstone.py",
+        "course/capstone.py",
         "rows=1_000, seed=seed)",
         "rows=1_000)",
         "The project is judged on images that it has learned from.",
@@ -954,7 +954,7 @@ MUTATIONS = [
     # ---- figures and widgets ----
     Mutation(
         "slider-loses-samples",
-        "widgets.py",
+        "explore/frames.py",
         "order[k * batch_size : (k + 1) * batch_size]",
         "order[k * batch_size : (k + 1) * batch_size - 1]",
         "The drawing has batches of five where six were asked for.",
@@ -963,7 +963,7 @@ MUTATIONS = [
     ),
     Mutation(
         "slider-dead",
-        "widgets.py",
+        "explore/frames.py",
         'control.observe(redraw, names="value")',
         "pass",
         "The sliders move and the drawing stands still.",
@@ -972,7 +972,7 @@ MUTATIONS = [
     ),
     Mutation(
         "sentence-of-other-numbers",
-        "plots.py",
+        "show/plots.py",
         "low, high = min(there), max(there)",
         "low, high = there[0], there[-1]",
         "Who cannot see the figure is told of another range than it shows.",
@@ -981,7 +981,7 @@ MUTATIONS = [
     ),
     Mutation(
         "lines-of-other-numbers",
-        "plots.py",
+        "show/plots.py",
         "ax.plot(x, values, label=name",
         "ax.plot(x, sorted(values), label=name",
         "The figure shows a curve that was never measured.",
@@ -990,16 +990,16 @@ MUTATIONS = [
     ),
     Mutation(
         "alt-text-lost",
-        "plots.py",
-        '<img alt="{escape(alt)}"',
-        '<img alt=""',
+        "show/plots.py",
+        'alt="{escape(alt)}"',
+        'alt=""',
         "A screen reader passes over every figure.",
         "00",
         "test_plots.py::test_a_picture_says_the_same_in_html_and_in_plain_text",
     ),
     Mutation(
         "micro-batch-not-drawn",
-        "step_plots.py",
+        "show/counts.py",
         "for start in range(0, len(batch), size)]",
         "for start in range(0, len(batch) - 1, size)]",
         "The figure of all counts lacks the smallest micro-batches.",
@@ -1009,7 +1009,7 @@ MUTATIONS = [
     # ---- before the lesson ----
     Mutation(
         "old-package-called-good",
-        "doctor.py",
+        "course/doctor.py",
         'good = found != "is missing" and versions.contains(found, prereleases=True)',
         'good = found != "is missing"',
         "The doctor finds nothing, and the workshop begins with an ImportError.",
@@ -1018,7 +1018,7 @@ MUTATIONS = [
     ),
     Mutation(
         "other-version-accepted",
-        "start.py",
+        "course/start.py",
         "if dlhelpers.__version__ != version:",
         "if dlhelpers.__version__ > version:",
         "A lesson runs with helpers that lack what it shows, and fails in its middle.",

@@ -12,13 +12,19 @@ from itertools import groupby
 
 from nbformat import NotebookNode
 
-from dlhelpers.exercises.core import Exercise, Prediction, Question, Task
+from dlhelpers.course.tasks import Exercise, Prediction, Question, Task
 
 CLOSING = ["## What we saw", "## Exercises", "## Fine print", "## Further reading"]
 BANNED = r"\b(simply|obviously|of course|magic\w*)\b"
 EMOJI = r"[\U0001F000-\U0001FAFF\u2600-\u27BF\uFE0F]"
-HOME = r"(?<![\w/.:~-])/(?:home|root|work|tmp|usr|Users|content|mnt|var|opt|private)/\w|\b[A-Z]:\\\w"
-CALLS = {Prediction: [".predict(...)", ".reveal("], Question: [".check(...)"], Exercise: [".check("]}
+HOME = (
+    r"(?<![\w/.:~-])/(?:home|root|work|tmp|usr|Users|content|mnt|var|opt|private)/\w|\b[A-Z]:\\\w"
+)
+CALLS = {
+    Prediction: [".predict(...)", ".reveal("],
+    Question: [".check(...)"],
+    Exercise: [".check("],
+}
 CODE_SPAN = r"(?s)```.*?```|`[^`\n]*`"
 
 
@@ -34,12 +40,16 @@ def prose(cell: NotebookNode) -> str:
 
 def texts(cell: NotebookNode) -> list[str]:
     """Return what a code cell's outputs say in plain text."""
-    return [output.get("text", output.get("data", {}).get("text/plain", "")) for output in cell.outputs]
+    return [
+        output.get("text", output.get("data", {}).get("text/plain", "")) for output in cell.outputs
+    ]
 
 
 def bundles(book: NotebookNode) -> Iterator[tuple[NotebookNode, NotebookNode]]:
     """Yield each output that a notebook displays, with its cell."""
-    yield from ((cell, o.data) for cell in of_kind(book, "code") for o in cell.outputs if "data" in o)
+    yield from (
+        (cell, o.data) for cell in of_kind(book, "code") for o in cell.outputs if "data" in o
+    )
 
 
 def lines(source: str) -> int:
@@ -70,9 +80,13 @@ def no_errors(book: NotebookNode) -> Iterator[str]:
 
 def ids_are_slugs(book: NotebookNode) -> Iterator[str]:
     ids = [cell.id for cell in book.cells]
-    yield from (f"{name}: the id comes twice" for name in sorted({n for n in ids if ids.count(n) > 1}))
+    yield from (
+        f"{name}: the id comes twice" for name in sorted({n for n in ids if ids.count(n) > 1})
+    )
     for name in ids:
-        if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or re.fullmatch(r"(?=.*\d)[0-9a-f]{8}", name):
+        if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or re.fullmatch(
+            r"(?=.*\d)[0-9a-f]{8}", name
+        ):
             yield f"{name}: the id is no slug that a person chose"
 
 
@@ -81,7 +95,9 @@ def headings(book: NotebookNode) -> list[tuple[int, str]]:
     found: list[tuple[int, str]] = []
     for cell in of_kind(book, "markdown"):
         text = re.sub(r"(?s)```.*?```", "", cell.source)
-        found += [(len(match[1]), match[0].strip()) for match in re.finditer(r"(?m)^(#{1,6}) .*$", text)]
+        found += [
+            (len(match[1]), match[0].strip()) for match in re.finditer(r"(?m)^(#{1,6}) .*$", text)
+        ]
     return found
 
 
@@ -144,7 +160,11 @@ def plain_style(book: NotebookNode) -> Iterator[str]:
 def no_absolute_paths(book: NotebookNode) -> Iterator[str]:
     for cell in book.cells:
         outputs = cell.get("outputs", [])
-        said = [str(value) for o in outputs for value in [o.get("text", ""), *o.get("data", {}).values()]]
+        said = [
+            str(value)
+            for o in outputs
+            for value in [o.get("text", ""), *o.get("data", {}).values()]
+        ]
         text = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", "\n".join([*said, cell.source]))
         if found := re.search(HOME, text):
             yield f"{cell.id}: absolute path {text[found.start() : found.end() + 20]!r}"
@@ -161,10 +181,14 @@ def no_widget_state(book: NotebookNode) -> Iterator[str]:
 def figures_speak(book: NotebookNode) -> Iterator[str]:
     for cell, data in bundles(book):
         if any(key.startswith("image/") for key in data):
-            yield f"{cell.id}: a bare image has no alt text: use dlhelpers.plots.show"
+            yield f"{cell.id}: a bare image has no alt text: use dlhelpers.show.plots.show"
         for tag in re.findall(r"<img\b[^>]*>", data.get("text/html", "")):
             alt = re.search(r'\balt="([^"]*)"', tag)
-            if not alt or not alt[1].strip() or data.get("text/plain") != f"Figure: {html.unescape(alt[1])}":
+            if (
+                not alt
+                or not alt[1].strip()
+                or data.get("text/plain") != f"Figure: {html.unescape(alt[1])}"
+            ):
                 yield f"{cell.id}: the image's alt text must be the sentence of its plain text"
     for cell in of_kind(book, "markdown"):
         if re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", cell.source):
@@ -172,7 +196,11 @@ def figures_speak(book: NotebookNode) -> Iterator[str]:
 
 
 def few_exempt(book: NotebookNode) -> Iterator[str]:
-    exempt = [c for c in of_kind(book, "code") if {"nbval-ignore-output", "nbval-skip"} & {*c.metadata.get("tags", [])}]
+    exempt = [
+        c
+        for c in of_kind(book, "code")
+        if {"nbval-ignore-output", "nbval-skip"} & {*c.metadata.get("tags", [])}
+    ]
     for cell in exempt:
         if len(cell.metadata.get("reason", "").split()) < 4:
             yield f"{cell.id}: exempt from comparison without a reason in its metadata"
@@ -185,8 +213,12 @@ def few_exempt(book: NotebookNode) -> Iterator[str]:
 def plain_words(book: NotebookNode) -> Iterator[str]:
     for cell in book.cells:
         text = cell.source if cell.cell_type == "code" else re.sub(CODE_SPAN, " ", cell.source)
-        yield from (f"{cell.id}: {found[0]!r}" for found in re.finditer(BANNED, text, re.IGNORECASE))
-        if found := re.search(EMOJI, cell.source + " ".join(texts(cell) if cell.cell_type == "code" else [])):
+        yield from (
+            f"{cell.id}: {found[0]!r}" for found in re.finditer(BANNED, text, re.IGNORECASE)
+        )
+        if found := re.search(
+            EMOJI, cell.source + " ".join(texts(cell) if cell.cell_type == "code" else [])
+        ):
             yield f"{cell.id}: emoji {found[0]!r}"
         if re.search(r'(?<!["“])\bloader size', text, re.IGNORECASE):
             yield f"{cell.id}: say batch size or number of batches, not 'loader size'"
@@ -195,9 +227,20 @@ def plain_words(book: NotebookNode) -> Iterator[str]:
 
 
 RULES = [
-    was_run, no_errors, ids_are_slugs, headings_in_order, opening, set_up, short_cells, plain_style, no_absolute_paths,
-    no_widget_state, figures_speak, few_exempt, plain_words,
-]  # fmt: skip
+    was_run,
+    no_errors,
+    ids_are_slugs,
+    headings_in_order,
+    opening,
+    set_up,
+    short_cells,
+    plain_style,
+    no_absolute_paths,
+    no_widget_state,
+    figures_speak,
+    few_exempt,
+    plain_words,
+]
 
 
 def tasks_are_used(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:
@@ -209,4 +252,8 @@ def tasks_are_used(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:
     for name, task in tasks.items():
         if not any(task.markdown() in cell.source for cell in of_kind(book, "markdown")):
             yield f"{name}: its markdown() stands in no cell word for word"
-        yield from (f"{name}: no cell has {name}{call}" for call in CALLS[type(task)] if f"{name}{call}" not in code)
+        yield from (
+            f"{name}: no cell has {name}{call}"
+            for call in CALLS[type(task)]
+            if f"{name}{call}" not in code
+        )

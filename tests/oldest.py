@@ -17,10 +17,15 @@ def oldest() -> list[str]:
     What the package and an extra both name has the extra's bound: it is the higher one.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [*project["dependencies"], *(line for extra in EXTRAS for line in project["optional-dependencies"][extra])]
+    lines = [
+        *project["dependencies"],
+        *(line for extra in EXTRAS for line in project["optional-dependencies"][extra]),
+    ]
     bounds = [re.fullmatch(r"([\w.-]+)>=([\d.]+),<[\d.]+", line) for line in lines]
     if None in bounds:
-        raise ValueError(f"{lines[bounds.index(None)]!r} has no lower bound: write it as name>=1.2,<2")
+        raise ValueError(
+            f"{lines[bounds.index(None)]!r} has no lower bound: write it as name>=1.2,<2"
+        )
     return [f"{name}=={lower}" for name, lower in dict(bound.groups() for bound in bounds).items()]
 
 

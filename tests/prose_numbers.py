@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from nbformat import NotebookNode
 from notebook_rules import of_kind, prose, texts
 
-from dlhelpers.exercises.core import Task
+from dlhelpers.course.tasks import Task
 
 WRITTEN = r"(?<![\w.,-])-?\d[\d,]*(?:\.\d+)?(?:\s*(?:%|[kMG]?B\b|thousand|million))?"
 SHOWN = r"(?<![\w.])\d[\d_,]*(?:\.\d+)?(?:e[+-]?\d+)?"
@@ -76,7 +76,9 @@ def _shown_by(cell: NotebookNode, tasks: Mapping[str, Task]) -> set[float]:
 
 
 def _in_source(source: str) -> set[float]:
-    ends = re.findall(r"\brange\((?:[^()]*,\s*)?(\d[\d_]*)\)", source)  # the last value of a range is one less
+    ends = re.findall(
+        r"\brange\((?:[^()]*,\s*)?(\d[\d_]*)\)", source
+    )  # the last value of a range is one less
     return _numbers(source) | {float(end.replace("_", "")) - 1 for end in ends}
 
 

@@ -42,7 +42,9 @@ class RankPool:
         for rank, pipe in enumerate(self.pipes):
             if not pipe.poll(timeout or self.timeout):
                 self.restart()
-                raise TimeoutError(f"rank {rank} did not answer in {function.__name__}: do ranks wait for each other?")
+                raise TimeoutError(
+                    f"rank {rank} did not answer in {function.__name__}: do ranks wait for each other?"
+                )
             answers.append(pipe.recv())
         for good, answer in answers:
             if not good:
@@ -61,11 +63,13 @@ class RankPool:
 
 
 def _serve(rank, world, port, pipe):
-    from dlhelpers.distributed import process_group
+    from dlhelpers.train import process_group
 
     faulthandler.enable()
     torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
     with process_group(timeout=timedelta(seconds=30)) as ranks:
         while True:
             function, arguments = pipe.recv()

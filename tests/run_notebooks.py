@@ -40,9 +40,16 @@ def set_environment() -> None:
     """Give the next kernel the surroundings that all have, and an empty file of progress; before torch is imported."""
     os.environ["TQDM_DISABLE"] = "1"  # a bar's last line holds a rate
     os.environ["DLHELPERS_DEVICE"] = "cpu"
-    os.environ["DLHELPERS_PROGRESS"] = str(Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "progress.json")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the order of additions decides a sum's last digits
-    if platform.machine() in ("x86_64", "AMD64"):  # so do the vector units; these three together make CPUs agree
+    os.environ["DLHELPERS_PROGRESS"] = str(
+        Path(tempfile.mkdtemp(dir=SCRATCH.name)) / "progress.json"
+    )
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # the order of additions decides a sum's last digits
+    if platform.machine() in (
+        "x86_64",
+        "AMD64",
+    ):  # so do the vector units; these three together make CPUs agree
         os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
         os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
         os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
@@ -57,7 +64,14 @@ def memory_line(pid: int, name: str) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name + ":")), 0)
+    return next(
+        (
+            int(line.split()[1]) * 1024
+            for line in status.splitlines()
+            if line.startswith(name + ":")
+        ),
+        0,
+    )
 
 
 def tidy(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -65,7 +79,9 @@ def tidy(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
     kept = {key: book.metadata[key] for key in ("accelerator",) if key in book.metadata}
     book.metadata = nbformat.from_dict({**METADATA, **kept})
     for cell in book.cells:
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in ("tags", "reason")})
+        cell.metadata = nbformat.from_dict(
+            {k: v for k, v in cell.metadata.items() if k in ("tags", "reason")}
+        )
         cell.pop("attachments", None)
         if cell.cell_type == "code":
             cell.outputs = _joined(cell.outputs)
@@ -80,7 +96,11 @@ def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]
         if "metadata" in output:
             output.metadata = nbformat.from_dict({})
         before = joined[-1] if joined else None
-        if before and output.output_type == before.output_type == "stream" and output.name == before.name:
+        if (
+            before
+            and output.output_type == before.output_type == "stream"
+            and output.name == before.name
+        ):
             before.text += output.text
         else:
             joined.append(output)
@@ -90,7 +110,11 @@ def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]
 def complaints(path: Path) -> Iterator[str]:
     """Yield what is wrong with a stored notebook: counts that are not 1..n, metadata that a machine made."""
     book = nbformat.read(path, as_version=4)
-    counts = [cell.execution_count for cell in book.cells if cell.cell_type == "code" and cell.source.strip()]
+    counts = [
+        cell.execution_count
+        for cell in book.cells
+        if cell.cell_type == "code" and cell.source.strip()
+    ]
     if counts != list(range(1, len(counts) + 1)):
         yield f"{path.name}: execution counts are not 1..{len(counts)}: run it from the top"
     before = nbformat.writes(book)
@@ -115,9 +139,13 @@ def execute(book: nbformat.NotebookNode, folder: Path) -> tuple[float, int]:
     """Run a notebook in place; return the seconds it took and the kernel's peak of private memory in bytes."""
     set_environment()
     client = NotebookClient(
-        book, timeout=MAX_SECONDS, kernel_name="python3", record_timing=False, store_widget_state=False,
+        book,
+        timeout=MAX_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
-    )  # fmt: skip
+    )
     watch = _Watch(client)
     watch.start()
     start = time.perf_counter()
@@ -138,8 +166,12 @@ def renew(path: Path) -> bool:
         print(f"{path.name}: not written.\n{error}")
         return False
     nbformat.write(tidy(book), path)
-    too_much = [f"over {MAX_SECONDS} s"] * (seconds > MAX_SECONDS) + ["over 1.2 GB"] * (peak > MAX_PRIVATE)
-    print(f"{path.name}: {seconds:.1f} s, {peak / 1e9:.2f} GB private  {' and '.join(too_much).upper()}".rstrip())
+    too_much = [f"over {MAX_SECONDS} s"] * (seconds > MAX_SECONDS) + ["over 1.2 GB"] * (
+        peak > MAX_PRIVATE
+    )
+    print(
+        f"{path.name}: {seconds:.1f} s, {peak / 1e9:.2f} GB private  {' and '.join(too_much).upper()}".rstrip()
+    )
     return not too_much
 
 
@@ -147,7 +179,9 @@ def main(arguments: list[str]) -> int:
     """Run or check the notebooks named, or all; return the exit status."""
     parser = argparse.ArgumentParser(description="Run the lessons and write their outputs anew.")
     parser.add_argument("notebooks", nargs="*", type=Path)
-    parser.add_argument("--check", action="store_true", help="run nothing, list what is wrong with the stored files")
+    parser.add_argument(
+        "--check", action="store_true", help="run nothing, list what is wrong with the stored files"
+    )
     options = parser.parse_args(arguments)
     paths = [path.resolve() for path in options.notebooks] or lessons()
     missing = [str(path) for path in paths if not path.is_file()]

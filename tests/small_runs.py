@@ -8,13 +8,21 @@ from torch.utils.data import TensorDataset
 def data(n=20, classes=3, seed=0):
     """Return n samples of 5 random numbers, each with a class."""
     random = torch.Generator().manual_seed(seed)
-    return TensorDataset(torch.randn(n, 5, generator=random), torch.randint(classes, (n,), generator=random))
+    return TensorDataset(
+        torch.randn(n, 5, generator=random), torch.randint(classes, (n,), generator=random)
+    )
 
 
 def network(seed=0, hidden=8):
     """Return a network with what depends on mode, batch and random numbers: BatchNorm and dropout."""
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(5, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, 3))
+    return nn.Sequential(
+        nn.Linear(5, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(hidden, 3),
+    )
 
 
 def sgd(model, lr=0.1):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from nbformat import NotebookNode
 
-from dlhelpers.exercises.core import Exercise, Prediction, Question, Task
+from dlhelpers.course.tasks import Exercise, Prediction, Question, Task
 
 
 def solve(book: NotebookNode, tasks: Mapping[str, Task]) -> NotebookNode:
@@ -39,8 +39,14 @@ def _write_solution(cells: list[NotebookNode], name: str, solution: str) -> None
         raise ValueError(f"no cell has {name}.check(")
     answer = cells[last].source.partition(f"{name}.check(")[2].partition(")")[0].strip()
     for cell in reversed(cells[: last + 1]):
-        for node in ast.parse(cell.source).body if answer in cell.source and "%" not in cell.source else []:
-            names = [node.name] if hasattr(node, "name") else [t.id for t in getattr(node, "targets", [])]
+        for node in (
+            ast.parse(cell.source).body if answer in cell.source and "%" not in cell.source else []
+        ):
+            names = (
+                [node.name]
+                if hasattr(node, "name")
+                else [t.id for t in getattr(node, "targets", [])]
+            )
             if answer in names:
                 rows = cell.source.splitlines()
                 first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])

@@ -26,7 +26,11 @@ def test_every_launch_link_leads_to_a_file_of_the_course(path):
     found = links(path.read_text(encoding="utf-8"))
     assert len(found) >= 2
     for link in found:
-        target = link.partition("/blob/")[2].partition("/")[2] if link.startswith(COLAB) else in_binder(link)
+        target = (
+            link.partition("/blob/")[2].partition("/")[2]
+            if link.startswith(COLAB)
+            else in_binder(link)
+        )
         assert (ROOT / target).is_file(), link
         assert path.suffix == ".md" or target == f"notebooks/{path.name}"
 
@@ -65,16 +69,26 @@ def test_an_address_that_is_no_repository_is_refused(tmp_path, monkeypatch):
         '[project]\nversion="1"\n[project.urls]\nRepository = "https://github.com/x"\n'
     )
     monkeypatch.setattr(addresses, "ROOT", tmp_path)
-    with pytest.raises(ValueError, match="'https://github.com/x': expected https://github.com/OWNER/NAME"):
+    with pytest.raises(
+        ValueError, match="'https://github.com/x': expected https://github.com/OWNER/NAME"
+    ):
         addresses.home()
 
 
 def test_the_readme_names_each_lesson_with_the_minutes_of_its_first_cell():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"(?m)^\| \d\d \| \[([^\]]+)\]\(notebooks/([^)]+)\) \| [^|]+ \| (\d+) \|", readme)
-    firsts = {path.name: "".join(json.loads(path.read_text("utf-8"))["cells"][0]["source"]) for path in LESSONS}
+    rows = re.findall(
+        r"(?m)^\| \d\d \| \[([^\]]+)\]\(notebooks/([^)]+)\) \| [^|]+ \| (\d+) \|", readme
+    )
+    firsts = {
+        path.name: "".join(json.loads(path.read_text("utf-8"))["cells"][0]["source"])
+        for path in LESSONS
+    }
     shown = {name: (title, minutes) for title, name, minutes in rows}
     assert shown == {
-        name: (text.splitlines()[0].removeprefix("# "), re.search(r"about\s+(\d+)\s+minutes", text)[1])
+        name: (
+            text.splitlines()[0].removeprefix("# "),
+            re.search(r"about\s+(\d+)\s+minutes", text)[1],
+        )
         for name, text in firsts.items()
     }

@@ -17,15 +17,16 @@ import pytest
 import torch
 from torch import nn
 
-from dlhelpers import batch_sizes, memory, peaks
-from dlhelpers.batch_sizes import BatchSizeStudy, BatchSizeTrial, study_batch_sizes
-from dlhelpers.memory import memory_budget, memory_use
-from dlhelpers.peaks import PeakMemory, predicted_peak, release_memory
-from dlhelpers.plots import show
+from dlhelpers.machine import memory, memory_budget, memory_use, peaks
+from dlhelpers.machine.peaks import PeakMemory, predicted_peak, release_memory
+from dlhelpers.measure import BatchSizeStudy, BatchSizeTrial, batch_sizes, study_batch_sizes
+from dlhelpers.show import show
 
 MB = 1_000_000
 LOSS = nn.CrossEntropyLoss()
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc and RLIMIT_DATA for all memory")
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux has /proc and RLIMIT_DATA for all memory"
+)
 
 
 def make_batch(size):
@@ -35,7 +36,9 @@ def make_batch(size):
 @pytest.fixture
 def model():
     torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+    return nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +47,9 @@ def quick(monkeypatch):
 
 
 def study(model, *args, **options):
-    return study_batch_sizes(model, *args or (make_batch, LOSS), **{"limit": 8, "steps": 1, **options})
+    return study_batch_sizes(
+        model, *args or (make_batch, LOSS), **{"limit": 8, "steps": 1, **options}
+    )
 
 
 class Ceiling(nn.Module):
@@ -58,7 +63,9 @@ class Ceiling(nn.Module):
         out = self.layer(x)
         if len(x) > self.most:
             FAILED.append(weakref.ref(out))
-            raise type(self.error)(*self.error.args)  # a new one, since an error holds on to its traceback
+            raise type(self.error)(
+                *self.error.args
+            )  # a new one, since an error holds on to its traceback
         return out
 
     def __deepcopy__(self, memo):
@@ -73,7 +80,9 @@ OUT_OF_MEMORY = torch.OutOfMemoryError
 
 def test_sizes_double_from_the_start_to_the_limit(model):
     result = study(model, start=3, limit=13)
-    assert [trial.batch_size for trial in result] == [3, 6, 12] and all(trial.fits for trial in result)
+    assert [trial.batch_size for trial in result] == [3, 6, 12] and all(
+        trial.fits for trial in result
+    )
     assert result.largest == 12 and len(result) == 3 and result[1].batch_size == 6
     for trial in result:
         assert trial.samples_per_second == pytest.approx(trial.batch_size / trial.seconds_per_step)
@@ -94,10 +103,23 @@ def test_smaller_sizes_come_first_so_that_no_size_is_tried_unseen(model, start):
 
 def test_an_out_of_memory_error_is_the_ceiling_and_the_size_halfway_is_tried():
     result = study(Ceiling(13, OUT_OF_MEMORY("CUDA out of memory")), limit=64)
-    assert [(t.batch_size, t.fits) for t in result] == [(2, True), (4, True), (8, True), (12, True), (16, False)]
-    assert result.largest == 12 and result[-1].note == "ran out of memory" and result[-1].peak_memory is None
+    assert [(t.batch_size, t.fits) for t in result] == [
+        (2, True),
+        (4, True),
+        (8, True),
+        (12, True),
+        (16, False),
+    ]
+    assert (
+        result.largest == 12
+        and result[-1].note == "ran out of memory"
+        and result[-1].peak_memory is None
+    )
     result = study(Ceiling(9, MemoryError()), limit=64)
-    assert [(t.batch_size, t.fits) for t in result][-2:] == [(12, False), (16, False)] and result.largest == 8
+    assert [(t.batch_size, t.fits) for t in result][-2:] == [
+        (12, False),
+        (16, False),
+    ] and result.largest == 8
 
 
 def test_nothing_of_the_failed_try_stays_alive():
@@ -115,7 +137,9 @@ def test_memory_is_released_before_the_next_size_is_tried(monkeypatch):
     FAILED.clear()
     alive = []
     monkeypatch.setattr(
-        batch_sizes, "release_memory", lambda *args, **kw: alive.append([r() is not None for r in FAILED])
+        batch_sizes,
+        "release_memory",
+        lambda *args, **kw: alive.append([r() is not None for r in FAILED]),
     )
     study(Ceiling(5, OUT_OF_MEMORY()), limit=8)
     assert [True] not in alive and [False] in alive
@@ -123,7 +147,10 @@ def test_memory_is_released_before_the_next_size_is_tried(monkeypatch):
 
 def test_another_error_is_no_ceiling():
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        study(Ceiling(5, RuntimeError("CUDA error: an illegal memory access was encountered")), limit=64)
+        study(
+            Ceiling(5, RuntimeError("CUDA error: an illegal memory access was encountered")),
+            limit=64,
+        )
 
 
 def test_words_of_onednn_count_only_above_a_size_that_ran():
@@ -134,9 +161,13 @@ def test_words_of_onednn_count_only_above_a_size_that_ran():
 
 
 def test_no_size_fits():
-    with pytest.raises(MemoryError, match="no batch size fits: 2 samples: ran out of memory. Use smaller inputs"):
+    with pytest.raises(
+        MemoryError, match="no batch size fits: 2 samples: ran out of memory. Use smaller inputs"
+    ):
         study(Ceiling(1, OUT_OF_MEMORY()))
-    with pytest.raises(MemoryError, match="no batch size fits: 16 samples: ran out of memory.*`start`"):
+    with pytest.raises(
+        MemoryError, match="no batch size fits: 16 samples: ran out of memory.*`start`"
+    ):
         study(Ceiling(9, OUT_OF_MEMORY()), start=16, limit=32)
 
 
@@ -158,12 +189,17 @@ def test_the_study_stops_before_the_budget(model, monkeypatch):
     ran = fake_peaks(monkeypatch, fixed=100, per_sample=10, free=1000)
     result = study(model, budget=0.8, limit=1024)
     assert max(ran) == result.largest == 64  # 740 of the 800 allowed
-    assert [trial.batch_size for trial in result][-2:] == [64, 72]  # of the sizes that were refused, the smallest
+    assert [trial.batch_size for trial in result][-2:] == [
+        64,
+        72,
+    ]  # of the sizes that were refused, the smallest
     assert result[-1].note == "not run: would take about 820 bytes of the 800 bytes allowed"
 
 
 def test_sizes_between_bring_the_limit_within_one_doubling(model, monkeypatch):
-    fake_peaks(monkeypatch, fixed=0, per_sample=10, free=1270)  # 127 samples at most, 64 within 50 %, 96 within 80 %
+    fake_peaks(
+        monkeypatch, fixed=0, per_sample=10, free=1270
+    )  # 127 samples at most, 64 within 50 %, 96 within 80 %
     assert study(model, budget=0.5, limit=1024).largest == 56
     fake_peaks(monkeypatch, fixed=0, per_sample=10, free=1270)
     assert study(model, budget=0.8, limit=1024).largest == 96
@@ -175,12 +211,18 @@ def test_a_size_that_was_refused_is_asked_again_after_one_in_between(model, monk
     monkeypatch.setattr(batch_sizes._Study, "_run", lambda self, size, steps: (taken[size], 1.0))
     monkeypatch.setattr(batch_sizes, "memory_budget", lambda device: 1000)
     result = study(model, budget=0.8, limit=32)
-    assert [(trial.batch_size, trial.fits) for trial in result][-3:] == [(16, True), (24, True), (32, True)]
+    assert [(trial.batch_size, trial.fits) for trial in result][-3:] == [
+        (16, True),
+        (24, True),
+        (32, True),
+    ]
 
 
 def test_a_start_predicted_not_to_fit_is_not_run(model, monkeypatch):
     ran = fake_peaks(monkeypatch, fixed=0, per_sample=10, free=500)
-    with pytest.raises(MemoryError, match="no batch size fits: 64 samples: not run: would take about 640 bytes"):
+    with pytest.raises(
+        MemoryError, match="no batch size fits: 64 samples: not run: would take about 640 bytes"
+    ):
         study(model, start=64, limit=64)
     assert max(ran) == 32
 
@@ -188,12 +230,17 @@ def test_a_start_predicted_not_to_fit_is_not_run(model, monkeypatch):
 def test_the_prediction_is_the_line_and_on_a_ragged_one_the_steepest_of_three_slopes():
     assert predicted_peak([(2, 120), (4, 140), (8, 180)], 16) == 260
     assert predicted_peak([(2, 10), (4, 10), (8, 50), (16, 50), (32, 66)], 64) == 66 + 10 * 32
-    assert predicted_peak([(1, 0), (2, 1000), (4, 1000), (8, 1000), (16, 1016)], 32) == 1016 + 2 * 16
+    assert (
+        predicted_peak([(1, 0), (2, 1000), (4, 1000), (8, 1000), (16, 1016)], 32) == 1016 + 2 * 16
+    )
     assert predicted_peak([(2, 100), (4, 90)], 8) == 90 and predicted_peak([(2, 100)], 6) == 300
 
 
 def trials(*rates):
-    rows = [BatchSizeTrial(2 ** (k + 1), True, 1000 * 2**k, 2 ** (k + 1) / rate, rate) for k, rate in enumerate(rates)]
+    rows = [
+        BatchSizeTrial(2 ** (k + 1), True, 1000 * 2**k, 2 ** (k + 1) / rate, rate)
+        for k, rate in enumerate(rates)
+    ]
     return BatchSizeStudy([BatchSizeTrial(64, False, note="ran out of memory"), *rows])
 
 
@@ -208,11 +255,16 @@ def test_table_and_figure_say_what_was_found():
     text = repr(result)
     assert "4           yes   2.00 kB      42.1             95" in text and "64          no" in text
     assert "peak memory  ms an iteration  samples a second" in text
-    assert "largest that ran 8, fastest 8, recommended 4" in text and '<th scope="col"' in result._repr_html_()
+    assert (
+        "largest that ran 8, fastest 8, recommended 4" in text
+        and '<th scope="col"' in result._repr_html_()
+    )
     picture = show(result.plot())
     assert "from 10 to 100" in picture.alt and "Recommended: 4; largest that ran: 8." in picture.alt
     assert "peak memory (MB)" in show(result.plot("peak_memory")).alt
-    with pytest.raises(KeyError, match="no column 'loss': expected one of samples_per_second, peak_memory"):
+    with pytest.raises(
+        KeyError, match="no column 'loss': expected one of samples_per_second, peak_memory"
+    ):
         result.plot("loss")
 
 
@@ -222,15 +274,25 @@ def fingerprint(model, optimizer):
     for state in optimizer.state.values():
         tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
     accelerator = torch.cuda.get_rng_state() if torch.cuda.is_available() else torch.zeros(1)
-    numbers = [torch.get_rng_state(), accelerator, torch.tensor(np.random.get_state()[1].astype(np.int64))]
+    numbers = [
+        torch.get_rng_state(),
+        accelerator,
+        torch.tensor(np.random.get_state()[1].astype(np.int64)),
+    ]
     modes = [part.training for part in model.modules()]
-    return [tensor.cpu().numpy().tobytes() for tensor in [*tensors, *numbers]], random.getstate(), modes
+    return (
+        [tensor.cpu().numpy().tobytes() for tensor in [*tensors, *numbers]],
+        random.getstate(),
+        modes,
+    )
 
 
 def trained(model, device="cpu"):
     """An optimizer that has something to remember, gradients in place, one layer in another mode."""
     optimizer = torch.optim.Adam(model.to(device).parameters())
-    LOSS(model(torch.randn(4, 6, device=device)), torch.tensor([0, 1, 2, 0], device=device)).backward()
+    LOSS(
+        model(torch.randn(4, 6, device=device)), torch.tensor([0, 1, 2, 0], device=device)
+    ).backward()
     optimizer.step()
     model[1].eval()
     return optimizer
@@ -263,47 +325,100 @@ def test_the_copy_really_trains_in_training_mode(model):
 
     study(model.eval(), make_batch, LOSS, watched)
     optimizer, before = seen[0]
-    assert any(not torch.equal(a, b) for a, b in zip(before, optimizer.param_groups[0]["params"], strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(before, optimizer.param_groups[0]["params"], strict=True)
+    )
     assert not model.training
 
 
 def test_a_per_sample_loss_and_bfloat16_are_taken(model):
-    assert study(model, make_batch, nn.CrossEntropyLoss(reduction="none"), amp_dtype=torch.bfloat16).largest == 8
+    assert (
+        study(
+            model, make_batch, nn.CrossEntropyLoss(reduction="none"), amp_dtype=torch.bfloat16
+        ).largest
+        == 8
+    )
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"start": 1}, "start is 1: expected a whole number, at least 2, since BatchNorm cannot train on a batch of one"),
-    ({"start": True}, "start is True"),
-    ({"start": 8, "limit": 4}, "limit is 4: expected a whole number, at least 8, as start"),
-    ({"steps": 0}, "steps is 0: expected a whole number, at least 1"),
-    ({"budget": 0}, "budget is 0: expected a part of the free memory, above 0 and at most 1"),
-    ({"budget": 1.5}, "budget is 1.5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"start": 1},
+            "start is 1: expected a whole number, at least 2, since BatchNorm cannot train on a batch of one",
+        ),
+        ({"start": True}, "start is True"),
+        ({"start": 8, "limit": 4}, "limit is 4: expected a whole number, at least 8, as start"),
+        ({"steps": 0}, "steps is 0: expected a whole number, at least 1"),
+        ({"budget": 0}, "budget is 0: expected a part of the free memory, above 0 and at most 1"),
+        ({"budget": 1.5}, "budget is 1.5"),
+    ],
+)
 def test_numbers_out_of_range_are_refused(model, options, message):
     with pytest.raises(ValueError, match=message):
         study(model, **options)
 
 
-@pytest.mark.parametrize("factory, error, message", [
-    (lambda size: make_batch(min(size, 3)), ValueError, r"make_batch\(4\) returned inputs of shape \(3, 6\): expec"),
-    (lambda size: (torch.randn(size, 6), torch.zeros(1)), ValueError, r"make_batch\(2\) returned targets of shape"),
-    (lambda size: torch.randn(size, 6), TypeError, r"a batch came as Tensor: expected \(inputs, targets\)"),
-    (make_batch(4), TypeError, "make_batch is tuple: expected a function from a size to a batch"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "factory, error, message",
+    [
+        (
+            lambda size: make_batch(min(size, 3)),
+            ValueError,
+            r"make_batch\(4\) returned inputs of shape \(3, 6\): expec",
+        ),
+        (
+            lambda size: (torch.randn(size, 6), torch.zeros(1)),
+            ValueError,
+            r"make_batch\(2\) returned targets of shape",
+        ),
+        (
+            lambda size: torch.randn(size, 6),
+            TypeError,
+            r"a batch came as Tensor: expected \(inputs, targets\)",
+        ),
+        (
+            make_batch(4),
+            TypeError,
+            "make_batch is tuple: expected a function from a size to a batch",
+        ),
+    ],
+)
 def test_a_factory_of_another_kind_is_refused(model, factory, error, message):
     with pytest.raises(error, match=message):
         study(model, factory, LOSS)
 
 
-@pytest.mark.parametrize("loss_fn, optimizer_fn, error, message", [
-    (nn.CrossEntropyLoss, torch.optim.SGD, TypeError, "loss_fn is the class CrossEntropyLoss"),
-    (nn.CrossEntropyLoss(reduction="sum"), torch.optim.SGD, ValueError, "loss_fn sums over the batch"),
-    (lambda out, y: 1.0, torch.optim.SGD, TypeError, "loss_fn returned float"),
-    (LOSS, "sgd", TypeError, "optimizer_fn is str: expected a function of the parameters"),
-    (LOSS, torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1), TypeError, "optimizer_fn is SGD: expected a func"),
-    (LOSS, lambda parameters: list(parameters), TypeError, "optimizer_fn returned list: expected a torch.optim"),
-])  # fmt: skip
-def test_a_loss_or_optimizer_of_another_kind_is_refused(model, loss_fn, optimizer_fn, error, message):
+@pytest.mark.parametrize(
+    "loss_fn, optimizer_fn, error, message",
+    [
+        (nn.CrossEntropyLoss, torch.optim.SGD, TypeError, "loss_fn is the class CrossEntropyLoss"),
+        (
+            nn.CrossEntropyLoss(reduction="sum"),
+            torch.optim.SGD,
+            ValueError,
+            "loss_fn sums over the batch",
+        ),
+        (lambda out, y: 1.0, torch.optim.SGD, TypeError, "loss_fn returned float"),
+        (LOSS, "sgd", TypeError, "optimizer_fn is str: expected a function of the parameters"),
+        (
+            LOSS,
+            torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1),
+            TypeError,
+            "optimizer_fn is SGD: expected a func",
+        ),
+        (
+            LOSS,
+            lambda parameters: list(parameters),
+            TypeError,
+            "optimizer_fn returned list: expected a torch.optim",
+        ),
+    ],
+)
+def test_a_loss_or_optimizer_of_another_kind_is_refused(
+    model, loss_fn, optimizer_fn, error, message
+):
     with pytest.raises(error, match=message):
         study(model, make_batch, loss_fn, optimizer_fn)
 
@@ -341,18 +456,22 @@ def test_the_kernel_forgets_an_earlier_peak_and_leaves_mapped_files_out(tmp_path
 @linux_only
 def test_memory_that_was_freed_before_does_not_hide_a_trial():
     """Heap that glibc keeps would be used again unseen; `release_memory` gives it back first."""
-    pile = [b"%d" % k * 20_000 for k in range(10_000, 11_500)]  # filled, or the pages would not be there yet
+    pile = [
+        b"%d" % k * 20_000 for k in range(10_000, 11_500)
+    ]  # filled, or the pages would not be there yet
     del pile[:-1]  # all but the last: the heap cannot shrink from its end
     wide = nn.Sequential(nn.Linear(100, 4000), nn.ReLU(), nn.Linear(4000, 3))
-    result = study_batch_sizes(wide, lambda n: (torch.randn(n, 100), torch.randint(3, (n,))), LOSS, start=512, steps=1)
+    result = study_batch_sizes(
+        wide, lambda n: (torch.randn(n, 100), torch.randint(3, (n,))), LOSS, start=512, steps=1
+    )
     assert result[1].peak_memory - result[0].peak_memory > 512 * 4000 * 4 and pile
 
 
 CHILD = """
 import os, resource, sys, torch
 from torch import nn
-from dlhelpers import batch_sizes
-from dlhelpers.memory import is_out_of_memory, memory_use
+from dlhelpers.measure import batch_sizes
+from dlhelpers.machine import is_out_of_memory, memory_use
 torch.set_num_threads(1)
 batch_sizes.TIMED_SECONDS = 0
 torch.manual_seed(0)
@@ -386,7 +505,9 @@ def child(script, **environment):
     command = [sys.executable, "-c", CHILD + script]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment}
     most = 0
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         while process.poll() is None:
             try:
                 most = max(most, memory_use(process.pid).private)
@@ -449,7 +570,9 @@ def test_a_process_limited_to_1_gb_is_never_killed():
 @pytest.mark.skipif(memory.resource is None, reason="this system has no limits of a process")
 @pytest.mark.parametrize("kind, field", [("RLIMIT_DATA", "data"), ("RLIMIT_AS", "vms")])
 def test_the_budget_takes_the_limits_of_the_process_into_account(monkeypatch, kind, field):
-    limits = {getattr(memory.resource, kind): getattr(psutil.Process().memory_info(), field) + 30 * MB}
+    limits = {
+        getattr(memory.resource, kind): getattr(psutil.Process().memory_info(), field) + 30 * MB
+    }
     monkeypatch.setattr(memory.resource, "getrlimit", lambda which: (limits.get(which, -1), -1))
     assert 20 * MB < memory_budget("cpu") <= 30 * MB
     limits.clear()

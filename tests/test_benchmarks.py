@@ -6,8 +6,12 @@ import re
 import pytest
 from addresses import ROOT
 
-SCRIPTS = re.search(r"(?m)^ONLY \?= (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"))[1].split()
-ROWS = re.findall(r"(?m)^\|(.+)\| `(\w+)\.py` \|$", (ROOT / "README.md").read_text(encoding="utf-8"))
+SCRIPTS = re.search(r"(?m)^ONLY \?= (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"))[
+    1
+].split()
+ROWS = re.findall(
+    r"(?m)^\|(.+)\| `(\w+)\.py` \|$", (ROOT / "README.md").read_text(encoding="utf-8")
+)
 
 
 def kept(name):
@@ -29,7 +33,12 @@ def rounds_to(figure, shown):
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_each_benchmark_has_kept_machine_versions_figures_and_a_picture(name):
     report = kept(name)
-    assert report["machine"]["cores"] and report["versions"]["torch"] and report["panels"] and report["goals"]
+    assert (
+        report["machine"]["cores"]
+        and report["versions"]["torch"]
+        and report["panels"]
+        and report["goals"]
+    )
     assert (ROOT / f"benchmarks/results/{name}.png").stat().st_size > 1000
     assert (ROOT / f"benchmarks/{name}.py").is_file()
 
@@ -38,9 +47,13 @@ def test_the_readme_shows_each_benchmark():
     assert {name for _, name in ROWS} == set(SCRIPTS)
 
 
-@pytest.mark.parametrize(("cells", "name"), ROWS, ids=lambda value: value if value in SCRIPTS else "")
+@pytest.mark.parametrize(
+    ("cells", "name"), ROWS, ids=lambda value: value if value in SCRIPTS else ""
+)
 def test_each_figure_of_the_readme_was_measured(cells, name):
     what, *shown = cells.split("|")
     numbers = re.findall(r"\d[\d,]*(?:\.\d+)?", " ".join(shown))
     assert numbers, what
-    assert [number for number in numbers if not any(rounds_to(f, number) for f in figures(name))] == [], what
+    assert [
+        number for number in numbers if not any(rounds_to(f, number) for f in figures(name))
+    ] == [], what

@@ -22,7 +22,14 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 def test_binder_takes_our_environment_and_then_our_script():
     pytest.importorskip("repo2docker", reason="repo2docker comes with `make binder`")
-    command = [sys.executable, "-m", "repo2docker", "--no-build", "--debug", "--Repo2Docker.default_buildpack=None"]
+    command = [
+        sys.executable,
+        "-m",
+        "repo2docker",
+        "--no-build",
+        "--debug",
+        "--Repo2Docker.default_buildpack=None",
+    ]
     done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text[-2000:]
@@ -43,7 +50,17 @@ def group():
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_a_lesson_runs_in_the_memory_of_binder_without_a_network(group, lesson):
-    pytest_alone = [sys.executable, "-c", ALONE, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(lesson)]
+    pytest_alone = [
+        sys.executable,
+        "-c",
+        ALONE,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(lesson),
+    ]
 
     def confined():
         enter(group.folder)
@@ -51,7 +68,11 @@ def test_a_lesson_runs_in_the_memory_of_binder_without_a_network(group, lesson):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 
     done = subprocess.run(
-        ["unshare", "--net", *pytest_alone], cwd=ROOT, capture_output=True, text=True, preexec_fn=confined
+        ["unshare", "--net", *pytest_alone],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        preexec_fn=confined,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     print(f"{lesson.stem}: at most {group.peak / 1e9:.2f} GB so far, page cache included")

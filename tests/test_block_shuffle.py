@@ -11,10 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
-from dlhelpers.block_shuffle import BlockShuffleSampler
-from dlhelpers.splits import POLICIES, split_epoch
+from dlhelpers.data import POLICIES, BlockShuffleSampler, split_epoch
 
-sizes = st.tuples(st.integers(1, 200), st.integers(1, 30), st.integers(1, 8))  # samples, block, window
+sizes = st.tuples(
+    st.integers(1, 200), st.integers(1, 30), st.integers(1, 8)
+)  # samples, block, window
 
 
 class Numbers(Dataset):
@@ -84,7 +85,9 @@ def test_neighbours_stay_together_until_they_are_mixed(sizes):
 def test_resume_gives_exactly_what_was_left(sizes, world, policy, data):
     if policy == "drop" and sizes[0] < world:
         return
-    mine = sampler(sizes, 4, rank=data.draw(st.integers(0, world - 1)), world=world, policy=policy, seed=7)
+    mine = sampler(
+        sizes, 4, rank=data.draw(st.integers(0, world - 1)), world=world, policy=policy, seed=7
+    )
     whole = list(mine)
     done = data.draw(st.integers(0, len(whole)))
     mine.set_epoch(4, samples_done=done)
@@ -94,15 +97,23 @@ def test_resume_gives_exactly_what_was_left(sizes, world, policy, data):
     assert list(mine) == whole, "the next epoch is whole again"
 
 
-@pytest.mark.parametrize("sizes", [(500, 16, 4), (500, 500, 1), (500, 1, 1)])  # one block; blocks of one
+@pytest.mark.parametrize(
+    "sizes", [(500, 16, 4), (500, 500, 1), (500, 1, 1)]
+)  # one block; blocks of one
 def test_epochs_and_seeds_differ_and_repeat(sizes):
-    orders = {(seed, epoch): tuple(sampler(sizes, epoch, seed=seed)) for seed in range(5) for epoch in range(5)}
+    orders = {
+        (seed, epoch): tuple(sampler(sizes, epoch, seed=seed))
+        for seed in range(5)
+        for epoch in range(5)
+    }
     assert len(set(orders.values())) == len(orders)
     assert orders[3, 4] == tuple(sampler(sizes, 4, seed=3))
 
 
 def test_a_window_is_not_mixed_by_the_numbers_that_ordered_the_blocks():
-    order = list(sampler((64, 1, 64)))  # blocks of one: shuffled as blocks, then as samples of the only window
+    order = list(
+        sampler((64, 1, 64))
+    )  # blocks of one: shuffled as blocks, then as samples of the only window
     once = np.arange(64)
     np.random.default_rng([0, 0]).shuffle(once)
     twice = once.copy()
@@ -113,20 +124,27 @@ def test_a_window_is_not_mixed_by_the_numbers_that_ordered_the_blocks():
 def test_a_dataset_that_fits_one_window_is_shuffled_in_full():
     orders = [list(sampler((300, 30, 10), epoch)) for epoch in range(20)]
     far = [abs(a - b) for order in orders for a, b in pairwise(order)]
-    assert np.mean(far) == pytest.approx(300 / 3, rel=0.05), "two places of a random order lie a third apart on average"
+    assert np.mean(far) == pytest.approx(300 / 3, rel=0.05), (
+        "two places of a random order lie a third apart on average"
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_batches_are_the_same_for_any_number_of_workers(workers):
     order = sampler((103, 10, 3), 2)
     expected = [batch.tolist() for batch in torch.tensor(list(order)).split(8)]
-    found = [batch.tolist() for batch in DataLoader(Numbers(103), batch_size=8, sampler=order, num_workers=workers)]
+    found = [
+        batch.tolist()
+        for batch in DataLoader(Numbers(103), batch_size=8, sampler=order, num_workers=workers)
+    ]
     assert found == expected and len(found[-1]) == 7
 
 
 def test_persistent_workers_see_the_next_epoch():
     order = sampler((40, 4, 2))
-    loader = DataLoader(Numbers(40), batch_size=8, sampler=order, num_workers=1, persistent_workers=True)
+    loader = DataLoader(
+        Numbers(40), batch_size=8, sampler=order, num_workers=1, persistent_workers=True
+    )
     for epoch in (1, 2):
         order.set_epoch(epoch)
         assert torch.cat(list(loader)).tolist() == list(order)
@@ -150,9 +168,13 @@ def test_ten_million_samples_need_under_5_mb(samples_done):
 
 
 @given(st.integers(1, 50), st.integers(0, 500), st.integers(1, 4), st.integers(1, 3), st.data())
-def test_a_block_longer_than_the_dataset_gives_the_order_of_one_as_long(samples, more, window, world, data):
+def test_a_block_longer_than_the_dataset_gives_the_order_of_one_as_long(
+    samples, more, window, world, data
+):
     rank = data.draw(st.integers(0, world - 1))
-    long, whole = (sampler((samples, n, window), 3, rank=rank, world=world) for n in (samples + more, samples))
+    long, whole = (
+        sampler((samples, n, window), 3, rank=rank, world=world) for n in (samples + more, samples)
+    )
     assert list(long) == list(whole)
     done = data.draw(st.integers(0, len(whole)))
     for mine in (long, whole):
@@ -170,7 +192,10 @@ def test_a_few_samples_need_little_memory_however_long_a_block_is():
 
 @pytest.mark.parametrize("world", [64, 4096])
 def test_many_ranks_begin_with_samples_of_their_own(world):
-    first = [next(iter(BlockShuffleSampler(10**8, rank=rank, world=world))) for rank in range(0, world, world // 16)]
+    first = [
+        next(iter(BlockShuffleSampler(10**8, rank=rank, world=world)))
+        for rank in range(0, world, world // 16)
+    ]
     assert len(set(first)) == 16
 
 
@@ -183,7 +208,10 @@ def test_many_ranks_begin_with_samples_of_their_own(world):
         ({"samples": 9, "seed": -1}, "seed is -1: expected a whole number, at least 0"),
         ({"samples": 9, "rank": 2, "world": 2}, "rank is 2 in a world of 2"),
         ({"samples": 9, "policy": "all"}, "policy is 'all'"),
-        ({"samples": 9, "world": 10, "policy": "drop"}, "9 samples give none of 10 ranks a whole share"),
+        (
+            {"samples": 9, "world": 10, "policy": "drop"},
+            "9 samples give none of 10 ranks a whole share",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments, words):
@@ -192,7 +220,9 @@ def test_what_makes_no_sense_is_refused(arguments, words):
 
 
 def test_a_dataset_in_place_of_its_length_is_named():
-    with pytest.raises(TypeError, match=r"samples is a Numbers: expected its length, as len\(dataset\)"):
+    with pytest.raises(
+        TypeError, match=r"samples is a Numbers: expected its length, as len\(dataset\)"
+    ):
         BlockShuffleSampler(Numbers(5))
 
 

@@ -11,7 +11,10 @@ from run_notebooks import memory_line
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import expect  # noqa: E402  (it may be missing)
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
 ROOT = Path(__file__).parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 MOST_MEMORY = 1_600_000_000  # bytes, of kernel and JupyterLab together: Binder gives 2 GB
@@ -25,7 +28,9 @@ TOO_WIDE = """() => {
     const parts = document.querySelectorAll('.jp-Notebook, .jp-WindowedPanel-outer, .jp-OutputArea-output');
     return [...parts].filter(wide).map(part => part.textContent.slice(0, 80));
 }"""
-if not os.environ.get("DLHELPERS_FULL"):  # `make test-browser` takes all; nbval has run every cell once already
+if not os.environ.get(
+    "DLHELPERS_FULL"
+):  # `make test-browser` takes all; nbval has run every cell once already
     LESSONS = [path for path in LESSONS if path.name.startswith(("00_", "02_"))]
 
 
@@ -41,7 +46,9 @@ def test_lesson_runs_without_an_error_or_a_warning_box(open_lesson, lesson):
     outputs = run_all(page)
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
     assert len(outputs) > 10
-    assert page.locator(".jp-OutputArea img[alt]").count() >= lesson.read_text(encoding="utf-8").count("<img alt=")
+    assert page.locator(".jp-OutputArea img[alt]").count() >= lesson.read_text(
+        encoding="utf-8"
+    ).count("<img alt=")
     assert page.evaluate(TOO_WIDE) == [], "wider than a window of 1280 pixels"
     assert peak_memory(open_lesson.server) < MOST_MEMORY
     if lesson.name.startswith("00_"):
@@ -56,7 +63,10 @@ def test_lesson_runs_without_an_error_or_a_warning_box(open_lesson, lesson):
 def peak_memory(server):
     """The most that JupyterLab and its kernels held, each at its own time; what is file-backed or shared left out."""
     pids = [server.pid, *(child.pid for child in server.children(recursive=True))]
-    return sum(memory_line(pid, "VmHWM") - memory_line(pid, "RssFile") - memory_line(pid, "RssShmem") for pid in pids)
+    return sum(
+        memory_line(pid, "VmHWM") - memory_line(pid, "RssFile") - memory_line(pid, "RssShmem")
+        for pid in pids
+    )
 
 
 def the_bar_moves_and_ends(page):
@@ -64,9 +74,12 @@ def the_bar_moves_and_ends(page):
     bar = page.locator(".jp-OutputArea .progress-bar").last
     expect(bar).to_be_visible()
     widths = set()
-    while len(widths) < 4:  # it moves at least three times; the page's own time limit ends a bar that does not
+    while (
+        len(widths) < 4
+    ):  # it moves at least three times; the page's own time limit ends a bar that does not
         page.wait_for_function(
-            "([bar, seen]) => !seen.includes(bar.style.width)", arg=[bar.element_handle(), [*widths]]
+            "([bar, seen]) => !seen.includes(bar.style.width)",
+            arg=[bar.element_handle(), [*widths]],
         )
         widths.add(bar.evaluate("bar => bar.style.width"))
     expect(bar).to_have_attribute("style", re.compile("width: 100%"))
@@ -96,6 +109,10 @@ def the_exercise_answers(page):
     task = "lesson_02.last_batch_size.check("
     remainder = "def last_batch_size(samples, batch_size):\n    return samples % batch_size"
     run_cell(page, task, f"{remainder}\n\nlesson_02.last_batch_size.check(last_batch_size)")
-    expect(page.locator(".jp-OutputArea").get_by_text("the last batch is full: 64 samples")).to_be_visible()
-    run_cell(page, task, f"{remainder} or batch_size\n\nlesson_02.last_batch_size.check(last_batch_size)")
+    expect(
+        page.locator(".jp-OutputArea").get_by_text("the last batch is full: 64 samples")
+    ).to_be_visible()
+    run_cell(
+        page, task, f"{remainder} or batch_size\n\nlesson_02.last_batch_size.check(last_batch_size)"
+    )
     expect(page.locator(".jp-OutputArea").get_by_text("every case holds.")).to_be_visible()

@@ -8,12 +8,11 @@ import pytest
 import torch
 from judged import STATED, going_on, past, project
 
-from dlhelpers import capstone
-from dlhelpers.exercises import lesson_11
-from dlhelpers.exercises.report_capstone import report
-from dlhelpers.limits import LimitedRun
-from dlhelpers.memory import bytes_of
-from dlhelpers.shards import ShardDataset
+from dlhelpers.course import capstone
+from dlhelpers.course.lessons import lesson_11
+from dlhelpers.course.report_capstone import report
+from dlhelpers.machine import LimitedRun, bytes_of
+from dlhelpers.packed import ShardDataset
 
 SOLUTION = lesson_11.under_cap.solution().text
 
@@ -36,7 +35,10 @@ def states(table):
 def test_the_data_are_what_the_lesson_says_and_five_times_the_cap():
     folder = capstone.data()
     assert capstone.data() == folder
-    counts = {name: len(ShardDataset(folder / name)) for name in ("train", "held-out", "small/train", "small/held-out")}
+    counts = {
+        name: len(ShardDataset(folder / name))
+        for name in ("train", "held-out", "small/train", "small/held-out")
+    }
     assert [*counts.values()] == [capstone.SAMPLES, capstone.HELD_OUT, *capstone.FEW]
     price = bytes_of(capstone.SHAPE, torch.uint8, count=counts["train"])
     assert price == STATED["dataset_bytes"] > 5 * capstone.CAP
@@ -79,28 +81,38 @@ def test_a_report_says_what_the_checks_have_found():
     assert lesson_11.resumes.check(some).kind == "right"
     assert states(report(some)) == ["met", "met", "open", "open", "open", "met"]
     assert lesson_11.under_cap.check(some).kind == "right"
-    assert states(report(some)) == ["met", "met", "met", "not yet", "not yet", "open"], "that check begins anew"
+    assert states(report(some)) == ["met", "met", "met", "not yet", "not yet", "open"], (
+        "that check begins anew"
+    )
 
 
 @pytest.mark.parametrize("capped, above", [(False, "not yet"), (True, "met")])
 def test_the_peak_decides_where_the_system_has_no_cap(capped, above):
     some = project()
     for peak, kind in ((capstone.CAP, "met"), (capstone.CAP + 1, above)):
-        run = LimitedRun("returned", value=past(2), peak_private=peak, limit=capstone.CAP, capped=capped)
+        run = LimitedRun(
+            "returned", value=past(2), peak_private=peak, limit=capstone.CAP, capped=capped
+        )
         capstone.attempt(some, afresh=True).run = run
         assert states(report(some))[2] == kind
 
 
 def test_memory_that_this_process_has_freed_does_not_hide_a_list_of_all_images():
-    held = [torch.zeros(3072) for _ in range(20_000)]  # 246 MB in blocks of the heap, as small images are
+    held = [
+        torch.zeros(3072) for _ in range(20_000)
+    ]  # 246 MB in blocks of the heap, as small images are
     held = held[::50]  # scattered blocks that stay, so that the rest is free and not given back
     reply = lesson_11.under_cap.check(worked(("DataLoader(train,", "DataLoader(list(train),")))
-    assert held and reply.kind == "wrong" and re.search("memory (under a cap|at the peak)", reply.text)
+    assert (
+        held and reply.kind == "wrong" and re.search("memory (under a cap|at the peak)", reply.text)
+    )
 
 
 def test_a_killed_run_is_told_so():
     some = project()
-    run = LimitedRun("killed", error="killed by the parent: it was still running at its timeout of 300 seconds")
+    run = LimitedRun(
+        "killed", error="killed by the parent: it was still running at its timeout of 300 seconds"
+    )
     capstone.attempt(some, afresh=True).run = run
     for task in (lesson_11.as_stated, lesson_11.learned):
         assert "the run killed: killed by" not in task.check(some).text
@@ -111,7 +123,11 @@ def test_a_report_survives_a_class_that_cannot_be_made():
     def broken(self):
         raise ZeroDivisionError
 
-    assert states(report(type("Project", (), {"__init__": broken}))) == ["not yet", "not yet", *["open"] * 4]
+    assert states(report(type("Project", (), {"__init__": broken}))) == [
+        "not yet",
+        "not yet",
+        *["open"] * 4,
+    ]
 
 
 def test_the_worked_solution_meets_all_six():
@@ -151,18 +167,32 @@ def test_numbers_stated_after_the_run_do_not_count():
 
 
 def test_counts_of_numpy_are_whole_numbers():
-    assert lesson_11.price.check(project(dataset_bytes=np.prod([12_345, 3, 64, 64]))).kind == "right"
+    assert (
+        lesson_11.price.check(project(dataset_bytes=np.prod([12_345, 3, 64, 64]))).kind == "right"
+    )
     assert lesson_11.price.check(project(dataset_bytes=True)).kind == "wrong"
 
 
 @pytest.mark.parametrize(
     ("changes", "task", "message"),
     [
-        ([("model, optimizer) if", "model) if")], lesson_11.resumes, "is not that of an unbroken run"),
+        (
+            [("model, optimizer) if", "model) if")],
+            lesson_11.resumes,
+            "is not that of an unbroken run",
+        ),
         ([("torch.manual_seed(0)", "...")], lesson_11.resumes, "two runs from the start differ"),
-        ([('"checkpoint": checkpoint', '"amp_dtype": None')], lesson_11.resumes, "did not go on from the first"),
+        (
+            [('"checkpoint": checkpoint', '"amp_dtype": None')],
+            lesson_11.resumes,
+            "did not go on from the first",
+        ),
         ([("epochs - done.epochs", "epochs")], lesson_11.resumes, "it trained on to 3"),
-        ([("DataLoader(train,", "DataLoader(list(train),")], lesson_11.under_cap, "memory (under a cap|at the peak)"),
+        (
+            [("DataLoader(train,", "DataLoader(list(train),")],
+            lesson_11.under_cap,
+            "memory (under a cap|at the peak)",
+        ),
     ],
 )
 def test_a_mistake_in_the_worked_solution_is_found(changes, task, message):

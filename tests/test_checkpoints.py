@@ -19,15 +19,25 @@ from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from dlhelpers import checkpoints
-from dlhelpers.checkpoints import load_checkpoint, save_checkpoint
-from dlhelpers.history import EpochResult, History
-from dlhelpers.loops import accuracy, fit, make_scaler
+from dlhelpers.train import (
+    EpochResult,
+    History,
+    accuracy,
+    checkpoints,
+    fit,
+    load_checkpoint,
+    save_checkpoint,
+)
+from dlhelpers.train.loop import make_scaler
 
 LOSS = nn.CrossEntropyLoss()
 CPU = torch.device("cpu")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
-needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="the child process is forked, as on Linux")
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="this machine has no CUDA device"
+)
+needs_fork = pytest.mark.skipif(
+    sys.platform != "linux", reason="the child process is forked, as on Linux"
+)
 
 
 class Noisy(Dataset):
@@ -43,7 +53,9 @@ class Noisy(Dataset):
         return 20
 
     def __getitem__(self, index):
-        return self.inputs[index] + torch.rand(()) + np.random.rand() + random.random(), self.labels[index]
+        return self.inputs[index] + torch.rand(
+            ()
+        ) + np.random.rand() + random.random(), self.labels[index]
 
 
 def adam(model):
@@ -79,7 +91,9 @@ SCHEDULES = {
     "none": None,
     "step": lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=12),
     "epoch": lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 4),
-    "plateau": lambda optimizer: lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=9.0),
+    "plateau": lambda optimizer: lr_scheduler.ReduceLROnPlateau(
+        optimizer, patience=0, threshold=9.0
+    ),
 }
 
 
@@ -97,9 +111,21 @@ def test_two_epochs_and_two_resumed_are_bit_equal_to_four(tmp_path, workers, see
 
     def train(model, optimizer, scheduler, history, epochs):
         loader = DataLoader(Noisy(), 8, shuffle=True, num_workers=workers)
-        return fit(model, loader, LOSS, optimizer, epochs=epochs, valid_loader=DataLoader(Noisy(), 8),
-                   scheduler=scheduler, scheduler_unit="step" if schedule == "step" else "epoch", history=history,
-                   seed=seed, metrics={"right": accuracy}, checkpoint=tmp_path / "run.pt", progress=False)  # fmt: skip
+        return fit(
+            model,
+            loader,
+            LOSS,
+            optimizer,
+            epochs=epochs,
+            valid_loader=DataLoader(Noisy(), 8),
+            scheduler=scheduler,
+            scheduler_unit="step" if schedule == "step" else "epoch",
+            history=history,
+            seed=seed,
+            metrics={"right": accuracy},
+            checkpoint=tmp_path / "run.pt",
+            progress=False,
+        )
 
     random.seed(1), np.random.seed(1)
     whole = start(0)
@@ -129,8 +155,18 @@ def test_an_order_does_not_depend_on_whether_workers_are_old_or_new(tmp_path, se
             history = load_checkpoint(tmp_path / "run.pt", model, optimizer)
         plain = TensorDataset(*Noisy().tensors)  # workers that live on draw their numbers on
         loaders = [DataLoader(plain, 8, shuffle=True, **workers) for _ in range(2)]
-        history = fit(model, loaders[0], LOSS, optimizer, epochs=epochs, valid_loader=loaders[1], history=history,
-                      seed=seed, checkpoint=tmp_path / "run.pt", progress=False)  # fmt: skip
+        history = fit(
+            model,
+            loaders[0],
+            LOSS,
+            optimizer,
+            epochs=epochs,
+            valid_loader=loaders[1],
+            history=history,
+            seed=seed,
+            checkpoint=tmp_path / "run.pt",
+            progress=False,
+        )
         return state_of(model, optimizer), losses(history)
 
     unbroken = train(4, persistent=False)
@@ -141,9 +177,20 @@ def test_an_order_does_not_depend_on_whether_workers_are_old_or_new(tmp_path, se
 
 def test_a_scale_that_nobody_takes_is_told(tmp_path):
     model = network()
-    history = fit(model, DataLoader(Noisy(), 8), LOSS, adam(model), epochs=1, amp_dtype=torch.float16, progress=False,
-                  checkpoint=tmp_path / "run.pt")  # fmt: skip
-    with pytest.warns(UserWarning, match="run.pt holds the scale of a float16 scaler: give load_checkpoint and fit"):
+    history = fit(
+        model,
+        DataLoader(Noisy(), 8),
+        LOSS,
+        adam(model),
+        epochs=1,
+        amp_dtype=torch.float16,
+        progress=False,
+        checkpoint=tmp_path / "run.pt",
+    )
+    with pytest.warns(
+        UserWarning,
+        match="run.pt holds the scale of a float16 scaler: give load_checkpoint and fit",
+    ):
         assert losses(load_checkpoint(tmp_path / "run.pt", model)) == losses(history)
     load_checkpoint(tmp_path / "run.pt", model, scaler=make_scaler(CPU, torch.float16))
 
@@ -159,12 +206,27 @@ def test_saving_changes_nothing(tmp_path):
 def test_float16_goes_on_with_the_scale_it_had(tmp_path):
     def start():
         model = network()
-        return model, adam(model), torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=2)
+        return (
+            model,
+            adam(model),
+            torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=2),
+        )
 
     def train(model, optimizer, scaler, history, epochs):
-        return fit(model, DataLoader(Noisy(), 8), LOSS, optimizer, epochs=epochs, amp_dtype=torch.float16,
-                   scaler=scaler, max_norm=1.0, history=history, seed=3, checkpoint=tmp_path / "run.pt",
-                   progress=False)  # fmt: skip
+        return fit(
+            model,
+            DataLoader(Noisy(), 8),
+            LOSS,
+            optimizer,
+            epochs=epochs,
+            amp_dtype=torch.float16,
+            scaler=scaler,
+            max_norm=1.0,
+            history=history,
+            seed=3,
+            checkpoint=tmp_path / "run.pt",
+            progress=False,
+        )
 
     random.seed(1), np.random.seed(1)
     whole = start()
@@ -183,16 +245,31 @@ def test_float16_goes_on_with_the_scale_it_had(tmp_path):
 def test_paths_may_be_strings_and_folders_are_made(tmp_path, form):
     path, model = tmp_path / "new" / "folder" / "run.pt", network()
     optimizer = adam(model)
-    fit(model, DataLoader(Noisy(), 8), LOSS, optimizer, epochs=1, checkpoint=form(path), progress=False)
+    fit(
+        model,
+        DataLoader(Noisy(), 8),
+        LOSS,
+        optimizer,
+        epochs=1,
+        checkpoint=form(path),
+        progress=False,
+    )
     assert os.listdir(path.parent) == ["run.pt"]
     fresh = network(3)
     assert load_checkpoint(form(path), fresh).epochs == 1
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), fresh.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), fresh.state_dict().values(), strict=True)
+    )
 
 
 def test_a_history_comes_back_with_all_it_held(tmp_path):
     history, model = History(), network()
-    history.add(EpochResult("train", 1, 0.1 + 0.2, {"right": 1 / 3}, 20, 3, 2, 1, 1.5, 0.5, 10**10, micro_batches=7))
+    history.add(
+        EpochResult(
+            "train", 1, 0.1 + 0.2, {"right": 1 / 3}, 20, 3, 2, 1, 1.5, 0.5, 10**10, micro_batches=7
+        )
+    )
     history.add(EpochResult("valid", 1, float("inf"), complete=False))
     history.stop_reason = "interrupted"
     save_checkpoint(tmp_path / "run.pt", model, adam(model), history=history)
@@ -212,10 +289,22 @@ def test_early_stopping_leaves_the_best_epoch_in_a_file_of_its_own(tmp_path):
             kept.update({name: value.clone() for name, value in model.state_dict().items()})
         return valid.epoch - history.best().epoch >= 2
 
-    fit(model, DataLoader(Noisy(), 8), LOSS, optimizer, epochs=60, valid_loader=DataLoader(Noisy(), 20), seed=0,
-        history=history, on_epoch_end=keep_the_best, progress=False)  # fmt: skip
+    fit(
+        model,
+        DataLoader(Noisy(), 8),
+        LOSS,
+        optimizer,
+        epochs=60,
+        valid_loader=DataLoader(Noisy(), 20),
+        seed=0,
+        history=history,
+        on_epoch_end=keep_the_best,
+        progress=False,
+    )
     best = history.best()
-    assert history.epochs == best.epoch + 2 < 60 and history.stop_reason.startswith("on_epoch_end returned True")
+    assert history.epochs == best.epoch + 2 < 60 and history.stop_reason.startswith(
+        "on_epoch_end returned True"
+    )
     fresh = network(9)
     assert load_checkpoint(tmp_path / "best.pt", fresh).epochs == best.epoch
     assert all(torch.equal(value, kept[name]) for name, value in fresh.state_dict().items())
@@ -374,11 +463,20 @@ def untrainable():
     yield
 
 
-@pytest.mark.parametrize("blocked, kind, words", [
-    ("a folder", IsADirectoryError, r"run.pt is a folder: expected the name of a file, as .*run.pt.run.pt"),
-    ("a file in place of its folder", OSError, "run.pt"),
-])  # fmt: skip
-def test_fit_finds_a_checkpoint_that_cannot_be_written_before_it_trains(tmp_path, blocked, kind, words):
+@pytest.mark.parametrize(
+    "blocked, kind, words",
+    [
+        (
+            "a folder",
+            IsADirectoryError,
+            r"run.pt is a folder: expected the name of a file, as .*run.pt.run.pt",
+        ),
+        ("a file in place of its folder", OSError, "run.pt"),
+    ],
+)
+def test_fit_finds_a_checkpoint_that_cannot_be_written_before_it_trains(
+    tmp_path, blocked, kind, words
+):
     path, model = tmp_path / "run.pt", network()
     if blocked == "a folder":
         path.mkdir()
@@ -396,9 +494,19 @@ def test_fit_asks_whether_a_folder_lets_it_write_before_it_trains(tmp_path, monk
         raise PermissionError(errno.EACCES, "not yours", str(self))
 
     model = network()
-    monkeypatch.setattr(Path, "touch", refuse_to_make)  # root may write everywhere, so modes would prove nothing
+    monkeypatch.setattr(
+        Path, "touch", refuse_to_make
+    )  # root may write everywhere, so modes would prove nothing
     with pytest.raises(PermissionError, match="not yours"):
-        fit(model, untrainable(), LOSS, adam(model), epochs=1, checkpoint=tmp_path / "run.pt", progress=False)
+        fit(
+            model,
+            untrainable(),
+            LOSS,
+            adam(model),
+            epochs=1,
+            checkpoint=tmp_path / "run.pt",
+            progress=False,
+        )
 
 
 def test_the_door_of_fit_leaves_an_older_checkpoint_and_no_file_of_its_own(tmp_path):
@@ -415,8 +523,21 @@ def test_a_full_disk_during_training_keeps_history_and_file(tmp_path, monkeypatc
     fit(model, loader, LOSS, optimizer, epochs=1, history=history, checkpoint=path, progress=False)
     break_at(monkeypatch, 5000, full_disk)
     with pytest.raises(OSError, match="no space left"):
-        fit(model, loader, LOSS, optimizer, epochs=3, history=history, checkpoint=path, progress=False)
-    assert history.epochs == 2 and load_checkpoint(path, network()).epochs == 1 and os.listdir(tmp_path) == ["run.pt"]
+        fit(
+            model,
+            loader,
+            LOSS,
+            optimizer,
+            epochs=3,
+            history=history,
+            checkpoint=path,
+            progress=False,
+        )
+    assert (
+        history.epochs == 2
+        and load_checkpoint(path, network()).epochs == 1
+        and os.listdir(tmp_path) == ["run.pt"]
+    )
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -426,7 +547,16 @@ def test_an_interrupt_while_saving_is_an_interrupt_of_the_training(tmp_path, mon
     history = fit(model, loader, LOSS, optimizer, epochs=1, checkpoint=path, progress=False)
     with monkeypatch.context() as patch:
         break_at(patch, moment, interrupt)
-        fit(model, loader, LOSS, optimizer, epochs=3, history=history, checkpoint=path, progress=False)
+        fit(
+            model,
+            loader,
+            LOSS,
+            optimizer,
+            epochs=3,
+            history=history,
+            checkpoint=path,
+            progress=False,
+        )
     assert history.interrupted and history.epochs == 2
     assert load_checkpoint(path, network()).epochs == 1 and os.listdir(tmp_path) == ["run.pt"]
 
@@ -436,7 +566,8 @@ def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
     save_filled(path, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=np.float64(0.1))
     with pytest.raises(
-        TypeError, match=r"would hold .*numpy.* could not be loaded again: use plain numbers.*float\(lr\)"
+        TypeError,
+        match=r"would hold .*numpy.* could not be loaded again: use plain numbers.*float\(lr\)",
     ):
         save_checkpoint(path, model, optimizer, history=History())
     assert loaded(path) == 1 and os.listdir(tmp_path) == ["run.pt"]
@@ -471,27 +602,50 @@ def good(tmp_path):
     """A checkpoint of an AdamW run with a scheduler, and without a scaler."""
     model, history = network(), History()
     optimizer = adam(model)
-    fit(model, DataLoader(Noisy(), 8), LOSS, optimizer, epochs=1, scheduler=lr_scheduler.StepLR(optimizer, 1),
-        history=history, checkpoint=tmp_path / "good.pt", progress=False)  # fmt: skip
+    fit(
+        model,
+        DataLoader(Noisy(), 8),
+        LOSS,
+        optimizer,
+        epochs=1,
+        scheduler=lr_scheduler.StepLR(optimizer, 1),
+        history=history,
+        checkpoint=tmp_path / "good.pt",
+        progress=False,
+    )
     disturb()
     return tmp_path / "good.pt"
 
 
 OTHER_MODELS = {
-    "another shape": (lambda: network(hidden=9), r"under '0.weight' it has \(8, 5\), and this model \(9, 5\)"),
-    "a layer less": (lambda: network()[:4], r"under '4.weight' it has \(3, 8\), and this model nothing"),
+    "another shape": (
+        lambda: network(hidden=9),
+        r"under '0.weight' it has \(8, 5\), and this model \(9, 5\)",
+    ),
+    "a layer less": (
+        lambda: network()[:4],
+        r"under '4.weight' it has \(3, 8\), and this model nothing",
+    ),
     "a layer more": (
         lambda: network().append(nn.Linear(3, 2)),
         r"under '5.weight' it has nothing, and this model \(2, 3",
     ),
-    "another name": (lambda: nn.ModuleDict({"one": network()}), r"under '0.weight' it has .*nothing"),
+    "another name": (
+        lambda: nn.ModuleDict({"one": network()}),
+        r"under '0.weight' it has .*nothing",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", OTHER_MODELS)
 def test_another_model_is_refused_by_its_first_difference(good, name):
     make, text = OTHER_MODELS[name]
-    refuse(ValueError, f"belongs to another model: {text}.*Build the model as it was", good, model=make())
+    refuse(
+        ValueError,
+        f"belongs to another model: {text}.*Build the model as it was",
+        good,
+        model=make(),
+    )
 
 
 class WithState(nn.Linear):
@@ -531,8 +685,13 @@ OTHER_OPTIMIZERS = {
 @pytest.mark.parametrize("name", OTHER_OPTIMIZERS)
 def test_another_optimizer_is_refused(good, name):
     model = network(4)
-    refuse(ValueError, "belongs to another optimizer: it has groups of .* parameters, this one of .*Build", good,
-           model=model, optimizer=OTHER_OPTIMIZERS[name](model))  # fmt: skip
+    refuse(
+        ValueError,
+        "belongs to another optimizer: it has groups of .* parameters, this one of .*Build",
+        good,
+        model=model,
+        optimizer=OTHER_OPTIMIZERS[name](model),
+    )
 
 
 @pytest.mark.parametrize("name", ["step", "epoch", "plateau", "swa"])
@@ -550,18 +709,35 @@ def test_another_scheduler_is_refused(good):
     model = network(4)
     optimizer = adam(model)
     scheduler = lr_scheduler.CosineAnnealingLR(optimizer, 4)
-    refuse(ValueError, "belongs to another scheduler than CosineAnnealingLR", good, model=model, optimizer=optimizer,
-           scheduler=scheduler)  # fmt: skip
+    refuse(
+        ValueError,
+        "belongs to another scheduler than CosineAnnealingLR",
+        good,
+        model=model,
+        optimizer=optimizer,
+        scheduler=scheduler,
+    )
 
 
 def test_a_part_that_was_not_saved_is_refused(good, tmp_path):
     scaler = make_scaler(CPU, torch.float16)
-    refuse(ValueError, "saved without a scaler: leave out scaler=, or start it afresh", good, scaler=scaler)
+    refuse(
+        ValueError,
+        "saved without a scaler: leave out scaler=, or start it afresh",
+        good,
+        scaler=scaler,
+    )
     save_filled(tmp_path / "bare.pt", 1)
     model = network(4)
     optimizer = adam(model)
-    refuse(ValueError, "saved without a scheduler", tmp_path / "bare.pt", model=model, optimizer=optimizer,
-           scheduler=lr_scheduler.StepLR(optimizer, 1))  # fmt: skip
+    refuse(
+        ValueError,
+        "saved without a scheduler",
+        tmp_path / "bare.pt",
+        model=model,
+        optimizer=optimizer,
+        scheduler=lr_scheduler.StepLR(optimizer, 1),
+    )
 
 
 def test_an_idle_scaler_needs_no_state(good):
@@ -575,7 +751,9 @@ def test_a_file_cut_short_is_refused_at_every_length(good, tmp_path):
         refuse(ValueError, "is cut short or damaged .*: take an older checkpoint", path)
 
 
-def test_a_file_has_the_permissions_of_any_other_and_one_that_may_not_be_read_is_not_called_damaged(good, monkeypatch):
+def test_a_file_has_the_permissions_of_any_other_and_one_that_may_not_be_read_is_not_called_damaged(
+    good, monkeypatch
+):
     (good.parent / "any.txt").touch()
     assert good.stat().st_mode == (good.parent / "any.txt").stat().st_mode
 
@@ -626,7 +804,11 @@ def test_code_in_a_file_is_refused_and_not_run(good, tmp_path, name):
     path, target = tmp_path / "code.pt", tmp_path / "made-by-the-code"
     shutil.copy(good, path)
     CODE[name](path, target)
-    refuse(ValueError, "more than tensors and plain values, and could run code when it is read: not loaded", path)
+    refuse(
+        ValueError,
+        "more than tensors and plain values, and could run code when it is read: not loaded",
+        path,
+    )
     assert not target.exists()
     pickle.loads(pickle.dumps(Code(target)))
     assert target.is_dir()  # where it is read without care it does run
@@ -634,26 +816,43 @@ def test_code_in_a_file_is_refused_and_not_run(good, tmp_path, name):
 
 def test_whole_models_are_not_unpickled(tmp_path):
     torch.save(network(), tmp_path / "model.pt")
-    refuse(ValueError, "could run code when it is read: not loaded. Expected a file written by", tmp_path / "model.pt")
+    refuse(
+        ValueError,
+        "could run code when it is read: not loaded. Expected a file written by",
+        tmp_path / "model.pt",
+    )
 
 
 OTHER_FILES = {
     "weights alone": lambda good: network().state_dict(),
     "a tensor": lambda good: torch.zeros(3),
-    "another format": lambda good: {**torch.load(good, weights_only=True), "format": "something else"},
-    "a part missing": lambda good: {k: v for k, v in torch.load(good, weights_only=True).items() if k != "random"},
+    "another format": lambda good: {
+        **torch.load(good, weights_only=True),
+        "format": "something else",
+    },
+    "a part missing": lambda good: {
+        k: v for k, v in torch.load(good, weights_only=True).items() if k != "random"
+    },
 }
 
 
 @pytest.mark.parametrize("name", OTHER_FILES)
 def test_a_file_that_is_no_checkpoint_is_refused(good, tmp_path, name):
     torch.save(OTHER_FILES[name](good), tmp_path / "other.pt")
-    refuse(ValueError, "is no checkpoint of this course: expected a file written by save", tmp_path / "other.pt")
+    refuse(
+        ValueError,
+        "is no checkpoint of this course: expected a file written by save",
+        tmp_path / "other.pt",
+    )
 
 
 @pytest.mark.parametrize("name", ["missing.pt", ".", "no/such/folder.pt"])
 def test_a_missing_file_is_refused(tmp_path, name):
-    refuse(FileNotFoundError, r"there is no checkpoint .*check the name; fit\(..., checkpoint=path\)", tmp_path / name)
+    refuse(
+        FileNotFoundError,
+        r"there is no checkpoint .*check the name; fit\(..., checkpoint=path\)",
+        tmp_path / name,
+    )
 
 
 # On an accelerator
@@ -667,8 +866,17 @@ def test_a_checkpoint_of_the_accelerator_goes_on_there_and_on_a_cpu(tmp_path):
         return model, adam(model)
 
     def train(model, optimizer, history, epochs):
-        return fit(model, DataLoader(Noisy(), 8, shuffle=True), LOSS, optimizer, epochs=epochs, history=history,
-                   checkpoint=tmp_path / "run.pt", seed=1, progress=False)  # fmt: skip
+        return fit(
+            model,
+            DataLoader(Noisy(), 8, shuffle=True),
+            LOSS,
+            optimizer,
+            epochs=epochs,
+            history=history,
+            checkpoint=tmp_path / "run.pt",
+            seed=1,
+            progress=False,
+        )
 
     random.seed(1), np.random.seed(1)
     whole = start("cuda")
@@ -686,7 +894,9 @@ def test_a_checkpoint_of_the_accelerator_goes_on_there_and_on_a_cpu(tmp_path):
     model, optimizer = start("cpu")
     history = load_checkpoint(tmp_path / "two.pt", model, optimizer)
     assert history.epochs == 2 and all(p.device.type == "cpu" for p in model.parameters())
-    for mine, theirs in zip(model.state_dict().values(), trained[0].state_dict().values(), strict=True):
+    for mine, theirs in zip(
+        model.state_dict().values(), trained[0].state_dict().values(), strict=True
+    ):
         assert torch.equal(mine, theirs.cpu())
     moments = [v for state in optimizer.state.values() for v in state.values()]
     assert moments and all(value.device.type == "cpu" for value in moments)

@@ -9,7 +9,7 @@ import test_datasets
 import torch
 from test_datasets import cifar_server  # noqa: F401  (a fixture)
 
-from dlhelpers.datasets import load
+from dlhelpers.data import load
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
@@ -34,7 +34,11 @@ def cifar10_here(files_of_360, cifar_server, tmp_path, monkeypatch):  # noqa: F8
 def run(lesson, since, until=None, **changes):
     """Run a lesson's code cells from one id to before another in this process; return the names they left."""
     book = nbformat.read(next(NOTEBOOKS.glob(f"{lesson}_*.ipynb")), as_version=4)
-    cells = {cell.id: cell.source for cell in book.cells if cell.cell_type == "code" and cell.id != "set-up"}
+    cells = {
+        cell.id: cell.source
+        for cell in book.cells
+        if cell.cell_type == "code" and cell.id != "set-up"
+    }
     ids = list(cells)
     names = {}
     for name in ids[ids.index(since) : ids.index(until) if until else None]:

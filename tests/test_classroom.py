@@ -4,12 +4,14 @@ import json
 
 import pytest
 
-from dlhelpers.classroom import pool
-from dlhelpers.exercises import progress
+from dlhelpers.course import records as progress
+from dlhelpers.course.classroom import pool
 
 
 def hand_in(folder, name, tasks, version=1):
-    text = json.dumps({"version": version, "tasks": {t: {"state": s, "tries": n} for t, (s, n) in tasks.items()}})
+    text = json.dumps(
+        {"version": version, "tasks": {t: {"state": s, "tries": n} for t, (s, n) in tasks.items()}}
+    )
     (folder / name).write_text(text, encoding="utf-8")
 
 
@@ -23,7 +25,10 @@ def folder(tmp_path):
 
 def test_a_class_is_counted_by_task(folder):
     rows = pool(folder).table().rows
-    assert rows == [["lesson_01.sizes", "2", "0", "1", "2.0"], ["lesson_02.ceil", "0", "1", "2", "4.0"]]
+    assert rows == [
+        ["lesson_01.sizes", "2", "0", "1", "2.0"],
+        ["lesson_02.ceil", "0", "1", "2", "4.0"],
+    ]
 
 
 def test_names_of_learners_files_are_not_shown(folder):
@@ -44,23 +49,37 @@ def test_strangers_files_are_named_with_the_reason_and_left_as_they_are(folder):
     found = pool(folder)
     assert found.learners == 3 and found.table().rows == pool(folder).table().rows
     assert [line.partition(":")[0] for line in found.ignored] == [
-        "deep.json", "holiday.png", "huge.json", "later.json", "link.json", "list.json", "odd.json", "rude.json",
+        "deep.json",
+        "holiday.png",
+        "huge.json",
+        "later.json",
+        "link.json",
+        "list.json",
+        "odd.json",
+        "rude.json",
         "subfolder",
-    ]  # fmt: skip
+    ]
     assert "version 2: expected 1" in found.ignored[3] and "too large" in found.ignored[2]
     assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def test_the_picture_has_a_bar_for_each_task(folder):
     ax = pool(folder).plot()
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["lesson_01.sizes", "lesson_02.ceil"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == [
+        "lesson_01.sizes",
+        "lesson_02.ceil",
+    ]
     assert [bar.get_width() for bar in ax.patches] == [2, 0, 0, 1] and "of 3" in ax.get_xlabel()
 
 
 def test_no_folder_and_a_folder_without_progress_are_refused(tmp_path):
-    with pytest.raises(NotADirectoryError, match="nowhere is no folder: expected one that holds a JSON file"):
+    with pytest.raises(
+        NotADirectoryError, match="nowhere is no folder: expected one that holds a JSON file"
+    ):
         pool(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"holds no file of progress; learners write theirs with progress\.export"):
+    with pytest.raises(
+        ValueError, match=r"holds no file of progress; learners write theirs with progress\.export"
+    ):
         pool(tmp_path)
 
 

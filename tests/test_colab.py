@@ -17,7 +17,11 @@ from addresses import ROOT
 from test_layout import tracked
 
 MISSING = ("dlhelpers", "webdataset", "braceexpand")  # what Colab has not
-UNREACHABLE = ("Could not find a version", "Failed to establish a new connection", "NameResolutionError")
+UNREACHABLE = (
+    "Could not find a version",
+    "Failed to establish a new connection",
+    "NameResolutionError",
+)
 SHELL = "from IPython.core.interactiveshell import InteractiveShell\n\n\nclass Shell(InteractiveShell):\n    pass\n"
 OUTPUT = "calls = []\n\n\ndef enable_custom_widget_manager():\n    calls.append('widgets')\n"
 RUN = """
@@ -48,7 +52,10 @@ def set_up_cells():
 
 def test_the_set_up_cell_is_one_and_short():
     (cell,) = set(set_up_cells())
-    assert len(cell.strip().splitlines()) <= 8 and len([line for line in cell.splitlines() if line]) <= 6
+    assert (
+        len(cell.strip().splitlines()) <= 8
+        and len([line for line in cell.splitlines() if line]) <= 6
+    )
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +79,14 @@ def colab(tmp_path_factory):
     names = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "scikit-learn", "pip")
 
     def run(cell, **variables):
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
+        environment = {
+            name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+        } | variables
         environment |= {"IPYTHONDIR": str(home / "ipython"), "DLHELPERS_DEVICE": "cpu"}
         command = [python, "-c", RUN, json.dumps([cell, names])]
-        done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, cwd=home, env=environment, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 
@@ -87,7 +98,9 @@ def with_course_from(cell, address):
     return cell[:start] + address + cell[end:]
 
 
-def test_colab_without_a_network_is_told_what_to_do_and_then_installs_the_course_and_nothing_else(colab, tmp_path):
+def test_colab_without_a_network_is_told_what_to_do_and_then_installs_the_course_and_nothing_else(
+    colab, tmp_path
+):
     cell = next(set_up_cells())
     lost = colab(with_course_from(cell, (tmp_path / "absent.zip").as_uri()), PIP_NO_INDEX="1")
     assert lost["from"] is None and lost["same"]
@@ -96,7 +109,12 @@ def test_colab_without_a_network_is_told_what_to_do_and_then_installs_the_course
     archive = tmp_path / "main.zip"
     with zipfile.ZipFile(archive, "w") as packed:
         for path in tracked():
-            if path.relative_to(ROOT).parts[0] in ("dlhelpers", "pyproject.toml", "README.md", "LICENSE"):
+            if path.relative_to(ROOT).parts[0] in (
+                "dlhelpers",
+                "pyproject.toml",
+                "README.md",
+                "LICENSE",
+            ):
                 packed.write(path, Path("course-main", path.relative_to(ROOT)))
     found = colab(with_course_from(cell, archive.as_uri()))
     (first, error), again = found["told"]

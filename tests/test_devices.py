@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from dlhelpers import devices
-from dlhelpers.devices import (
+from dlhelpers.machine import (
     describe_machine,
+    devices,
     loader_options,
     move,
     pick_amp_dtype,
@@ -51,19 +51,25 @@ def test_the_variable_beats_the_accelerator_and_the_argument_beats_both(monkeypa
 
 
 def test_an_unknown_device_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown device 'gpu': expected 'cpu', 'cuda', 'xpu' or 'mps'"):
+    with pytest.raises(
+        ValueError, match="unknown device 'gpu': expected 'cpu', 'cuda', 'xpu' or 'mps'"
+    ):
         pick_device("gpu")
 
 
 def test_an_absent_kind_of_device_is_refused_with_what_there_is(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="(?s)'cuda' is not here: this machine offers only 'cpu'.*Leave `prefer`"):
+    with pytest.raises(
+        ValueError, match="(?s)'cuda' is not here: this machine offers only 'cpu'.*Leave `prefer`"
+    ):
         pick_device("cuda")
 
 
 def test_an_absent_index_is_refused_with_the_number_of_devices(monkeypatch):
     pretend_cuda(monkeypatch, 2)
-    with pytest.raises(ValueError, match="'cuda:2' is not here: this machine offers 'cpu' and 2 x 'cuda'"):
+    with pytest.raises(
+        ValueError, match="'cuda:2' is not here: this machine offers 'cpu' and 2 x 'cuda'"
+    ):
         pick_device("cuda:2")
 
 
@@ -89,10 +95,23 @@ def test_an_emulated_bfloat16_does_not_count(monkeypatch, native, dtype):
 
 def test_move_reaches_every_tensor_and_keeps_every_form():
     one = torch.zeros(2)
-    batch = {"list": [one, one], "tuple": (one, "name"), "pair": Pair(one, 3), "order": OrderedDict(a=one)}
-    there = move(batch, "meta")  # PyTorch's device without data: a real change of device on any machine
-    assert type(there["list"]) is list and type(there["tuple"]) is tuple and type(there["order"]) is OrderedDict
-    assert isinstance(there["pair"], Pair) and there["pair"].label == 3 and there["tuple"][1] == "name"
+    batch = {
+        "list": [one, one],
+        "tuple": (one, "name"),
+        "pair": Pair(one, 3),
+        "order": OrderedDict(a=one),
+    }
+    there = move(
+        batch, "meta"
+    )  # PyTorch's device without data: a real change of device on any machine
+    assert (
+        type(there["list"]) is list
+        and type(there["tuple"]) is tuple
+        and type(there["order"]) is OrderedDict
+    )
+    assert (
+        isinstance(there["pair"], Pair) and there["pair"].label == 3 and there["tuple"][1] == "name"
+    )
     moved = [*there["list"], there["tuple"][0], there["pair"].image, there["order"]["a"]]
     assert [tensor.device.type for tensor in moved] == ["meta"] * 5
     assert batch["list"][0].device.type == "cpu"
@@ -101,10 +120,14 @@ def test_move_reaches_every_tensor_and_keeps_every_form():
 @pytest.mark.parametrize(
     "pinned, device, expected", [(True, "cuda", True), (False, "cuda", False), (True, "mps", False)]
 )
-def test_only_pinned_memory_to_cuda_is_copied_without_waiting(monkeypatch, pinned, device, expected):
+def test_only_pinned_memory_to_cuda_is_copied_without_waiting(
+    monkeypatch, pinned, device, expected
+):
     asked = {}
     monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: pinned)
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, device, non_blocking: asked.update(wait=not non_blocking))
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda self, device, non_blocking: asked.update(wait=not non_blocking)
+    )
     move(torch.zeros(1), device)
     assert asked == {"wait": not expected}
 
@@ -132,7 +155,9 @@ def test_a_seed_fixes_python_numpy_and_torch():
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True, "7"])
 def test_a_seed_out_of_range_is_refused(seed):
-    with pytest.raises(ValueError, match=r"seed is .*: expected a whole number from 0 to 4294967295"):
+    with pytest.raises(
+        ValueError, match=r"seed is .*: expected a whole number from 0 to 4294967295"
+    ):
         seed_everything(seed)
 
 
@@ -144,7 +169,11 @@ def test_loader_options_are_accepted_by_a_dataloader_and_need_no_worker_on_a_cpu
 
 def test_workers_stay_away_where_processes_are_spawned(monkeypatch):
     monkeypatch.setattr(devices.sys, "platform", "win32")
-    assert loader_options("cuda") == {"num_workers": 0, "pin_memory": True, "persistent_workers": False}
+    assert loader_options("cuda") == {
+        "num_workers": 0,
+        "pin_memory": True,
+        "persistent_workers": False,
+    }
 
 
 def test_describe_machine_names_device_and_version():

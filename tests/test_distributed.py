@@ -21,16 +21,32 @@ import torch
 from rank_pool import RankPool, free_port
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    TensorDataset,
+    default_collate,
+)
 
-from dlhelpers import distributed, tally
-from dlhelpers.block_shuffle import BlockShuffleSampler
-from dlhelpers.checkpoints import load_checkpoint, save_checkpoint
-from dlhelpers.distributed import agree, current, on_first_rank, process_group, unwrap
-from dlhelpers.history import History
-from dlhelpers.interruption import interruption, on_any_rank
-from dlhelpers.loops import accuracy, evaluate, fit, train_epoch
-from dlhelpers.shard_writer import ShardWriter
+from dlhelpers.data import BlockShuffleSampler
+from dlhelpers.packed import ShardWriter
+from dlhelpers.train import (
+    History,
+    accuracy,
+    evaluate,
+    fit,
+    load_checkpoint,
+    process_group,
+    save_checkpoint,
+    train_epoch,
+    unwrap,
+)
+from dlhelpers.train import meter as tally
+from dlhelpers.train import ranks as distributed
+from dlhelpers.train.interruption import interruption, on_any_rank
+from dlhelpers.train.ranks import agree, current, on_first_rank
 
 LOSS = nn.CrossEntropyLoss()
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "train_distributed.py"
@@ -47,7 +63,9 @@ def pool():
 
 def data(n):
     random = torch.Generator().manual_seed(n)
-    return TensorDataset(torch.randn(n, 5, generator=random).double(), torch.randint(3, (n,), generator=random))
+    return TensorDataset(
+        torch.randn(n, 5, generator=random).double(), torch.randint(3, (n,), generator=random)
+    )
 
 
 def network(norm=False):
@@ -70,9 +88,22 @@ def trained(ranks, n, batch_size, options, norm=False):
     model = network(norm)
     model = model if ranks is None else DistributedDataParallel(model)
     loaders = [DataLoader(data(size), batch_size, sampler=ours(size, ranks)) for size in (n, n + 1)]
-    history = fit(model, loaders[0], LOSS, sgd(model), epochs=2, valid_loader=loaders[1],
-                  metrics={"accuracy": accuracy}, seed=1, progress=False, **options)  # fmt: skip
-    numbers = [(r.loss, *r.metrics.values(), r.samples, r.batches, r.optimizer_steps, r.complete) for r in history]
+    history = fit(
+        model,
+        loaders[0],
+        LOSS,
+        sgd(model),
+        epochs=2,
+        valid_loader=loaders[1],
+        metrics={"accuracy": accuracy},
+        seed=1,
+        progress=False,
+        **options,
+    )
+    numbers = [
+        (r.loss, *r.metrics.values(), r.samples, r.batches, r.optimizer_steps, r.complete)
+        for r in history
+    ]
     return [value.tolist() for value in unwrap(model).state_dict().values()], numbers
 
 
@@ -124,7 +155,9 @@ def torchs(n, ranks):
 @pytest.mark.parametrize(("n", "batch_size"), [(10, 5), (11, 5), (9, 2)])
 def test_evaluation_counts_each_sample_once(pool, n, kind, batch_size, plain):
     found = pool.run(evaluated, n, kind, batch_size, plain)
-    result = evaluate(network(norm=True), DataLoader(data(n), 4), LOSS, metrics={"accuracy": accuracy})
+    result = evaluate(
+        network(norm=True), DataLoader(data(n), 4), LOSS, metrics={"accuracy": accuracy}
+    )
     assert near(found, [(result.loss, result.metrics["accuracy"], n)] * 2)
 
 
@@ -132,13 +165,17 @@ def test_evaluation_counts_each_sample_once(pool, n, kind, batch_size, plain):
 @pytest.mark.parametrize("kind", [padded, torchs])
 def test_a_rank_that_has_nothing_but_repeats_counts_nothing(pool, kind, plain):
     found = pool.run(evaluated, 1, kind, 2, plain)
-    result = evaluate(network(norm=True), DataLoader(data(1), 4), LOSS, metrics={"accuracy": accuracy})
+    result = evaluate(
+        network(norm=True), DataLoader(data(1), 4), LOSS, metrics={"accuracy": accuracy}
+    )
     assert near(found, [(result.loss, result.metrics["accuracy"], 1)] * 2)
 
 
 def padded_epoch(ranks, n, policy):
     model = DistributedDataParallel(network())
-    result = train_epoch(model, DataLoader(data(n), 4, sampler=ours(n, ranks, policy)), LOSS, sgd(model))
+    result = train_epoch(
+        model, DataLoader(data(n), 4, sampler=ours(n, ranks, policy)), LOSS, sgd(model)
+    )
     return result.samples, result.batches, result.optimizer_steps
 
 
@@ -185,8 +222,16 @@ def scheduled(ranks, batches):
     model = DistributedDataParallel(network())
     optimizer = sgd(model)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=3 * batches)
-    history = fit(model, DataLoader(data(17), 4, sampler=ours(17, ranks)), LOSS, optimizer, epochs=3, progress=False,
-                  scheduler=scheduler, scheduler_unit="step")  # fmt: skip
+    history = fit(
+        model,
+        DataLoader(data(17), 4, sampler=ours(17, ranks)),
+        LOSS,
+        optimizer,
+        epochs=3,
+        progress=False,
+        scheduler=scheduler,
+        scheduler_unit="step",
+    )
     return [p.tolist() for p in model.parameters()], scheduler.get_last_lr(), history.epochs
 
 
@@ -216,7 +261,15 @@ def orders(ranks):
 
     for sampler in (DistributedSampler(range(12)), ours(12, ranks)):
         model = DistributedDataParallel(Spy(5, 3))
-        fit(model, DataLoader(Shown(), 3, sampler=sampler), LOSS, sgd(model), epochs=2, seed=4, progress=False)
+        fit(
+            model,
+            DataLoader(Shown(), 3, sampler=sampler),
+            LOSS,
+            sgd(model),
+            epochs=2,
+            seed=4,
+            progress=False,
+        )
     return seen, noise
 
 
@@ -279,8 +332,16 @@ def stopped(ranks, how, where):
     source = Trouble(*data(20).tensors)
     loader = DataLoader(source, 2, sampler=ours(20, ranks), collate_fn=whole)
     try:
-        fit(model, loader, LOSS, sgd(model), epochs=3, history=history,
-            on_epoch_end=at_end if ranks.rank == where else None, progress=False)  # fmt: skip
+        fit(
+            model,
+            loader,
+            LOSS,
+            sgd(model),
+            epochs=3,
+            history=history,
+            on_epoch_end=at_end if ranks.rank == where else None,
+            progress=False,
+        )
         ended = history.stop_reason
     except Exception as error:
         ended = f"{type(error).__name__}: {error}"
@@ -305,7 +366,9 @@ def test_an_interrupt_of_one_rank_stops_all_at_the_same_step(pool, how, where):
 @pytest.mark.parametrize("where", [0, 1])
 def test_all_ranks_stop_at_a_loss_that_is_no_number(pool, where):
     one, other = pool.run(stopped, "nan", where)
-    assert one[0] == other[0] and one[0].startswith("FloatingPointError: the train loss of epoch 2, iteration 2 ")
+    assert one[0] == other[0] and one[0].startswith(
+        "FloatingPointError: the train loss of epoch 2, iteration 2 "
+    )
     assert one[1] == 1 and one[2][1:] == other[2][1:] and one[2][2:] == (2, False)
 
 
@@ -348,7 +411,14 @@ def bars_and_files(ranks, folder):
     model = DistributedDataParallel(network())
     path = Path(folder) / f"rank{ranks.rank}.pt"  # a name of its own shows who wrote
     with redirect_stderr(Screen()) as screen:
-        fit(model, DataLoader(data(8), 2, sampler=ours(8, ranks)), LOSS, sgd(model), epochs=1, checkpoint=path)
+        fit(
+            model,
+            DataLoader(data(8), 2, sampler=ours(8, ranks)),
+            LOSS,
+            sgd(model),
+            epochs=1,
+            checkpoint=path,
+        )
     return "batch" in screen.getvalue(), path.exists()
 
 
@@ -367,7 +437,10 @@ def failing(ranks):
 
 
 def test_a_checkpoint_that_fails_stops_all(pool):
-    assert pool.run(failing) == ["OSError: the disk is full", "RuntimeError: rank 0 stopped: OSError: the disk is full"]
+    assert pool.run(failing) == [
+        "OSError: the disk is full",
+        "RuntimeError: rank 0 stopped: OSError: the disk is full",
+    ]
 
 
 # Checkpoints
@@ -387,14 +460,25 @@ def resumed(ranks, path, first, second, batch_size):
             if Path(path).exists():
                 history = load_checkpoint(path, model, optimizer)
         on_any_rank(None)  # nobody writes before all have read
-        fit(model, DataLoader(data(17), batch_size, sampler=ours(17, ranks)), LOSS, optimizer, history=history,
-            epochs=epochs, checkpoint=path, seed=2, progress=False)  # fmt: skip
+        fit(
+            model,
+            DataLoader(data(17), batch_size, sampler=ours(17, ranks)),
+            LOSS,
+            optimizer,
+            history=history,
+            epochs=epochs,
+            checkpoint=path,
+            seed=2,
+            progress=False,
+        )
     told = [str(warning.message) for warning in caught if "rank(s)" in str(warning.message)]
     return [p.tolist() for p in model.parameters()], history.column("train_loss"), told
 
 
 def test_a_resumed_run_is_the_unbroken_one(pool, tmp_path):
-    broken, unbroken = (pool.run(resumed, tmp_path / f"{first}.pt", first, 4 - first, 4) for first in (2, 4))
+    broken, unbroken = (
+        pool.run(resumed, tmp_path / f"{first}.pt", first, 4 - first, 4) for first in (2, 4)
+    )
     assert broken == unbroken and len(broken[0][1]) == 4 and broken[0][2] == []
 
 
@@ -406,7 +490,10 @@ def test_another_number_of_ranks_goes_on_with_the_same_effective_batch(pool, tmp
     shrunk = resumed(None, tmp_path / "shrunk.pt", 0, 2, 8)
     for run in (*grown, shrunk):
         assert near(run[:2], unbroken[:2])
-    assert "saved by 1 rank(s), and 2 go on" in grown[0][2][0] and "takes 2 times the samples" in grown[0][2][0]
+    assert (
+        "saved by 1 rank(s), and 2 go on" in grown[0][2][0]
+        and "takes 2 times the samples" in grown[0][2][0]
+    )
     assert "saved by 2 rank(s), and 1 go on" in shrunk[2][0] and "takes 0.5 times" in shrunk[2][0]
 
 
@@ -422,8 +509,17 @@ def test_a_scheduler_that_counts_steps_is_named_when_the_ranks_change(pool, tmp_
 def saved_with_steps(ranks, path):
     model = DistributedDataParallel(network())
     optimizer = sgd(model)
-    fit(model, DataLoader(data(16), 4, sampler=ours(16, ranks)), LOSS, optimizer, epochs=1, checkpoint=path,
-        scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 5), scheduler_unit="step", progress=False)  # fmt: skip
+    fit(
+        model,
+        DataLoader(data(16), 4, sampler=ours(16, ranks)),
+        LOSS,
+        optimizer,
+        epochs=1,
+        checkpoint=path,
+        scheduler=torch.optim.lr_scheduler.StepLR(optimizer, 5),
+        scheduler_unit="step",
+        progress=False,
+    )
 
 
 # What is refused
@@ -457,9 +553,14 @@ def refused(ranks, case):
     elif case == "checkpoint of one":
         options = {"checkpoint": "run.pt" if ranks.first else None}
     elif case == "validation of one":
-        options = {"valid_loader": DataLoader(data(n), 4, sampler=ours(n, ranks)) if ranks.first else None}
+        options = {
+            "valid_loader": DataLoader(data(n), 4, sampler=ours(n, ranks)) if ranks.first else None
+        }
     elif case == "batchnorm":
-        model, n = DistributedDataParallel(network(norm=True)), 9  # rank 0 has batches of 4 and 1, rank 1 of 4
+        model, n = (
+            DistributedDataParallel(network(norm=True)),
+            9,
+        )  # rank 0 has batches of 4 and 1, rank 1 of 4
     elif case == "empty stream":
         sampler = "stream"
     elif case == "one does not split":
@@ -469,7 +570,9 @@ def refused(ranks, case):
     elif case == "scheduler":
         n, schedulers = 17, torch.optim.lr_scheduler
         options = {"epochs": 3, "scheduler_unit": "step"}
-        options["scheduler"] = schedulers.CosineAnnealingLR(optimizer, 3 * (3 - ranks.rank))  # 3 times its own batches
+        options["scheduler"] = schedulers.CosineAnnealingLR(
+            optimizer, 3 * (3 - ranks.rank)
+        )  # 3 times its own batches
     if sampler == "stream":
         loader = DataLoader(Stream(range(4 * ranks.rank)), 2)
     elif sampler is False:
@@ -487,23 +590,38 @@ def refused(ranks, case):
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("no sampler", "each would take all samples of the train loader, whose sampler RandomSampler does not split"),
+        (
+            "no sampler",
+            "each would take all samples of the train loader, whose sampler RandomSampler does not split",
+        ),
         (
             "alone",
             "whose sampler BlockShuffleSampler does not split them. Use sampler=BlockShuffleSampler(len(dataset)",
         ),
         ("not wrapped", "each would train one of its own. Wrap it before you make the optimizer"),
-        ("length", "ranks disagree on the length of the train dataset: rank 0 has 16, rank 1 has 18"),
+        (
+            "length",
+            "ranks disagree on the length of the train dataset: rank 0 has 16, rank 1 has 18",
+        ),
         ("seed", "ranks disagree on the seed of the train sampler: rank 0 has 0, rank 1 has 1"),
         ("seed of fit", "ranks disagree on seed: rank 0 has 0, rank 1 has 1"),
-        ("same place", "rank 1 of 2: the train loader's sampler was made for rank 0 of 2, and this is rank 1 of 2"),
-        ("few samples", "shares 1 samples between 2 ranks, so that some have none: start fewer processes"),
+        (
+            "same place",
+            "rank 1 of 2: the train loader's sampler was made for rank 0 of 2, and this is rank 1 of 2",
+        ),
+        (
+            "few samples",
+            "shares 1 samples between 2 ranks, so that some have none: start fewer processes",
+        ),
         ("auto", "micro_batch_size is 'auto' under several ranks"),
         ("epochs", "ranks disagree on epochs: rank 0 has 1, rank 1 has 2"),
         ("checkpoint of one", "ranks disagree on checkpoint: rank 0 has True, rank 1 has False"),
         ("validation of one", "ranks disagree on validation: rank 0 has True, rank 1 has False"),
         ("batchnorm", "rank 0 of 2: the last batch holds 1 sample"),
-        ("one does not split", "rank 1 of 2: there are 2 ranks, and each would take all samples of the train loader"),
+        (
+            "one does not split",
+            "rank 1 of 2: there are 2 ranks, and each would take all samples of the train loader",
+        ),
         ("rates", "ranks disagree on learning rates: rank 0 has ['0.1'], rank 1 has ['1.1']"),
         (
             "scheduler",
@@ -519,7 +637,11 @@ def test_what_would_go_wrong_is_refused_on_every_rank(pool, case, words):
 
 def test_a_rank_whose_stream_is_empty_stops_all(pool):
     (one, group), (other, _) = pool.run(refused, "empty stream")
-    assert "the train loader gave rank 0 no batch" in one and "another rank could not load" in other and group == [2.0]
+    assert (
+        "the train loader gave rank 0 no batch" in one
+        and "another rank could not load" in other
+        and group == [2.0]
+    )
 
 
 def lost(ranks):
@@ -531,7 +653,10 @@ def lost(ranks):
 
 def test_a_validation_that_loses_samples_is_said_once(pool):
     one, other = pool.run(lost)
-    assert one == ["the valid loader's sampler leaves out 1 of 11 samples: use policy='exact'"] and other == []
+    assert (
+        one == ["the valid loader's sampler leaves out 1 of 11 samples: use policy='exact'"]
+        and other == []
+    )
 
 
 # Alone
@@ -544,8 +669,15 @@ def test_a_group_of_one_is_no_group(monkeypatch):
     with process_group() as ranks:
         assert (ranks.rank, ranks.world, ranks.first) == (0, 1, True) and current() is None
         model = DistributedDataParallel(network())
-        history = fit(model, DataLoader(data(17), 8, sampler=ours(17, ranks)), LOSS, sgd(model), epochs=2, seed=1,
-                      progress=False)  # fmt: skip
+        history = fit(
+            model,
+            DataLoader(data(17), 8, sampler=ours(17, ranks)),
+            LOSS,
+            sgd(model),
+            epochs=2,
+            seed=1,
+            progress=False,
+        )
         assert [p.tolist() for p in model.parameters()] == bare[0]
         agree(seed=1)
         assert ranks.gather("a") == ["a"] and ranks.sums(2, 3) == [2, 3] and ranks.highest(4) == [4]
@@ -553,7 +685,7 @@ def test_a_group_of_one_is_no_group(monkeypatch):
 
 
 def test_alone_no_epoch_does_more_than_before(monkeypatch):
-    from dlhelpers import lockstep
+    from dlhelpers.train import lockstep
 
     monkeypatch.setattr(lockstep.RankTally, "__init__", None)
     monkeypatch.setattr(lockstep.RankGradients, "__init__", None)
@@ -563,7 +695,9 @@ def test_alone_no_epoch_does_more_than_before(monkeypatch):
 
 
 def test_a_missing_backend_is_named(monkeypatch):
-    with pytest.raises(RuntimeError, match="the backend 'mpi' is not in this build of torch .* gloo"):
+    with pytest.raises(
+        RuntimeError, match="the backend 'mpi' is not in this build of torch .* gloo"
+    ):
         with process_group(backend="mpi"):
             pass
     monkeypatch.setattr(torch.distributed, "is_backend_available", lambda name: name != "nccl")
@@ -577,9 +711,13 @@ def test_a_port_in_use_is_named(monkeypatch):
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        for name, value in zip(distributed.ADDRESS, ("0", "2", "127.0.0.1", str(port)), strict=True):
+        for name, value in zip(
+            distributed.ADDRESS, ("0", "2", "127.0.0.1", str(port)), strict=True
+        ):
             monkeypatch.setenv(name, value)
-        with pytest.raises(RuntimeError, match=f"port {port} is in use.*--master-port, or --standalone"):
+        with pytest.raises(
+            RuntimeError, match=f"port {port} is in use.*--master-port, or --standalone"
+        ):
             with process_group():
                 pass
 
@@ -588,7 +726,9 @@ def test_half_a_launch_is_named(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ValueError, match="RANK is not set, though WORLD_SIZE is: start the script with torchrun"):
+    with pytest.raises(
+        ValueError, match="RANK is not set, though WORLD_SIZE is: start the script with torchrun"
+    ):
         with process_group():
             pass
 
@@ -597,7 +737,9 @@ def test_more_ranks_than_gpus_are_named(monkeypatch):
     monkeypatch.setattr(distributed, "pick_device", lambda prefer: torch.device("cuda"))
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(ValueError, match="process 2 of this machine has no cuda device of its own, there are 2"):
+    with pytest.raises(
+        ValueError, match="process 2 of this machine has no cuda device of its own, there are 2"
+    ):
         distributed.rank_device()
 
 
@@ -637,10 +779,19 @@ class Launched:
                        --rdzv-backend=c10d --rdzv-endpoint=localhost:{free_port()}"""
         files = [shards, f"--checkpoint={self.checkpoint}", f"--history={self.history}"]
         command = [sys.executable, *launcher.split(), EXAMPLE, *files, *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "DLHELPERS_DEVICE": "cpu"}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "TQDM_DISABLE": "1",
+            "DLHELPERS_DEVICE": "cpu",
+        }
         self.output = (folder / "output.txt").open("w")
         self.process = psutil.Popen(
-            [*map(str, command)], env=environment, stdout=self.output, stderr=subprocess.STDOUT, cwd=folder
+            [*map(str, command)],
+            env=environment,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
         )
         self.seen = set()
 
@@ -695,7 +846,11 @@ def launch(shards, tmp_path):
 
 def epochs_in(path):
     """The finished epochs of a checkpoint, 0 before it is there; the file is whole at any moment."""
-    return len(History.from_state_dict(torch.load(path, weights_only=True)["history"])) if path.exists() else 0
+    return (
+        len(History.from_state_dict(torch.load(path, weights_only=True)["history"]))
+        if path.exists()
+        else 0
+    )
 
 
 def unbroken(ranks, arguments):
@@ -705,14 +860,18 @@ def unbroken(ranks, arguments):
     return module.train(module.read_options(arguments), ranks, torch.device("cpu")).to_dict()
 
 
-def test_ranks_killed_at_random_restart_and_end_with_the_history_of_an_unbroken_run(launch, pool, shards, tmp_path):
+def test_ranks_killed_at_random_restart_and_end_with_the_history_of_an_unbroken_run(
+    launch, pool, shards, tmp_path
+):
     epochs, chance = 10 + 2 * KILLS, random.Random(0)
     options = (f"--epochs={epochs}", "--batch-size=16")
     broken = launch("broken", *options, restarts=KILLS)
     for kill in range(KILLS):
         reached = epochs_in(broken.checkpoint)
         broken.wait_for(
-            lambda more=reached + 1: epochs_in(broken.checkpoint) >= more or broken.process.poll() is not None
+            lambda more=reached + 1: (
+                epochs_in(broken.checkpoint) >= more or broken.process.poll() is not None
+            )
         )
         time.sleep(chance.uniform(0, 0.1))
         assert len(ranks := broken.ranks()) == 2, f"over before kill {kill}: {broken.text()}"
@@ -720,8 +879,12 @@ def test_ranks_killed_at_random_restart_and_end_with_the_history_of_an_unbroken_
         broken.wait_for(lambda dead=ranks: not any(map(alive, dead)))
     assert broken.ended() == 0, broken.text()
     assert broken.text().count("going on after epoch") == KILLS
-    expected = pool.run(unbroken, [str(shards), f"--checkpoint={tmp_path / 'unbroken.pt'}", *options], timeout=200)[0]
-    assert json.loads(broken.history.read_text()) == expected and len(expected["train_loss"]) == epochs
+    expected = pool.run(
+        unbroken, [str(shards), f"--checkpoint={tmp_path / 'unbroken.pt'}", *options], timeout=200
+    )[0]
+    assert (
+        json.loads(broken.history.read_text()) == expected and len(expected["train_loss"]) == epochs
+    )
 
 
 @pytest.mark.parametrize("how", ["kill the launcher"] + ["interrupt"] * FULL)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dlhelpers import doctor
+from dlhelpers.course import doctor
 
 
 def named(findings, what):
@@ -21,7 +21,15 @@ def test_each_package_of_the_course_is_looked_at():
     needed = {"torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "jupyterlab"}
     found = {finding.what for finding in doctor.examine()}
     assert needed <= found and "pytest" not in found  # an extra for those who change the course
-    assert found >= {"python", "device", "memory to use", "shared memory", "disk", "cores", "widgets"}
+    assert found >= {
+        "python",
+        "device",
+        "memory to use",
+        "shared memory",
+        "disk",
+        "cores",
+        "widgets",
+    }
 
 
 def test_json_says_the_same_as_the_text(capsys):
@@ -40,16 +48,28 @@ def test_a_package_that_is_missing_or_too_old_gets_the_line_to_install_it(monkey
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(
-        importlib.metadata, "requires", lambda name: ["torch<3,>=2.10", 'jupyterlab>=4; extra == "course"']
+        importlib.metadata,
+        "requires",
+        lambda name: ["torch<3,>=2.10", 'jupyterlab>=4; extra == "course"'],
     )
     monkeypatch.setattr(importlib.metadata, "version", version)
     old, missing = doctor._packages()
-    assert (old.found, old.good) == ("1.13.1", False) and old.remedy == 'pip install "torch<3,>=2.10"'
-    assert (missing.found, missing.good) == ("is missing", False) and "jupyterlab>=4" in missing.remedy
+    assert (old.found, old.good) == (
+        "1.13.1",
+        False,
+    ) and old.remedy == 'pip install "torch<3,>=2.10"'
+    assert (missing.found, missing.good) == (
+        "is missing",
+        False,
+    ) and "jupyterlab>=4" in missing.remedy
 
 
 def test_a_package_that_is_asked_for_twice_is_one_finding_with_both_bounds(monkeypatch):
-    asked = ["ipywidgets<9,>=7.7.1", 'ipywidgets<9,>=8.0.7; extra == "course"', 'ipywidgets>=99; extra == "bench"']
+    asked = [
+        "ipywidgets<9,>=7.7.1",
+        'ipywidgets<9,>=8.0.7; extra == "course"',
+        'ipywidgets>=99; extra == "bench"',
+    ]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: asked)
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "7.7.2")
     (finding,) = doctor._packages()
@@ -69,7 +89,11 @@ def test_a_course_that_is_not_installed_here_is_a_fault_with_its_remedy(monkeypa
 def test_what_compares_versions_may_itself_be_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "packaging.requirements", None)
     finding = named(doctor.examine(), "packaging")
-    assert finding.found.startswith("is missing") and not finding.good and finding.remedy == "pip install packaging"
+    assert (
+        finding.found.startswith("is missing")
+        and not finding.good
+        and finding.remedy == "pip install packaging"
+    )
 
 
 def short(monkeypatch, free):
@@ -79,7 +103,11 @@ def short(monkeypatch, free):
 
 @pytest.mark.parametrize(
     "what, says",
-    [("memory to use", "need 1.50 GB: close"), ("shared memory", "--shm-size=1g"), ("disk", "needs 1.50 GB: free")],
+    [
+        ("memory to use", "need 1.50 GB: close"),
+        ("shared memory", "--shm-size=1g"),
+        ("disk", "needs 1.50 GB: free"),
+    ],
 )
 def test_too_little_room_is_said_with_the_remedy(monkeypatch, what, says):
     short(monkeypatch, 1_000_000)
@@ -96,21 +124,34 @@ def test_an_unknown_device_an_old_python_and_missing_widgets_are_found(monkeypat
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     findings = doctor.examine()
     assert [named(findings, what).good for what in ("python", "device", "widgets")] == [False] * 3
-    assert "3.10.4" in named(findings, "python").found and "DLHELPERS_DEVICE" in named(findings, "device").remedy
+    assert (
+        "3.10.4" in named(findings, "python").found
+        and "DLHELPERS_DEVICE" in named(findings, "device").remedy
+    )
 
 
 def test_a_package_that_cannot_be_imported_is_a_fault_like_any_other(tmp_path):
-    (tmp_path / "torch.py").write_text('raise ImportError("libcudart.so: cannot open shared object file")')
+    (tmp_path / "torch.py").write_text(
+        'raise ImportError("libcudart.so: cannot open shared object file")'
+    )
     surroundings = {**os.environ, "PYTHONPATH": str(tmp_path)}
     run = subprocess.run(
-        [sys.executable, "-m", "dlhelpers", "doctor"], env=surroundings, capture_output=True, text=True
+        [sys.executable, "-m", "dlhelpers", "doctor"],
+        env=surroundings,
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 1 and not run.stderr
-    assert "MEND  import           ImportError: libcudart.so" in run.stdout and "good  python" in run.stdout
+    assert (
+        "MEND  import           ImportError: libcudart.so" in run.stdout
+        and "good  python" in run.stdout
+    )
 
 
 def test_one_fault_makes_the_exit_code_1(monkeypatch, capsys):
     monkeypatch.setattr(
-        doctor, "examine", lambda: [doctor.Finding("cores", "2", True), doctor.Finding("disk", "0", False, "free it")]
+        doctor,
+        "examine",
+        lambda: [doctor.Finding("cores", "2", True), doctor.Finding("disk", "0", False, "free it")],
     )
     assert doctor.report() == 1 and "free it" in capsys.readouterr().out

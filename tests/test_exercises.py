@@ -10,16 +10,20 @@ from judged import JUDGED
 from run_notebooks import execute, lessons
 from solve import solve
 
-from dlhelpers import exercises
-from dlhelpers.exercises import progress
-from dlhelpers.exercises.core import Exercise, Prediction, Question, Task
-from dlhelpers.exercises.replies import Reply
+from dlhelpers.course import lessons as exercises
+from dlhelpers.course import records as progress
+from dlhelpers.course.replies import Reply
+from dlhelpers.course.tasks import Exercise, Prediction, Question, Task
 
-LESSONS = sorted(name for _, name, _ in pkgutil.iter_modules(exercises.__path__) if name.startswith("lesson_"))
+LESSONS = sorted(
+    name for _, name, _ in pkgutil.iter_modules(exercises.__path__) if name.startswith("lesson_")
+)
 TASKS = [
     pytest.param(f"{lesson}.{variable}", task, id=f"{lesson}.{variable}")
     for lesson in LESSONS
-    for variable, task in vars(importlib.import_module(f"dlhelpers.exercises.{lesson}")).items()
+    for variable, task in vars(
+        importlib.import_module(f"dlhelpers.course.lessons.{lesson}")
+    ).items()
     if isinstance(task, Task)
 ]
 
@@ -135,7 +139,9 @@ def test_the_reference_solution_is_right(name, task):
 @each_exercise
 def test_each_known_mistake_gets_the_message_that_names_it(name, task):
     mistakes = [*task.wrong, *JUDGED.get(name, [])]
-    assert mistakes, "an exercise without a known mistake teaches nothing; a judge's mistakes are in judged.py"
+    assert mistakes, (
+        "an exercise without a known mistake teaches nothing; a judge's mistakes are in judged.py"
+    )
     for mistake, message in mistakes:
         reply = task.check(mistake)
         assert reply.kind == "wrong" and message in reply.text, reply
@@ -155,15 +161,23 @@ def test_an_answer_that_raises_is_reported(name, task):
 @pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
 def test_with_every_task_solved_a_lesson_says_right_to_each(path):
     name = f"lesson_{path.name[:2]}"
-    module = importlib.import_module(f"dlhelpers.exercises.{name}")
-    tasks = {f"{name}.{variable}": task for variable, task in vars(module).items() if isinstance(task, Task)}
+    module = importlib.import_module(f"dlhelpers.course.lessons.{name}")
+    tasks = {
+        f"{name}.{variable}": task
+        for variable, task in vars(module).items()
+        if isinstance(task, Task)
+    }
     book = solve(nbformat.read(path, as_version=4), tasks)
     execute(book, path.parent)
     said = [
         str(output.get("text", output.get("data", {}).get("text/plain", "")))
-        for cell in book.cells if cell.cell_type == "code" for output in cell.outputs
-    ]  # fmt: skip
-    assert [text for text in said if text.startswith(("Not yet", "Not so", "Not answered yet"))] == []
+        for cell in book.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    ]
+    assert [
+        text for text in said if text.startswith(("Not yet", "Not so", "Not answered yet"))
+    ] == []
     assert sum(text.startswith("Right") for text in said) == len(tasks)
 
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from dlhelpers.generated import SHAPES, draw_shapes
+from dlhelpers.data import SHAPES, draw_shapes
 
 
 def test_an_image_does_not_depend_on_the_batch_that_it_is_made_in():
@@ -18,7 +18,12 @@ def test_an_image_does_not_depend_on_the_batch_that_it_is_made_in():
 
 def test_types_shapes_and_an_empty_range():
     images, labels = draw_shapes(3, 8, size=24)
-    assert (images.shape, images.dtype, labels.shape, labels.dtype) == ((5, 3, 24, 24), np.uint8, (5,), np.int64)
+    assert (images.shape, images.dtype, labels.shape, labels.dtype) == (
+        (5, 3, 24, 24),
+        np.uint8,
+        (5,),
+        np.int64,
+    )
     assert draw_shapes(4, 4)[0].shape == (0, 3, 32, 32)
     images[0] = 0  # memory of its own, not a view that others share
     assert draw_shapes(3, 4, size=24)[0].any()
@@ -45,7 +50,11 @@ def test_what_is_drawn_is_what_the_label_says():
         rows = np.flatnonzero(width)
         fill = mask.sum() / (len(rows) * np.ptp(np.flatnonzero(mask.any(axis=0))) + len(rows))
         lower = width[rows[-1]] / width.max()
-        expected = {"square": fill == 1, "triangle": lower > 0.9 and fill < 0.7, "circle": lower < 0.7 and fill > 0.7}
+        expected = {
+            "square": fill == 1,
+            "triangle": lower > 0.9 and fill < 0.7,
+            "circle": lower < 0.7 and fill > 0.7,
+        }
         assert expected[SHAPES[label]], (label, fill, lower)
 
 

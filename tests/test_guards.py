@@ -6,10 +6,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from dlhelpers.guards import check_model, split_batch
-from dlhelpers.history import EpochResult, History
-from dlhelpers.loops import accuracy, evaluate, fit, train_epoch
-from dlhelpers.losses import check_first_batch, check_loss_fn
+from dlhelpers.train import EpochResult, History, accuracy, evaluate, fit, train_epoch
+from dlhelpers.train.checks import check_model, split_batch
+from dlhelpers.train.losses import check_first_batch, check_loss_fn
 
 NONE = torch.zeros(0, dtype=torch.int64)
 
@@ -43,7 +42,9 @@ def refused(model, loader, loss_fn=None, error=ValueError, **options):
         fit(model, loader, loss_fn or nn.CrossEntropyLoss(), optimizer, **options)
     assert history[0] is kept and history.epochs == 1 and all(not r.complete for r in history[1:])
     assert [part.training for part in model.modules()] == modes
-    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True)
+    )
     return str(caught.value)
 
 
@@ -62,7 +63,11 @@ def test_an_empty_dataset_is_refused(model):
 
 def test_a_loader_whose_only_batch_is_dropped_is_refused(model):
     message = refused(model, good_loader(3, 8, drop_last=True))
-    contains(message, "no batch: 3 samples, batch_size 8, drop_last True", "smaller batch size, drop_last=False")
+    contains(
+        message,
+        "no batch: 3 samples, batch_size 8, drop_last True",
+        "smaller batch size, drop_last=False",
+    )
 
 
 def test_an_empty_validation_loader_is_refused_before_any_training(model):
@@ -72,13 +77,22 @@ def test_an_empty_validation_loader_is_refused_before_any_training(model):
 
 @pytest.mark.parametrize("size", [0, -4])
 def test_pytorch_itself_refuses_a_batch_size_below_one(size):
-    with pytest.raises(ValueError, match=f"batch_size should be a positive integer value, but got batch_size={size}"):
+    with pytest.raises(
+        ValueError,
+        match=f"batch_size should be a positive integer value, but got batch_size={size}",
+    ):
         good_loader(8, size)
 
 
 def test_a_batch_larger_than_the_dataset_is_one_batch(model):
-    history = fit(model, good_loader(8, 100), nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.1),
-                  epochs=1, progress=False)  # fmt: skip
+    history = fit(
+        model,
+        good_loader(8, 100),
+        nn.CrossEntropyLoss(),
+        torch.optim.SGD(model.parameters(), 0.1),
+        epochs=1,
+        progress=False,
+    )
     assert (history[0].batches, history[0].samples) == (1, 8)
 
 
@@ -89,9 +103,18 @@ def test_what_is_no_loader_is_refused(model):
 def test_a_stream_that_is_spent_is_refused_in_its_second_epoch(model):
     batches = iter([(torch.randn(4, 3), torch.zeros(4, dtype=torch.int64))])
     history = History()
-    with pytest.raises(ValueError, match="the loader gave no batch: .* a stream that is already read to its end"):
-        fit(model, batches, nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.1), epochs=2,
-            history=history, progress=False)  # fmt: skip
+    with pytest.raises(
+        ValueError, match="the loader gave no batch: .* a stream that is already read to its end"
+    ):
+        fit(
+            model,
+            batches,
+            nn.CrossEntropyLoss(),
+            torch.optim.SGD(model.parameters(), 0.1),
+            epochs=2,
+            history=history,
+            progress=False,
+        )
     assert [(r.epoch, r.samples, r.complete) for r in history] == [(1, 4, True), (2, 0, False)]
 
 
@@ -101,9 +124,19 @@ def test_a_loader_without_length_trains_and_validates(model):
             yield from ((torch.full((3,), float(k)), k % 2) for k in range(10))
 
     stream = DataLoader(Stream(), 4)
-    history = fit(model, stream, nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.01), epochs=2,
-                  valid_loader=stream, progress=False)  # fmt: skip
-    assert [(r.phase, r.samples, r.batches) for r in history] == [("train", 10, 3), ("valid", 10, 3)] * 2
+    history = fit(
+        model,
+        stream,
+        nn.CrossEntropyLoss(),
+        torch.optim.SGD(model.parameters(), 0.01),
+        epochs=2,
+        valid_loader=stream,
+        progress=False,
+    )
+    assert [(r.phase, r.samples, r.batches) for r in history] == [
+        ("train", 10, 3),
+        ("valid", 10, 3),
+    ] * 2
 
 
 def test_a_dataset_whose_length_is_too_long_breaks_off_and_keeps_the_history(model):
@@ -114,49 +147,99 @@ def test_a_dataset_whose_length_is_too_long_breaks_off_and_keeps_the_history(mod
     inputs, labels = torch.randn(8, 3), torch.zeros(8, dtype=torch.int64)
     history = History()
     with pytest.raises(IndexError):
-        fit(model, DataLoader(TooLong(inputs, labels), 4), nn.CrossEntropyLoss(),
-            torch.optim.SGD(model.parameters(), 0.1), epochs=1, history=history, progress=False)  # fmt: skip
+        fit(
+            model,
+            DataLoader(TooLong(inputs, labels), 4),
+            nn.CrossEntropyLoss(),
+            torch.optim.SGD(model.parameters(), 0.1),
+            epochs=1,
+            history=history,
+            progress=False,
+        )
     assert [(r.samples, r.complete) for r in history] == [(8, False)] and not model[1].training
 
 
 def test_validation_that_leaves_samples_out_is_warned_of(model):
-    with pytest.warns(UserWarning, match="the valid loader leaves out 1 of 5 samples: .* Use drop_last=False"):
+    with pytest.warns(
+        UserWarning, match="the valid loader leaves out 1 of 5 samples: .* Use drop_last=False"
+    ):
         evaluate(model, good_loader(5, 4, drop_last=True), nn.CrossEntropyLoss())
 
 
 def test_a_last_batch_of_one_is_refused_for_batchnorm_and_fine_without():
     normed = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     message = refused(normed, good_loader(9, 4))
-    contains(message, "last batch holds 1 sample (9 samples in batches of 4)", "BatchNorm1d (1)", "at least 2",
-             "drop_last=True or another batch size")  # fmt: skip
+    contains(
+        message,
+        "last batch holds 1 sample (9 samples in batches of 4)",
+        "BatchNorm1d (1)",
+        "at least 2",
+        "drop_last=True or another batch size",
+    )
     optimizer = torch.optim.SGD(normed.parameters(), 0.1)
     dropping = good_loader(9, 4, drop_last=True)
-    history = fit(normed, dropping, nn.CrossEntropyLoss(), optimizer, epochs=1, progress=False,
-                  valid_loader=good_loader(9, 4))  # fmt: skip
+    history = fit(
+        normed,
+        dropping,
+        nn.CrossEntropyLoss(),
+        optimizer,
+        epochs=1,
+        progress=False,
+        valid_loader=good_loader(9, 4),
+    )
     assert [r.samples for r in history] == [8, 9]  # in evaluation mode one sample is enough
 
 
 def test_a_batch_of_no_samples_is_refused(model):
     good, empty = ((torch.randn(n, 3), torch.zeros(n).long()) for n in (4, 0))
-    contains(refused(model, [empty]), "a batch came with 0 samples: expected at least 1", "leave it out")
+    contains(
+        refused(model, [empty]), "a batch came with 0 samples: expected at least 1", "leave it out"
+    )
     with pytest.raises(ValueError, match="a batch came with 0 samples"):
         evaluate(model, [good, empty], nn.CrossEntropyLoss())
 
 
 def test_an_optimizer_that_would_train_nothing_is_refused(model):
-    other, frozen = torch.optim.SGD(nn.Linear(3, 2).parameters(), 0.1), nn.Linear(3, 2).requires_grad_(False)
+    other, frozen = (
+        torch.optim.SGD(nn.Linear(3, 2).parameters(), 0.1),
+        nn.Linear(3, 2).requires_grad_(False),
+    )
     options = {"epochs": 1, "progress": False}
-    with pytest.raises(ValueError, match="holds no parameter of this model that is trained.*make it anew after the"):
+    with pytest.raises(
+        ValueError, match="holds no parameter of this model that is trained.*make it anew after the"
+    ):
         fit(model, good_loader(), nn.CrossEntropyLoss(), other, **options)
-    with pytest.raises(ValueError, match="no parameter of the model is trained: all have requires_grad=False"):
-        fit(frozen, good_loader(), nn.CrossEntropyLoss(), torch.optim.SGD(frozen.parameters(), 0.1), **options)
-    with pytest.raises(ValueError, match="optimizer is LBFGS.*expected one whose step\\(\\) needs none"):
-        fit(model, good_loader(), nn.CrossEntropyLoss(), torch.optim.LBFGS(model.parameters()), **options)
+    with pytest.raises(
+        ValueError, match="no parameter of the model is trained: all have requires_grad=False"
+    ):
+        fit(
+            frozen,
+            good_loader(),
+            nn.CrossEntropyLoss(),
+            torch.optim.SGD(frozen.parameters(), 0.1),
+            **options,
+        )
+    with pytest.raises(
+        ValueError, match="optimizer is LBFGS.*expected one whose step\\(\\) needs none"
+    ):
+        fit(
+            model,
+            good_loader(),
+            nn.CrossEntropyLoss(),
+            torch.optim.LBFGS(model.parameters()),
+            **options,
+        )
 
 
-@pytest.mark.parametrize("batch, form", [
-    ((1, 2, 3), "3 parts"), ({"x": 1}, "dict"), (torch.zeros(2), "Tensor"), ([torch.zeros(2), "label"], "2 parts"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "batch, form",
+    [
+        ((1, 2, 3), "3 parts"),
+        ({"x": 1}, "dict"),
+        (torch.zeros(2), "Tensor"),
+        ([torch.zeros(2), "label"], "2 parts"),
+    ],
+)
 def test_a_batch_of_another_form_is_refused(batch, form):
     with pytest.raises(TypeError, match=f"a batch came as {form}: expected \\(inputs, targets\\)"):
         split_batch(batch)
@@ -164,12 +247,15 @@ def test_a_batch_of_another_form_is_refused(batch, form):
 
 @pytest.mark.parametrize("micro_batch_size", [None, 4])
 def test_single_samples_in_place_of_batches_are_refused(model, micro_batch_size):
-    message = refused(model, good_loader(size=None), error=TypeError, micro_batch_size=micro_batch_size)
+    message = refused(
+        model, good_loader(size=None), error=TypeError, micro_batch_size=micro_batch_size
+    )
     contains(message, "a batch came as 2 parts", "give the DataLoader a batch_size")
 
 
 @pytest.mark.parametrize(
-    "forward, came", [(lambda x: None, "None"), (lambda x: (x, x), "a tuple"), (torch.sum, "shape ()")]
+    "forward, came",
+    [(lambda x: None, "None"), (lambda x: (x, x), "a tuple"), (torch.sum, "shape ()")],
 )
 def test_a_model_that_returns_no_tensor_with_a_row_a_sample_is_refused(model, forward, came):
     model.forward = forward
@@ -182,16 +268,23 @@ def test_a_model_that_returns_no_tensor_with_a_row_a_sample_is_refused(model, fo
 # Labels
 
 
-@pytest.mark.parametrize("loss_fn", [nn.CrossEntropyLoss(), functional.cross_entropy,
-                                     nn.CrossEntropyLoss(reduction="none")])  # fmt: skip
+@pytest.mark.parametrize(
+    "loss_fn",
+    [nn.CrossEntropyLoss(), functional.cross_entropy, nn.CrossEntropyLoss(reduction="none")],
+)
 def test_a_label_that_pytorch_would_leave_out_is_refused_in_a_later_batch_too(model, loss_fn):
     """Its mean would be one over the others, and depend on the batch size."""
     labels = torch.tensor([0, 1] * 6)
     labels[7] = -100
     loader = loader_of(torch.randn(12, 3), labels)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    for run in (lambda: evaluate(model, loader, loss_fn), lambda: train_epoch(model, loader, loss_fn, optimizer)):
-        with pytest.raises(ValueError, match="labels run from -100 to 1: expected class numbers.*ignore_index"):
+    for run in (
+        lambda: evaluate(model, loader, loss_fn),
+        lambda: train_epoch(model, loader, loss_fn, optimizer),
+    ):
+        with pytest.raises(
+            ValueError, match="labels run from -100 to 1: expected class numbers.*ignore_index"
+        ):
             run()
 
 
@@ -199,7 +292,10 @@ def test_a_loss_that_leaves_out_a_class_is_refused(model):
     message = refused(model, good_loader(), nn.CrossEntropyLoss(ignore_index=0))
     contains(message, "loss_fn leaves out class 0 (ignore_index)", "take such samples out")
     assert check_loss_fn(given := nn.CrossEntropyLoss()) is not given and given.ignore_index == -100
-    for kept in (Counting(), nn.CrossEntropyLoss(ignore_index=0, reduction="none")):  # zeros, and a mean over all
+    for kept in (
+        Counting(),
+        nn.CrossEntropyLoss(ignore_index=0, reduction="none"),
+    ):  # zeros, and a mean over all
         assert check_loss_fn(kept) is kept
 
 
@@ -213,14 +309,29 @@ class Counting(nn.CrossEntropyLoss):
         return super().forward(outputs, targets)
 
 
-@pytest.mark.parametrize("loss_fn", [nn.CrossEntropyLoss(), functional.cross_entropy,
-                                     lambda outputs, labels: functional.cross_entropy(outputs, labels)])  # fmt: skip
-@pytest.mark.parametrize("labels, parts", [
-    ([0, 1, 2, 0], ["labels run from 0 to 2", "expected class numbers from 0 to 1", "2 outputs"]),
-    ([0, -1, 1, 0], ["labels run from -1 to 1", "from 0 to 1"]),
-    (torch.tensor([0, 1, 1, 0], dtype=torch.int32), ["type torch.int32", "expected torch.int64", "labels.long()"]),
-    ([[0], [1], [1], [0]], ["shape (4, 1)", "expected (4,)", "labels.squeeze(1)"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "loss_fn",
+    [
+        nn.CrossEntropyLoss(),
+        functional.cross_entropy,
+        lambda outputs, labels: functional.cross_entropy(outputs, labels),
+    ],
+)
+@pytest.mark.parametrize(
+    "labels, parts",
+    [
+        (
+            [0, 1, 2, 0],
+            ["labels run from 0 to 2", "expected class numbers from 0 to 1", "2 outputs"],
+        ),
+        ([0, -1, 1, 0], ["labels run from -1 to 1", "from 0 to 1"]),
+        (
+            torch.tensor([0, 1, 1, 0], dtype=torch.int32),
+            ["type torch.int32", "expected torch.int64", "labels.long()"],
+        ),
+        ([[0], [1], [1], [0]], ["shape (4, 1)", "expected (4,)", "labels.squeeze(1)"]),
+    ],
+)
 def test_labels_that_the_loss_cannot_take_are_refused(model, loss_fn, labels, parts):
     contains(refused(model, loader_of(torch.randn(4, 3), torch.as_tensor(labels)), loss_fn), *parts)
 
@@ -242,7 +353,11 @@ def test_labels_of_floating_point_are_refused(model):
 
 def test_one_hot_whole_numbers_are_refused_and_probabilities_accepted(model):
     one_hot = torch.eye(2)[[0, 1, 1, 0]]
-    contains(refused(model, loader_of(torch.randn(4, 3), one_hot.long())), "shape (4, 2)", "labels.argmax(dim=1)")
+    contains(
+        refused(model, loader_of(torch.randn(4, 3), one_hot.long())),
+        "shape (4, 2)",
+        "labels.argmax(dim=1)",
+    )
     result = evaluate(model, loader_of(torch.randn(4, 3), one_hot), nn.CrossEntropyLoss())
     assert result.samples == 4
 
@@ -250,9 +365,18 @@ def test_one_hot_whole_numbers_are_refused_and_probabilities_accepted(model):
 def test_a_label_out_of_range_in_a_later_batch_is_explained_too(model):
     loader = loader_of(torch.randn(8, 3), torch.tensor([0, 1, 0, 1, 0, 1, 5, 1]))
     history = History()
-    with pytest.raises(ValueError, match="labels run from 0 to 5: expected class numbers from 0 to 1"):
-        fit(model, loader, nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.1), epochs=1,
-            history=history, progress=False)  # fmt: skip
+    with pytest.raises(
+        ValueError, match="labels run from 0 to 5: expected class numbers from 0 to 1"
+    ):
+        fit(
+            model,
+            loader,
+            nn.CrossEntropyLoss(),
+            torch.optim.SGD(model.parameters(), 0.1),
+            epochs=1,
+            history=history,
+            progress=False,
+        )
     assert [(r.samples, r.complete) for r in history] == [(4, False)] and not model[1].training
 
 
@@ -264,15 +388,42 @@ def test_images_and_labels_of_unequal_number_in_a_batch_are_refused(model):
 # Loss functions
 
 
-@pytest.mark.parametrize("loss_fn, error, parts", [
-    (nn.CrossEntropyLoss, TypeError, ["the class CrossEntropyLoss", "build it first", "CrossEntropyLoss()"]),
-    ("mse", TypeError, ["loss_fn is 'mse'", "expected a function of (outputs, targets)", "nn.CrossEntropyLoss()"]),
-    (nn.CrossEntropyLoss(reduction="sum"), ValueError, ["reduction='sum'", "use reduction='mean'"]),
-    (lambda o, t: functional.cross_entropy(o, t, reduction="sum"), ValueError, ["not a mean over samples", "weighed"]),
-    (lambda o, t: o, ValueError, ["returned shape (4, 2) for 4 samples", "expected one number", "shape (4,)"]),
-    (lambda o, t: 0.5, TypeError, ["loss_fn returned float", "expected a tensor"]),
-    (lambda o, t: o.argmax(1), TypeError, ["loss_fn returned Tensor", "floating-point"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "loss_fn, error, parts",
+    [
+        (
+            nn.CrossEntropyLoss,
+            TypeError,
+            ["the class CrossEntropyLoss", "build it first", "CrossEntropyLoss()"],
+        ),
+        (
+            "mse",
+            TypeError,
+            [
+                "loss_fn is 'mse'",
+                "expected a function of (outputs, targets)",
+                "nn.CrossEntropyLoss()",
+            ],
+        ),
+        (
+            nn.CrossEntropyLoss(reduction="sum"),
+            ValueError,
+            ["reduction='sum'", "use reduction='mean'"],
+        ),
+        (
+            lambda o, t: functional.cross_entropy(o, t, reduction="sum"),
+            ValueError,
+            ["not a mean over samples", "weighed"],
+        ),
+        (
+            lambda o, t: o,
+            ValueError,
+            ["returned shape (4, 2) for 4 samples", "expected one number", "shape (4,)"],
+        ),
+        (lambda o, t: 0.5, TypeError, ["loss_fn returned float", "expected a tensor"]),
+        (lambda o, t: o.argmax(1), TypeError, ["loss_fn returned Tensor", "floating-point"]),
+    ],
+)
 def test_a_loss_function_of_a_wrong_kind_is_refused(model, loss_fn, error, parts):
     contains(refused(model, good_loader(), loss_fn, error), *parts)
 
@@ -280,12 +431,21 @@ def test_a_loss_function_of_a_wrong_kind_is_refused(model, loss_fn, error, parts
 def test_class_weights_are_refused_since_their_mean_is_not_over_samples():
     loss_fn = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 9.0]))
     outputs = torch.tensor([[3.0, 0.0], [0.0, 0.0], [0.0, 3.0], [2.0, 0.0]])
-    with pytest.raises(ValueError, match="not a mean over samples: .* class weights need reduction='none'"):
+    with pytest.raises(
+        ValueError, match="not a mean over samples: .* class weights need reduction='none'"
+    ):
         check_first_batch(loss_fn, outputs, torch.tensor([0, 1, 0, 1]))
 
 
-@pytest.mark.parametrize("loss_fn", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(reduction="none"),
-                                     nn.CrossEntropyLoss(label_smoothing=0.1), functional.cross_entropy])  # fmt: skip
+@pytest.mark.parametrize(
+    "loss_fn",
+    [
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(reduction="none"),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        functional.cross_entropy,
+    ],
+)
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
 def test_a_mean_and_a_value_a_sample_pass(loss_fn, n):
     check_loss_fn(loss_fn)
@@ -294,25 +454,46 @@ def test_a_mean_and_a_value_a_sample_pass(loss_fn, n):
 
 @pytest.mark.parametrize("loss_fn", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.HuberLoss()])
 def test_targets_that_would_be_broadcast_are_refused(loss_fn):
-    with pytest.raises(ValueError, match=r"shape \(4, 1\) and targets \(4,\): they would be broadcast.*unsqueeze\(1\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"shape \(4, 1\) and targets \(4,\): they would be broadcast.*unsqueeze\(1\)",
+    ):
         check_first_batch(loss_fn, torch.randn(4, 1), torch.randn(4))
     check_first_batch(loss_fn, torch.randn(4, 1), torch.randn(4, 1))
 
 
 def test_whole_numbers_as_targets_of_a_regression_are_refused(model):
-    message = refused(model, loader_of(torch.randn(4, 3), torch.ones(4, 2, dtype=torch.int64)), nn.MSELoss())
-    contains(message, "targets have type torch.int64", "MSELoss expects floating-point", "targets.float()")
+    message = refused(
+        model, loader_of(torch.randn(4, 3), torch.ones(4, 2, dtype=torch.int64)), nn.MSELoss()
+    )
+    contains(
+        message,
+        "targets have type torch.int64",
+        "MSELoss expects floating-point",
+        "targets.float()",
+    )
 
 
 def test_a_metric_that_returns_a_mean_is_refused(model):
     modes = [part.training for part in model.modules()]
     history = History()
     with pytest.raises(
-        ValueError, match=r"metric 'acc' returned shape \(\) for 4 samples: expected one value a sample"
+        ValueError,
+        match=r"metric 'acc' returned shape \(\) for 4 samples: expected one value a sample",
     ):
-        fit(model, good_loader(), nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.1), epochs=1,
-            metrics={"acc": lambda o, t: accuracy(o, t).float().mean()}, history=history, progress=False)  # fmt: skip
-    assert [part.training for part in model.modules()] == modes and [r.complete for r in history] == [False]
+        fit(
+            model,
+            good_loader(),
+            nn.CrossEntropyLoss(),
+            torch.optim.SGD(model.parameters(), 0.1),
+            epochs=1,
+            metrics={"acc": lambda o, t: accuracy(o, t).float().mean()},
+            history=history,
+            progress=False,
+        )
+    assert [part.training for part in model.modules()] == modes and [
+        r.complete for r in history
+    ] == [False]
 
 
 # Model, device, epochs
@@ -320,7 +501,10 @@ def test_a_metric_that_returns_a_mean_is_refused(model):
 
 @pytest.mark.parametrize("epochs", [0, -1, 1.5, True, "3"])
 def test_epochs_that_cannot_be_are_refused(model, epochs):
-    contains(refused(model, good_loader(), epochs=epochs), f"epochs is {epochs!r}: expected a whole number, at least 1")
+    contains(
+        refused(model, good_loader(), epochs=epochs),
+        f"epochs is {epochs!r}: expected a whole number, at least 1",
+    )
 
 
 def test_a_model_without_parameters_is_refused():
@@ -335,7 +519,13 @@ def test_what_is_no_model_is_refused_whatever_the_loader():
 
 def test_a_device_where_the_model_is_not_is_refused(model):
     message = refused(model, good_loader(), device="meta")
-    contains(message, "the model is on cpu, but device='meta' was asked for", "model.to('meta')", "before", "optimizer")
+    contains(
+        message,
+        "the model is on cpu, but device='meta' was asked for",
+        "model.to('meta')",
+        "before",
+        "optimizer",
+    )
 
 
 def test_a_model_on_two_devices_is_refused():
@@ -353,7 +543,13 @@ def test_a_label_out_of_range_never_reaches_the_accelerator(loss_fn, bad):
     labels[bad] = 7
     model = nn.Linear(3, 2).cuda()
     with pytest.raises(ValueError, match="labels run from 0 to 7"):
-        fit(model, loader_of(torch.randn(8, 3), labels), loss_fn, torch.optim.SGD(model.parameters(), 0.1), epochs=1,
-            progress=False)  # fmt: skip
+        fit(
+            model,
+            loader_of(torch.randn(8, 3), labels),
+            loss_fn,
+            torch.optim.SGD(model.parameters(), 0.1),
+            epochs=1,
+            progress=False,
+        )
     torch.cuda.synchronize()  # would raise, and for good, had the device met the label
     assert torch.ones(2, device="cuda").sum().item() == 2

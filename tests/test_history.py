@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlhelpers.doors import check_parts
-from dlhelpers.history import NUMBERS, EpochResult, History
+from dlhelpers.train import EpochResult, History
+from dlhelpers.train.checks import check_parts
+from dlhelpers.train.history import NUMBERS
 
 
 def result(phase, epoch, loss, *, complete=True, **metrics):
-    return EpochResult(phase, epoch, loss, metrics, samples=10, batches=2, seconds=4.0, complete=complete)
+    return EpochResult(
+        phase, epoch, loss, metrics, samples=10, batches=2, seconds=4.0, complete=complete
+    )
 
 
 def filled(*results):
@@ -25,13 +28,17 @@ def filled(*results):
 @pytest.fixture
 def two_epochs():
     return filled(
-        result("train", 1, 2.0, accuracy=0.25), result("valid", 1, 1.5, accuracy=0.5),
-        result("train", 2, 1.0, accuracy=0.75), result("valid", 2, 1.75, accuracy=0.5),
-    )  # fmt: skip
+        result("train", 1, 2.0, accuracy=0.25),
+        result("valid", 1, 1.5, accuracy=0.5),
+        result("train", 2, 1.0, accuracy=0.75),
+        result("valid", 2, 1.75, accuracy=0.5),
+    )
 
 
 def test_a_history_is_a_sequence_of_its_results(two_epochs):
-    assert len(two_epochs) == 4 and two_epochs[0].epoch == 1 and list(two_epochs)[-1] is two_epochs[-1]
+    assert (
+        len(two_epochs) == 4 and two_epochs[0].epoch == 1 and list(two_epochs)[-1] is two_epochs[-1]
+    )
 
 
 def test_a_result_cannot_be_altered(two_epochs):
@@ -48,18 +55,28 @@ def test_columns_read_losses_metrics_and_fields(two_epochs):
 
 def test_a_phase_may_have_underscores_and_begin_like_another():
     history = filled(
-        result("held", 1, 3.0), result("held_out", 1, 2.0, top_1=0.5), result("held_out", 2, 1.0, top_1=0.25)
+        result("held", 1, 3.0),
+        result("held_out", 1, 2.0, top_1=0.5),
+        result("held_out", 2, 1.0, top_1=0.25),
     )
     assert history.column("held_loss") == [3.0] and history.column("held_out_loss") == [2.0, 1.0]
     assert history.column("held_out_samples_per_second") == [2.5, 2.5]
-    assert history.best("held_out_loss") is history[2] and history.best("held_out_top_1", mode="max") is history[1]
-    with pytest.raises(KeyError, match="no column 'held_top_1': this history has held_loss, held_out_loss"):
+    assert (
+        history.best("held_out_loss") is history[2]
+        and history.best("held_out_top_1", mode="max") is history[1]
+    )
+    with pytest.raises(
+        KeyError, match="no column 'held_top_1': this history has held_loss, held_out_loss"
+    ):
         history.column("held_top_1")
 
 
 @pytest.mark.parametrize("name", ["train_f1", "test_loss", "loss", ""])
 def test_an_unknown_column_is_refused_with_the_known_ones(two_epochs, name):
-    with pytest.raises(KeyError, match=f"no column '{name}': this history has train_loss, train_accuracy, valid_loss"):
+    with pytest.raises(
+        KeyError,
+        match=f"no column '{name}': this history has train_loss, train_accuracy, valid_loss",
+    ):
         two_epochs.column(name)
 
 
@@ -84,15 +101,24 @@ def test_best_refuses_another_mode(two_epochs):
 
 def test_best_passes_over_what_is_no_number():
     values = [math.nan, 0.5, 0.25, math.nan, 0.75]
-    history = filled(*(result("valid", epoch, 1.0, f1=value, auc=math.nan) for epoch, value in enumerate(values, 1)))
+    history = filled(
+        *(
+            result("valid", epoch, 1.0, f1=value, auc=math.nan)
+            for epoch, value in enumerate(values, 1)
+        )
+    )
     assert history.best("valid_f1").epoch == 3 and history.best("valid_f1", mode="max").epoch == 5
-    with pytest.raises(ValueError, match="valid_auc is NaN in each finished epoch, so none is best: choose another"):
+    with pytest.raises(
+        ValueError, match="valid_auc is NaN in each finished epoch, so none is best: choose another"
+    ):
         history.best("valid_auc")
 
 
 @pytest.mark.parametrize("name", ["loss", *NUMBERS])
 def test_a_metric_may_not_have_the_name_of_a_number_that_each_result_has(name):
-    with pytest.raises(TypeError, match=f"metrics is .*expected functions by name.* called .*{name},.*; or None"):
+    with pytest.raises(
+        TypeError, match=f"metrics is .*expected functions by name.* called .*{name},.*; or None"
+    ):
         check_parts(metrics={"accuracy": max, name: max})
     check_parts(metrics={"accuracy": max, f"{name}_1": max})
 
@@ -129,7 +155,14 @@ def test_to_dict_has_one_row_an_epoch_and_nan_for_a_phase_that_was_not_finished(
 def test_the_table_has_a_row_an_epoch_and_tells_why_it_stopped(two_epochs):
     two_epochs.stop_reason = "interrupted"
     table = two_epochs.table()
-    assert table.headers == ["epoch", "train loss", "train accuracy", "valid loss", "valid accuracy", "finished"]
+    assert table.headers == [
+        "epoch",
+        "train loss",
+        "train accuracy",
+        "valid loss",
+        "valid accuracy",
+        "finished",
+    ]
     assert table.rows[0] == ["1", "2.000", "0.250", "1.500", "0.500", "yes"]
     assert two_epochs.interrupted and "stopped early: interrupted." in repr(two_epochs)
     assert "stopped early: interrupted." in two_epochs._repr_html_()

@@ -24,7 +24,10 @@ from PIL import Image
 from rank_pool import free_port
 from run_notebooks import ROOT
 
-CELLS = {cell.id: cell for cell in nbformat.read(ROOT / "notebooks/10_leave_one_machine.ipynb", as_version=4).cells}
+CELLS = {
+    cell.id: cell
+    for cell in nbformat.read(ROOT / "notebooks/10_leave_one_machine.ipynb", as_version=4).cells
+}
 SAMPLES = [3, 3, 3, 3, 2]  # in each shard
 
 
@@ -44,20 +47,34 @@ def test_two_launchers_make_one_world(tmp_path):
     torch.save([(images[:100], labels[:100]), (images[100:], labels[100:])], tmp_path / "digits.pt")
     functions = [CELLS[name].source for name in ("parts", "train", "report")]
     (tmp_path / "train.py").write_text("\n\n".join([*functions, "report()"]))
-    command = shlex.split(recipe(
-        "sh", launcher=("torchrun", f"{shlex.quote(sys.executable)} -m torch.distributed.run"), ranks=("=8", "=1"),
-        place=("node1.example.org:29400", f"localhost:{free_port()}"),
-    ))  # fmt: skip
+    command = shlex.split(
+        recipe(
+            "sh",
+            launcher=("torchrun", f"{shlex.quote(sys.executable)} -m torch.distributed.run"),
+            ranks=("=8", "=1"),
+            place=("node1.example.org:29400", f"localhost:{free_port()}"),
+        )
+    )
     surroundings = os.environ | {"OMP_NUM_THREADS": "1", "LESSON_10": str(tmp_path)}
-    options = {"cwd": tmp_path, "env": surroundings, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    options = {
+        "cwd": tmp_path,
+        "env": surroundings,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
     machines = [subprocess.Popen(command, **options) for _ in range(2)]
     try:
         said = [machine.communicate(timeout=120) for machine in machines]
     finally:
         for machine in machines:
             machine.kill()
-    assert [machine.returncode for machine in machines] == [0, 0], said[0][1][-2000:] + said[1][1][-2000:]
-    printed = [line for out, _ in said for line in out.splitlines() if not line.startswith("[Gloo] ")]  # torch 2.10's
+    assert [machine.returncode for machine in machines] == [0, 0], (
+        said[0][1][-2000:] + said[1][1][-2000:]
+    )
+    printed = [
+        line for out, _ in said for line in out.splitlines() if not line.startswith("[Gloo] ")
+    ]  # torch 2.10's
     (ranks,) = [json.loads(line) for line in printed]
     assert [(one["rank"], one["world"], one["steps"]) for one in ranks] == [(0, 2, 2), (1, 2, 2)]
     assert ranks[0]["weights"] == ranks[1]["weights"]
@@ -91,7 +108,9 @@ def store(tmp_path, monkeypatch):
     server.server_close()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="webdataset fetches addresses with curl, which is not here")
+@pytest.mark.skipif(
+    shutil.which("curl") is None, reason="webdataset fetches addresses with curl, which is not here"
+)
 def test_two_ranks_read_each_sample_of_a_store_once(store, monkeypatch):
     pytest.importorskip("webdataset", reason="the recipe is for webdataset, which is not here")
     code = recipe("python", store=("https://store.example.org/digits", store))
@@ -103,7 +122,10 @@ def test_two_ranks_read_each_sample_of_a_store_once(store, monkeypatch):
         exec(code, space)
         batches = list(space["loader"])
         assert all(images.shape[1:] == (3, 8, 8) for images, _ in batches)
-        assert all((images[:, 0, 0, 0] * 255).round().int().tolist() == labels.tolist() for images, labels in batches)
+        assert all(
+            (images[:, 0, 0, 0] * 255).round().int().tolist() == labels.tolist()
+            for images, labels in batches
+        )
         seen.append([int(label) for _, labels in batches for label in labels])
     assert len(seen[0]) == 8 and len(seen[1]) == 6, "whole shards, so not the same number"
     assert sorted(seen[0] + seen[1]) == list(range(14))

@@ -19,15 +19,17 @@ import tqdm.auto
 import tqdm.notebook
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers import limited_child, limits, memory
-from dlhelpers.child_process import start_child
-from dlhelpers.memory import memory_use, run_limited
-from dlhelpers.progress import progress_bar
+from dlhelpers.base.bars import progress_bar
+from dlhelpers.machine import capped as limits
+from dlhelpers.machine import limited_child, memory, memory_use, run_limited
+from dlhelpers.machine.child_process import start_child
 
 MB = 1_000_000
 LIMIT = 200 * MB
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux caps private memory")
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="a function of a test can only be forked")
+forks = pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="a function of a test can only be forked"
+)
 
 
 def own_children():
@@ -69,7 +71,12 @@ def soon(condition, seconds=10):
 def test_the_usual_example_fails_with_its_own_error_and_leaves_this_process_alone():
     before = memory_use().private
     run = run_limited(lambda: TensorDataset(torch.randn(100000, 3, 224, 224)), limit=512 * MB)
-    assert (run.outcome, run.value, run.capped, run.limit) == ("out of memory", None, True, 512 * MB)
+    assert (run.outcome, run.value, run.capped, run.limit) == (
+        "out of memory",
+        None,
+        True,
+        512 * MB,
+    )
     assert run.error.startswith("RuntimeError: ")
     assert "can't allocate memory: you tried to allocate 60211200000 bytes" in run.error
     assert "torch.randn(100000, 3, 224, 224)" in run.traceback and "in serve" not in run.traceback
@@ -87,7 +94,10 @@ def test_a_file_larger_than_the_cap_cannot_be_loaded_but_can_be_mapped_and_read_
         return int(np.load(file, mmap_mode=mmap_mode).sum(dtype=np.int64))
 
     loaded = run_limited(total, None, limit=64 * MB)
-    assert loaded.outcome == "out of memory" and "MemoryError: Unable to allocate 183. MiB" in loaded.error
+    assert (
+        loaded.outcome == "out of memory"
+        and "MemoryError: Unable to allocate 183. MiB" in loaded.error
+    )
     mapped = run_limited(total, "r", limit=64 * MB)
     assert (mapped.outcome, mapped.value) == ("returned", 3 * 64 * MB)
     assert mapped.peak_private < 32 * MB
@@ -105,7 +115,9 @@ def test_the_limit_is_what_the_function_may_take_beyond_the_start():
 def test_what_this_process_has_freed_is_not_taken_uncounted(size):
     held = [np.ones(size, np.uint8) for _ in range(300 * MB // size)]
     pins = [np.ones(2_000, np.uint8)]  # above them all on the heap, which so cannot shrink
-    del held[:: 2 if size < MB else 1]  # every second block stays, so that the others are free and not given back
+    del held[
+        :: 2 if size < MB else 1
+    ]  # every second block stays, so that the others are free and not given back
 
     def fill():
         return len([np.ones(size // 2, np.uint8) for _ in range(100 * MB // size)])
@@ -170,14 +182,17 @@ def test_a_cap_that_is_there_already_is_kept():
 
 
 @linux_only
-@pytest.mark.parametrize("error, outcome", [
-    (MemoryError("std::bad_alloc"), "out of memory"),
-    (RuntimeError("std::bad_alloc"), "out of memory"),
-    (OSError(12, "Cannot allocate memory"), "out of memory"),
-    (RuntimeError("can't start new thread"), "out of memory"),
-    (OSError(2, "No such file"), "failed"),
-    (ValueError("out of memory"), "failed"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "error, outcome",
+    [
+        (MemoryError("std::bad_alloc"), "out of memory"),
+        (RuntimeError("std::bad_alloc"), "out of memory"),
+        (OSError(12, "Cannot allocate memory"), "out of memory"),
+        (RuntimeError("can't start new thread"), "out of memory"),
+        (OSError(2, "No such file"), "failed"),
+        (ValueError("out of memory"), "failed"),
+    ],
+)
 def test_errors_of_memory_are_told_from_others(error, outcome):
     def broken():
         raise error
@@ -190,11 +205,18 @@ def test_errors_of_memory_are_told_from_others(error, outcome):
 def test_an_allocator_that_aborts_the_process_is_out_of_memory():
     def abort():
         faulthandler.disable()  # pytest's own, which would fill the terminal
-        os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n")
+        os.write(
+            2,
+            b"terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n",
+        )
         os.abort()
 
     run = run_limited(abort, limit=LIMIT)
-    assert run.outcome == "out of memory" and "SIGABRT" in run.error and "what():  std::bad_alloc" in run.error
+    assert (
+        run.outcome == "out of memory"
+        and "SIGABRT" in run.error
+        and "what():  std::bad_alloc" in run.error
+    )
 
 
 # ---- ends ----
@@ -202,12 +224,21 @@ def test_an_allocator_that_aborts_the_process_is_out_of_memory():
 
 @forks
 def test_a_value_comes_back_as_it_is():
-    value = {"tensor": torch.arange(6).view(2, 3), "array": np.eye(200), "text": "α", "large": b"x" * (5 * MB)}
+    value = {
+        "tensor": torch.arange(6).view(2, 3),
+        "array": np.eye(200),
+        "text": "α",
+        "large": b"x" * (5 * MB),
+    }
     run = run_limited(lambda *args: (args, value), 1, None, limit=LIMIT)
     assert run.outcome == "returned" and run.error == run.traceback == ""
     args, copy = run.value
     assert args == (1, None) and torch.equal(copy["tensor"], value["tensor"])
-    assert np.array_equal(copy["array"], value["array"]) and copy["large"] == value["large"] and copy["text"] == "α"
+    assert (
+        np.array_equal(copy["array"], value["array"])
+        and copy["large"] == value["large"]
+        and copy["text"] == "α"
+    )
 
 
 @forks
@@ -221,13 +252,20 @@ def test_an_exception_is_told_with_its_type_text_and_place():
 
 
 @forks
-@pytest.mark.parametrize("end, outcome, text", [
-    (lambda: sys.exit(3), "failed", "SystemExit: 3"),
-    (lambda: os._exit(3), "failed", "ended by exit code 3 without a result"),
-    (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed", "ended by signal 9 (SIGKILL) without a result"),
-    (lambda: os.kill(os.getpid(), signal.SIGINT), "failed", "KeyboardInterrupt"),
-    (lambda: lambda: 1, "failed", "the value, a function, cannot be sent back ("),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "end, outcome, text",
+    [
+        (lambda: sys.exit(3), "failed", "SystemExit: 3"),
+        (lambda: os._exit(3), "failed", "ended by exit code 3 without a result"),
+        (
+            lambda: os.kill(os.getpid(), signal.SIGKILL),
+            "killed",
+            "ended by signal 9 (SIGKILL) without a result",
+        ),
+        (lambda: os.kill(os.getpid(), signal.SIGINT), "failed", "KeyboardInterrupt"),
+        (lambda: lambda: 1, "failed", "the value, a function, cannot be sent back ("),
+    ],
+)
 def test_other_ends_are_named(end, outcome, text):
     run = run_limited(end, limit=LIMIT)
     assert run.outcome == outcome and run.error.startswith(text) and run.value is None
@@ -242,7 +280,9 @@ def test_a_value_that_only_the_child_understands_is_refused():
         return module.Thing()
 
     run = run_limited(make, limit=LIMIT)
-    assert run.outcome == "failed" and run.error.startswith("the value cannot be read here: ModuleNotFoundError")
+    assert run.outcome == "failed" and run.error.startswith(
+        "the value cannot be read here: ModuleNotFoundError"
+    )
 
 
 @forks
@@ -254,8 +294,9 @@ def test_a_timeout_kills_the_child_and_what_it_started(tmp_path):
 
     run = run_limited(start_another, limit=LIMIT, timeout=2)
     assert (run.outcome, run.error) == (
-        "killed", "killed by the parent: it was still running at its timeout of 2 seconds",
-    )  # fmt: skip
+        "killed",
+        "killed by the parent: it was still running at its timeout of 2 seconds",
+    )
     pid = int((tmp_path / "pid").read_text())
     assert soon(lambda: not lives(pid))
 
@@ -393,7 +434,11 @@ def test_a_spawned_child_imports_the_function_anew():
 def test_without_a_cap_the_run_says_so(monkeypatch):
     monkeypatch.setattr(limited_child, "resource", None)
     run = run_limited(hold, 300, limit=LIMIT)
-    assert (run.outcome, run.value, run.capped) == ("returned", 1, False) and run.peak_private > 200 * MB
+    assert (run.outcome, run.value, run.capped) == (
+        "returned",
+        1,
+        False,
+    ) and run.peak_private > 200 * MB
     assert repr(run) == "returned without a cap on private memory: this system has none"
 
 
@@ -416,20 +461,30 @@ def test_a_cap_that_the_system_takes_and_does_not_keep_is_none(monkeypatch):
 def test_without_a_cap_a_machine_that_runs_short_stops_the_child(monkeypatch):
     monkeypatch.setattr(limited_child, "resource", None)
     free = iter([2000 * MB, 2000 * MB])
-    answer = type("Memory", (), {"total": 4000 * MB, "available": property(lambda self: next(free, 300 * MB))})
+    answer = type(
+        "Memory", (), {"total": 4000 * MB, "available": property(lambda self: next(free, 300 * MB))}
+    )
     monkeypatch.setattr(limits.psutil, "virtual_memory", answer)
     run = run_limited(time.sleep, 60, limit=LIMIT, timeout=30)
-    assert run.outcome == "killed" and run.error.endswith("no cap, and less than 400.00 MB of the machine was left")
+    assert run.outcome == "killed" and run.error.endswith(
+        "no cap, and less than 400.00 MB of the machine was left"
+    )
 
 
 # ---- what is shown, what is refused ----
 
 
 def test_the_first_lines_do_not_vary_and_the_table_has_the_figures():
-    run = limits.LimitedRun("failed", error="KeyError: 1\nmore", limit=512 * MB, capped=True, peak_private=3 * MB)
+    run = limits.LimitedRun(
+        "failed", error="KeyError: 1\nmore", limit=512 * MB, capped=True, peak_private=3 * MB
+    )
     assert repr(run) == "failed under a cap of 512.00 MB of private memory\nKeyError: 1"
     rows = dict(run.table().rows)
-    assert (rows["peak private"], rows["peak file-backed"], rows["limit"]) == ("3.00 MB", "unknown", "512.00 MB")
+    assert (rows["peak private"], rows["peak file-backed"], rows["limit"]) == (
+        "3.00 MB",
+        "unknown",
+        "512.00 MB",
+    )
     assert repr(limits.LimitedRun("failed", error="no")) == "failed before the function began\nno"
 
 
@@ -438,7 +493,9 @@ def test_a_limit_that_is_none_is_refused(limit):
     with pytest.raises(ValueError) as caught:
         run_limited(print, limit=limit)
     text = f"limit is {limit!r}: expected a whole number, at least 16000000 bytes (16 MB)"
-    assert str(caught.value).startswith(text) and str(caught.value).endswith("500 MB is 500_000_000")
+    assert str(caught.value).startswith(text) and str(caught.value).endswith(
+        "500 MB is 500_000_000"
+    )
 
 
 @pytest.mark.parametrize("timeout", [0, -1, True, "5", float("nan")])
@@ -448,12 +505,17 @@ def test_a_timeout_that_is_none_is_refused(timeout):
 
 
 def test_a_result_in_place_of_a_function_is_refused():
-    with pytest.raises(TypeError, match=r"target is NoneType: expected a function, .* run_limited\(train, 3, limit="):
+    with pytest.raises(
+        TypeError,
+        match=r"target is NoneType: expected a function, .* run_limited\(train, 3, limit=",
+    ):
         run_limited(print(), limit=LIMIT)
 
 
 def test_a_function_that_cannot_be_sent_is_refused_with_the_remedy():
-    with pytest.raises(TypeError, match=r"'<lambda>' cannot be sent to a new process \(.*\): put it into a module"):
+    with pytest.raises(
+        TypeError, match=r"'<lambda>' cannot be sent to a new process \(.*\): put it into a module"
+    ):
         run_limited(lambda: 1, limit=LIMIT, start_method="spawn")
 
 
@@ -461,5 +523,8 @@ def test_a_function_of_a_cell_cannot_be_spawned(monkeypatch):
     notebook = types.ModuleType("__main__")
     exec("def learn(): pass", notebook.__dict__)
     monkeypatch.setitem(sys.modules, "__main__", notebook)
-    with pytest.raises(TypeError, match=r"'learn' cannot be sent to a new process \(it stands in a notebook's cell\)"):
+    with pytest.raises(
+        TypeError,
+        match=r"'learn' cannot be sent to a new process \(it stands in a notebook's cell\)",
+    ):
         run_limited(notebook.learn, limit=LIMIT, start_method="spawn")

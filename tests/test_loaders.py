@@ -15,7 +15,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from dlhelpers.loaders import batches_per_epoch, count, describe
+from dlhelpers.data import batches_per_epoch, count, describe
 
 
 def numbers(n):
@@ -57,7 +57,9 @@ class StreamThatClaims(Stream):
 
 @given(st.integers(0, 500), st.integers(1, 600), st.booleans())
 def test_batches_per_epoch_is_the_length_of_pytorchs_loader(n, size, drop_last):
-    assert batches_per_epoch(n, size, drop_last=drop_last) == len(DataLoader(numbers(n), size, drop_last=drop_last))
+    assert batches_per_epoch(n, size, drop_last=drop_last) == len(
+        DataLoader(numbers(n), size, drop_last=drop_last)
+    )
 
 
 @given(st.integers(0, 10**15), st.integers(1, 10**6))
@@ -66,13 +68,16 @@ def test_batches_per_epoch_is_exact_where_floating_point_is_not(n, size):
     assert whole * size <= n < (whole + 1) * size and (up - 1) * size < n <= up * size
 
 
-@pytest.mark.parametrize("n, size, message", [
-    (-1, 4, "samples is -1: expected a whole number, at least 0"),
-    (10, 0, "batch_size is 0: expected a whole number, at least 1"),
-    (10, -3, "batch_size is -3: expected a whole number, at least 1"),
-    (10, 2.5, "batch_size is 2.5: expected a whole number, at least 1"),
-    (True, 4, "samples is True: expected a whole number, at least 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "n, size, message",
+    [
+        (-1, 4, "samples is -1: expected a whole number, at least 0"),
+        (10, 0, "batch_size is 0: expected a whole number, at least 1"),
+        (10, -3, "batch_size is -3: expected a whole number, at least 1"),
+        (10, 2.5, "batch_size is 2.5: expected a whole number, at least 1"),
+        (True, 4, "samples is True: expected a whole number, at least 0"),
+    ],
+)
 def test_counts_that_cannot_be_are_refused(n, size, message):
     with pytest.raises(ValueError, match=message):
         batches_per_epoch(n, size)
@@ -94,14 +99,21 @@ def test_describe_shows_the_formula_beside_each_number():
     assert table["samples"] == ["75", "len(loader.dataset)"]
     assert table["batches"] == ["3", "len(loader) = ceil(75 / 32)"]
     assert table["last batch"] == ["11", "75 - 2 x 32"]
-    dropping = {row[0]: row[1:] for row in describe(DataLoader(numbers(75), 32, drop_last=True)).table().rows}
+    dropping = {
+        row[0]: row[1:]
+        for row in describe(DataLoader(numbers(75), 32, drop_last=True)).table().rows
+    }
     assert dropping["batches"] == ["2", "len(loader) = floor(75 / 32)"]
     assert dropping["left out"] == ["11", "75 - 2 x 32"]
 
 
-@pytest.mark.parametrize("drawn, source", [(6, "loader.sampler"), (20, "loader.sampler"), (10, "loader.dataset")])
+@pytest.mark.parametrize(
+    "drawn, source", [(6, "loader.sampler"), (20, "loader.sampler"), (10, "loader.dataset")]
+)
 def test_describe_says_whose_length_the_samples_are(drawn, source):
-    loader = DataLoader(numbers(10), 4, sampler=RandomSampler(range(10), replacement=True, num_samples=drawn))
+    loader = DataLoader(
+        numbers(10), 4, sampler=RandomSampler(range(10), replacement=True, num_samples=drawn)
+    )
     assert describe(loader).table().rows[0] == ["samples", str(drawn), f"len({source})"]
 
 
@@ -114,7 +126,9 @@ def test_describe_fetches_no_sample():
 
 
 def test_describe_refuses_what_is_no_dataloader():
-    with pytest.raises(TypeError, match=r"describe takes a DataLoader, not list; count\(...\) takes any iterable"):
+    with pytest.raises(
+        TypeError, match=r"describe takes a DataLoader, not list; count\(...\) takes any iterable"
+    ):
         describe([1, 2])
 
 
@@ -124,23 +138,39 @@ def test_an_empty_dataset_is_described_as_no_batch():
     assert summary.warnings == ("no batch at all: 0 samples, batch size 4, drop_last False.",)
 
 
-@pytest.mark.parametrize("n, size, drop_last, warnings", [
-    (3, 8, True, ["no batch at all: 3 samples, batch size 8, drop_last True."]),
-    (3, 8, False, ["the batch size 8 is larger than the dataset: one batch of 3."]),
-    (9, 4, False, ["the last batch holds 1 sample: BatchNorm1d fails on it in training."]),
-    (9, 4, True, ["1 samples are left out of each epoch: fine in training with shuffle=True, wrong in validation."]),
-    (8, 4, False, []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "n, size, drop_last, warnings",
+    [
+        (3, 8, True, ["no batch at all: 3 samples, batch size 8, drop_last True."]),
+        (3, 8, False, ["the batch size 8 is larger than the dataset: one batch of 3."]),
+        (9, 4, False, ["the last batch holds 1 sample: BatchNorm1d fails on it in training."]),
+        (
+            9,
+            4,
+            True,
+            [
+                "1 samples are left out of each epoch: fine in training with shuffle=True, wrong in validation."
+            ],
+        ),
+        (8, 4, False, []),
+    ],
+)
 def test_surprises_are_told_before_the_epoch(n, size, drop_last, warnings):
     summary = describe(DataLoader(numbers(n), size, drop_last=drop_last))
     assert list(summary.warnings) == warnings
-    assert all(warning in repr(summary) and warning in summary._repr_html_() for warning in warnings)
+    assert all(
+        warning in repr(summary) and warning in summary._repr_html_() for warning in warnings
+    )
 
 
 def test_a_stream_without_length_is_unknown_to_describe_and_known_to_count():
     loader = DataLoader(Stream(10), 4)
     said, came = describe(loader), count(loader)
-    assert (said.samples, said.batches, said.last_batch) == (None, None, None) and "unknown" in repr(said)
+    assert (said.samples, said.batches, said.last_batch) == (
+        None,
+        None,
+        None,
+    ) and "unknown" in repr(said)
     assert "count(loader) tells the truth" in said.warnings[0]
     assert (came.samples, came.batches, came.last_batch, came.warnings) == (10, 3, 2, ())
 
@@ -149,7 +179,9 @@ def test_a_batch_sampler_of_ones_own_is_described_by_its_length():
     sampler = BatchSampler(SequentialSampler(range(10)), 3, drop_last=False)
     said = describe(DataLoader(numbers(10), batch_sampler=sampler))
     assert (said.samples, said.batches, said.batch_size) == (10, 4, None)
-    assert said.warnings == ("batch_size is None: the dataset or a batch_sampler makes the batches.",)
+    assert said.warnings == (
+        "batch_size is None: the dataset or a batch_sampler makes the batches.",
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -186,7 +218,9 @@ def test_count_tells_of_a_stream_whose_length_is_wrong(said):
 def test_count_finds_the_samples_that_two_workers_both_read():
     came = count(DataLoader(Stream(6), 2, num_workers=2))
     assert came.samples == 12 and came.batches == 6
-    assert came.warnings == ("6 samples came twice or more: do several workers each read the whole stream?",)
+    assert came.warnings == (
+        "6 samples came twice or more: do several workers each read the whole stream?",
+    )
 
 
 def test_count_stops_where_it_is_asked_to():
@@ -202,18 +236,28 @@ def test_count_refuses_to_stop_where_an_endless_stream_never_comes(most):
         raise AssertionError("it did not stop")
 
     assert count(endless(), max_batches=np.int64(3)).batches == 3
-    with pytest.raises(ValueError, match=f"max_batches is {most}: expected a whole number, at least 1"):
+    with pytest.raises(
+        ValueError, match=f"max_batches is {most}: expected a whole number, at least 1"
+    ):
         count(endless(), max_batches=most)
 
 
-@pytest.mark.parametrize("batch", [
-    torch.zeros(3, 2), [torch.rand(3), 5], {"image": torch.rand(3, 1)}, (torch.rand(3, dtype=torch.bfloat16), "names"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "batch",
+    [
+        torch.zeros(3, 2),
+        [torch.rand(3), 5],
+        {"image": torch.rand(3, 1)},
+        (torch.rand(3, dtype=torch.bfloat16), "names"),
+    ],
+)
 def test_count_reads_batches_of_any_usual_form(batch):
     assert count([batch]).samples == 3
 
 
 @pytest.mark.parametrize("batch, kind", [(["a", "b"], "str"), ([], "list"), (7, "int")])
 def test_count_refuses_batches_without_a_tensor(batch, kind):
-    with pytest.raises(TypeError, match=f"a batch holds {kind}, expected tensors with one row a sample"):
+    with pytest.raises(
+        TypeError, match=f"a batch holds {kind}, expected tensors with one row a sample"
+    ):
         count([batch])

@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 
 from dlhelpers.__main__ import main
-from dlhelpers.datasets import load
-from dlhelpers.packing import pack_folder
-from dlhelpers.shards import ShardDataset
+from dlhelpers.data import load
+from dlhelpers.packed import ShardDataset, pack_folder
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +49,19 @@ def flip(target):
 
 
 def test_a_folder_is_packed_and_verified(folder, tmp_path, capsys):
-    code, out, errors = run(capsys, "pack", folder, tmp_path / "out", "--rows-per-shard", 5, "--seed", 3, "--size", 4)
+    code, out, errors = run(
+        capsys, "pack", folder, tmp_path / "out", "--rows-per-shard", 5, "--seed", 3, "--size", 4
+    )
     assert (code, errors) == (0, []) and out[-1].startswith(f"{tmp_path / 'out'} is whole, after ")
-    assert [line.split()[-1] for line in out if line.startswith(("samples", "shards"))] == ["12", "3"]
+    assert [line.split()[-1] for line in out if line.startswith(("samples", "shards"))] == [
+        "12",
+        "3",
+    ]
     pack_folder(folder, tmp_path / "same", size=4, rows_per_shard=5, shuffle_seed=3, progress=False)
-    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("out", "same")]
+    files = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("out", "same")
+    ]
     assert files[0] == files[1]
     code, out, errors = run(capsys, "verify", tmp_path / "out")
     assert (code, errors) == (0, []) and out[-1] == f"{tmp_path / 'out'} is as it was written"
@@ -78,7 +85,7 @@ def test_a_named_dataset_is_packed(tmp_path, capsys, split):
 
 
 def test_a_generated_dataset_takes_a_size(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dlhelpers.datasets.Shapes.__len__", lambda self: 20)
+    monkeypatch.setattr("dlhelpers.data.datasets.Shapes.__len__", lambda self: 20)
     assert run(capsys, "pack", "shapes", tmp_path / "out", "--size", 16, "--processes", 1)[0] == 0
     assert ShardDataset(tmp_path / "out").shape == (3, 16, 16)
 
@@ -97,8 +104,11 @@ def test_download_is_handed_on(tmp_path, capsys, monkeypatch):
         asked.append((name, split, size, download))
         raise ConnectionError("no network")
 
-    monkeypatch.setattr("dlhelpers.datasets.load", fetch)
-    assert run(capsys, "pack", "cifar10", tmp_path / "out", "--download")[::2] == (1, ["dlhelpers: no network"])
+    monkeypatch.setattr("dlhelpers.data.datasets.load", fetch)
+    assert run(capsys, "pack", "cifar10", tmp_path / "out", "--download")[::2] == (
+        1,
+        ["dlhelpers: no network"],
+    )
     assert asked == [("cifar10", "train", None, True)]
 
 
@@ -108,50 +118,91 @@ def test_bad_images_are_refused_or_skipped_and_listed(folder, tmp_path, capsys):
     assert code == 1 and out == [] and len(errors) == 1
     assert re.match(r"dlhelpers: a/4.png cannot be packed: .*\(--skip-bad\)$", errors[0])
     code, out, errors = run(capsys, "pack", folder, tmp_path / "out", "--skip-bad")
-    assert (code, errors) == (0, []) and any(line.startswith("Note: skipped a/4.png: ") for line in out)
+    assert (code, errors) == (0, []) and any(
+        line.startswith("Note: skipped a/4.png: ") for line in out
+    )
 
 
 def test_images_of_two_sizes_name_the_option(folder, tmp_path, capsys):
     Image.new("RGB", (9, 9)).save(folder / "b" / "x.png")
     code, _, errors = run(capsys, "pack", folder, tmp_path / "out")
-    assert code == 1 and len(errors) == 1 and "6 x 5" in errors[0] and "9 x 9" in errors[0] and "--size 5" in errors[0]
+    assert (
+        code == 1
+        and len(errors) == 1
+        and "6 x 5" in errors[0]
+        and "9 x 9" in errors[0]
+        and "--size 5" in errors[0]
+    )
 
 
 def test_a_dataset_is_replaced_only_when_told(folder, tmp_path, capsys):
     run(capsys, "pack", folder, tmp_path / "out")
     code, _, errors = run(capsys, "pack", folder, tmp_path / "out")
-    assert code == 1 and len(errors) == 1 and "--overwrite" in errors[0] and "overwrite=True" not in errors[0]
+    assert (
+        code == 1
+        and len(errors) == 1
+        and "--overwrite" in errors[0]
+        and "overwrite=True" not in errors[0]
+    )
     assert run(capsys, "pack", folder, tmp_path / "out", "--overwrite")[0] == 0
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda target: None, "there is no folder"),
-    (lambda target: target.mkdir(), "holds no dataset"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda target: None, "there is no folder"),
+        (lambda target: target.mkdir(), "holds no dataset"),
+    ],
+)
 def test_what_cannot_be_verified_is_a_failure(tmp_path, capsys, make, message):
     make(tmp_path / "out")
     code, out, errors = run(capsys, "verify", tmp_path / "out")
     assert code == 1 and out == [] and len(errors) == 1 and message in errors[0]
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ([], "the following arguments are required: COMMAND"),
-    (["unpack"], "invalid choice: 'unpack'"),
-    (["pack", "digits"], "the following arguments are required: TARGET"),
-    (["pack", "digits", "out", "--seed", "-1"], "argument --seed: .* whole number, at least 0|expected one argument"),
-    (["pack", "digits", "out", "--rows-per-shard", "0"], "'0' is not a whole number, at least 1"),
-    (["pack", "digits", "out", "--processes", "two"], "'two' is not a whole number, at least 1"),
-    (["pack", "digits", "out", "--size", "8"], "--size and --skip-bad are for folders, and digits is a named dataset"),
-    (["pack", "digits", "out", "--skip-bad"], "--size and --skip-bad are for folders"),
-    (["pack", "nowhere", "out"], "SOURCE is nowhere: expected a folder, or one of digits, shapes, cifar10"),
-    (["pack", ".", "out", "--download"], "--download and --split are for digits, shapes, .* and SOURCE is ."),
-    (["verify"], "the following arguments are required: TARGET"),
-])  # fmt: skip
-def test_a_wrong_command_line_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, arguments, message):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["unpack"], "invalid choice: 'unpack'"),
+        (["pack", "digits"], "the following arguments are required: TARGET"),
+        (
+            ["pack", "digits", "out", "--seed", "-1"],
+            "argument --seed: .* whole number, at least 0|expected one argument",
+        ),
+        (
+            ["pack", "digits", "out", "--rows-per-shard", "0"],
+            "'0' is not a whole number, at least 1",
+        ),
+        (
+            ["pack", "digits", "out", "--processes", "two"],
+            "'two' is not a whole number, at least 1",
+        ),
+        (
+            ["pack", "digits", "out", "--size", "8"],
+            "--size and --skip-bad are for folders, and digits is a named dataset",
+        ),
+        (["pack", "digits", "out", "--skip-bad"], "--size and --skip-bad are for folders"),
+        (
+            ["pack", "nowhere", "out"],
+            "SOURCE is nowhere: expected a folder, or one of digits, shapes, cifar10",
+        ),
+        (
+            ["pack", ".", "out", "--download"],
+            "--download and --split are for digits, shapes, .* and SOURCE is .",
+        ),
+        (["verify"], "the following arguments are required: TARGET"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(
+    tmp_path, capsys, monkeypatch, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     code, out, errors = run(capsys, *arguments)
     assert code == 2 and out == [] and len(errors) == 1
-    assert re.search(message, errors[0]) and re.search(r"See python -m dlhelpers.* --help$", errors[0])
+    assert re.search(message, errors[0]) and re.search(
+        r"See python -m dlhelpers.* --help$", errors[0]
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -159,19 +210,21 @@ def test_an_interrupt_is_one_line(folder, tmp_path, capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dlhelpers.packing.pack_folder", interrupt)
+    monkeypatch.setattr("dlhelpers.packed.packing.pack_folder", interrupt)
     code, _, errors = run(capsys, "pack", folder, tmp_path / "out")
     assert code == 1 and errors == ["dlhelpers: interrupted: the same command goes on from here"]
 
 
-def test_an_error_of_a_worker_is_its_last_line_and_a_warning_is_one(folder, tmp_path, capsys, monkeypatch):
+def test_an_error_of_a_worker_is_its_last_line_and_a_warning_is_one(
+    folder, tmp_path, capsys, monkeypatch
+):
     def fail(*_, **__):
         warnings.warn("a warning", stacklevel=1)
         raise RuntimeError(
             "Caught an error in DataLoader worker process 0.\nTraceback:\n  line 3\nValueError: what it was"
         )
 
-    monkeypatch.setattr("dlhelpers.packing.pack_folder", fail)
+    monkeypatch.setattr("dlhelpers.packed.packing.pack_folder", fail)
     code, _, errors = run(capsys, "pack", folder, tmp_path / "out")
     assert code == 1 and errors == ["dlhelpers: a warning", "dlhelpers: ValueError: what it was"]
     assert not torch.utils.data.get_worker_info()
@@ -180,12 +233,18 @@ def test_an_error_of_a_worker_is_its_last_line_and_a_warning_is_one(folder, tmp_
 def test_the_module_runs_as_a_program(folder, tmp_path):
     def call(*arguments):
         command = [sys.executable, "-m", "dlhelpers", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=Path(__file__).parents[1]
+        )
 
     helped = call("--help")
     assert helped.returncode == 0 and "pack" in helped.stdout and "verify" in helped.stdout
     failed = call("verify", tmp_path / "none")
-    assert failed.returncode == 1 and failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
+    assert (
+        failed.returncode == 1
+        and failed.stderr.count("\n") == 1
+        and "Traceback" not in failed.stderr
+    )
 
 
 def test_help_needs_no_torch():
@@ -196,11 +255,14 @@ def test_help_needs_no_torch():
 
 def test_the_doctor_speaks_and_its_exit_code_says_whether_all_is_good(capsys, monkeypatch):
     code, out, errors = run(capsys, "doctor")
-    assert errors == [] and code == int(any(line.startswith("MEND") for line in out)) and len(out) > 10
+    assert (
+        errors == [] and code == int(any(line.startswith("MEND") for line in out)) and len(out) > 10
+    )
     monkeypatch.setenv("DLHELPERS_DEVICE", "toaster")
     code, out, errors = run(capsys, "doctor", "--json")
     assert code == 1 and any(
-        not finding["good"] and "toaster" in finding["found"] for finding in json.loads("".join(out))
+        not finding["good"] and "toaster" in finding["found"]
+        for finding in json.loads("".join(out))
     )
 
 
@@ -215,8 +277,13 @@ def test_a_class_is_pooled_into_a_table_and_a_picture(capsys, tmp_path):
     (tmp_path / "class").mkdir()
     answered = {"version": 1, "tasks": {"lesson_01.promised": {"state": "done", "tries": 2}}}
     (tmp_path / "class" / "a.json").write_text(json.dumps(answered))
-    code, out, errors = run(capsys, "classroom", tmp_path / "class", "--picture", tmp_path / "class.png")
-    assert (code, errors, out[0]) == (0, [], "learners: 1") and out[-1].split()[:2] == ["lesson_01.promised", "1"]
+    code, out, errors = run(
+        capsys, "classroom", tmp_path / "class", "--picture", tmp_path / "class.png"
+    )
+    assert (code, errors, out[0]) == (0, [], "learners: 1") and out[-1].split()[:2] == [
+        "lesson_01.promised",
+        "1",
+    ]
     assert (tmp_path / "class.png").read_bytes().startswith(b"\x89PNG")
     code, out, errors = run(capsys, "classroom", tmp_path / "nowhere")
     assert (code, out) == (1, []) and "nowhere is no folder" in errors[0]

@@ -12,9 +12,13 @@ from lab import CHROMIUM, made_lab, run_all
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not os.environ.get("DLHELPERS_FULL"), reason="DLHELPERS_FULL=1 is not set: takes minutes"),
+    pytest.mark.skipif(
+        not os.environ.get("DLHELPERS_FULL"), reason="DLHELPERS_FULL=1 is not set: takes minutes"
+    ),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
-    pytest.mark.skipif(not shutil.which("make") or not shutil.which("git"), reason="make or git is not installed"),
+    pytest.mark.skipif(
+        not shutil.which("make") or not shutil.which("git"), reason="make or git is not installed"
+    ),
 ]
 
 

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import psutil
@@ -16,13 +15,28 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlhelpers import memory, memory_trees
-from dlhelpers.memory import MemoryUse, bytes_of, human_bytes, is_out_of_memory, memory_budget, memory_use
-from dlhelpers.memory_trees import TreePeak, tree_memory
+from dlhelpers.machine import (
+    bytes_of,
+    human_bytes,
+    is_out_of_memory,
+    memory,
+    memory_budget,
+    memory_use,
+)
 
 MB = 1_000_000
-DTYPES = [torch.uint8, torch.bool, torch.bfloat16, torch.float16, torch.float32, torch.int64, torch.complex128]
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the parts of a process's memory")
+DTYPES = [
+    torch.uint8,
+    torch.bool,
+    torch.bfloat16,
+    torch.float16,
+    torch.float32,
+    torch.int64,
+    torch.complex128,
+]
+linux_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells the parts of a process's memory"
+)
 
 
 @given(st.lists(st.integers(0, 12), max_size=4), st.sampled_from(DTYPES), st.integers(0, 5))
@@ -32,7 +46,9 @@ def test_the_price_is_what_pytorch_holds(shape, dtype, count):
 
 @pytest.mark.parametrize("shape, count", [((3, -1), 1), ((3, 1), -1)])
 def test_a_negative_price_is_refused(shape, count):
-    with pytest.raises(ValueError, match=r"shape \(3, -?1\) and count -?1: expected no negative number"):
+    with pytest.raises(
+        ValueError, match=r"shape \(3, -?1\) and count -?1: expected no negative number"
+    ):
         bytes_of(shape, count=count)
 
 
@@ -45,7 +61,12 @@ def test_human_bytes_reads_back_to_the_number(count):
 
 
 def test_a_rounded_number_takes_the_next_unit():
-    assert [human_bytes(n) for n in (999, 1000, 999_994, 999_999)] == ["999 bytes", "1.00 kB", "999.99 kB", "1.00 MB"]
+    assert [human_bytes(n) for n in (999, 1000, 999_994, 999_999)] == [
+        "999 bytes",
+        "1.00 kB",
+        "999.99 kB",
+        "1.00 MB",
+    ]
 
 
 @linux_only
@@ -88,74 +109,6 @@ def test_another_process_can_be_asked_and_a_dead_one_is_named():
 
 # ---- a process and its descendants ----
 
-CHILD = """
-import mmap, sys
-print("started", flush=True)
-sys.stdin.readline()
-own = b"x" * 40_000_000
-with open(sys.argv[1], "rb") as file:
-    block = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    read = sum(block[k] for k in range(0, len(block), 4096))
-    print("ready", flush=True)
-    sys.stdin.read()
-"""
-
-
-@contextmanager
-def two_children(tmp_path):
-    """Two processes that, told to go on, each hold 40 MB of their own and map the same file of 40 MB."""
-    file = tmp_path / "block"
-    file.write_bytes(b"x" * (40 * MB))
-    command = [sys.executable, "-c", CHILD, str(file)]
-    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
-    try:
-        assert [child.stdout.readline() for child in children] == [b"started\n"] * 2
-        yield children
-    finally:
-        for child in children:
-            child.communicate()
-
-
-@linux_only
-def test_a_tree_counts_what_its_children_hold_and_shared_pages_once(tmp_path):
-    gc.collect()
-    with two_children(tmp_path) as children, TreePeak() as meter:  # one that just starts shares all with its parent
-        before = tree_memory()
-        for child in children:
-            child.stdin.write(b"go on\n")
-            child.stdin.flush()
-            assert child.stdout.readline() == b"ready\n"
-        with_both = tree_memory()
-        parts = [tree_memory(child.pid) for child in children]
-        end = time.monotonic() + 20
-        while meter.peak.anonymous < before.anonymous + 79 * MB and time.monotonic() < end:
-            time.sleep(0.02)  # the meter's thread has its turn when the system gives it one
-    after = tree_memory()
-    assert 79 * MB < with_both.anonymous - before.anonymous < 100 * MB, "40 MB each"
-    assert all(40 * MB < part.anonymous < 60 * MB for part in parts)
-    assert all(18 * MB < part.file_backed < 35 * MB for part in parts), "half of the file is the share of each"
-    assert after.anonymous < before.anonymous + 30 * MB
-    assert before.anonymous + 79 * MB <= meter.peak.anonymous < with_both.anonymous + 40 * MB
-
-
-def test_where_shares_are_not_told_the_plain_figures_are_added(monkeypatch):
-    monkeypatch.setattr(memory_trees, "_proportional", lambda pid: None)
-    monkeypatch.setattr(memory_trees, "memory_use", lambda pid: MemoryUse(5, anonymous=3))
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        others = len(psutil.Process().children(recursive=True))
-        assert others >= 1 and tree_memory() == MemoryUse(5 * (1 + others), 3 * (1 + others), None, None)
-        assert tree_memory(child.pid) == MemoryUse(5, 3)
-        child.communicate(b"\n")
-
-
-def test_a_tree_whose_root_is_gone_is_named_and_a_watched_one_may_end():
-    with pytest.raises(psutil.NoSuchProcess):
-        tree_memory(2**22 + 12345)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        with TreePeak(child.pid) as peak:
-            child.communicate(b"\n")
-    assert peak.peak.resident > 0
-
 
 def test_private_falls_back_to_resident_where_the_parts_are_unknown():
     assert memory.MemoryUse(resident=5).private == 5
@@ -168,7 +121,9 @@ def machine(monkeypatch, tmp_path):
     The groups of this process are given as /proc/self/cgroup tells them (None: it tells nothing).
     """
     monkeypatch.setattr(memory, "memory_use", lambda: memory.MemoryUse(resident=50 * MB))
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: type("Free", (), {"available": 900 * MB}))
+    monkeypatch.setattr(
+        memory.psutil, "virtual_memory", lambda: type("Free", (), {"available": 900 * MB})
+    )
     monkeypatch.delenv("MEM_LIMIT", raising=False)
     monkeypatch.setattr(memory, "_own_rooms", list)  # whatever limits this test itself runs under
     monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "cgroup")
@@ -179,17 +134,24 @@ def machine(monkeypatch, tmp_path):
             (tmp_path / "cgroup").write_text(own)
         for name, text in files.items():
             (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "groups" / name).write_text(re.sub(r"\d+", lambda number: f"{int(number[0]) * MB}", text))
+            (tmp_path / "groups" / name).write_text(
+                re.sub(r"\d+", lambda number: f"{int(number[0]) * MB}", text)
+            )
 
     return build
 
 
-@pytest.mark.parametrize("files, environment, limit", [
-    ({}, None, None),
-    ({"memory.max": "300"}, None, 300),
-    ({"memory.max": "max", "memory/memory.limit_in_bytes": "300"}, "200", 200),
-])  # fmt: skip
-def test_the_budget_is_the_tightest_limit_less_what_is_used(machine, monkeypatch, files, environment, limit):
+@pytest.mark.parametrize(
+    "files, environment, limit",
+    [
+        ({}, None, None),
+        ({"memory.max": "300"}, None, 300),
+        ({"memory.max": "max", "memory/memory.limit_in_bytes": "300"}, "200", 200),
+    ],
+)
+def test_the_budget_is_the_tightest_limit_less_what_is_used(
+    machine, monkeypatch, files, environment, limit
+):
     machine(files)
     if environment:
         monkeypatch.setenv("MEM_LIMIT", str(int(environment) * MB))
@@ -200,21 +162,37 @@ FIRST = {"limit": "memory.limit_in_bytes", "use": "memory.usage_in_bytes", "file
 SECOND = {"limit": "memory.max", "use": "memory.current", "files": "{}_file"}
 
 
-@pytest.mark.parametrize("root, names, own", [
-    ("", SECOND, "0::/jobs/7/task\n"),
-    ("memory/", FIRST, "9:name=systemd:/init\n4:cpu,memory:/jobs/7/task\n0::/other\n"),
-])  # fmt: skip
-def test_a_limit_of_any_group_around_this_process_counts_with_what_others_in_it_hold(machine, root, names, own):
+@pytest.mark.parametrize(
+    "root, names, own",
+    [
+        ("", SECOND, "0::/jobs/7/task\n"),
+        ("memory/", FIRST, "9:name=systemd:/init\n4:cpu,memory:/jobs/7/task\n0::/other\n"),
+    ],
+)
+def test_a_limit_of_any_group_around_this_process_counts_with_what_others_in_it_hold(
+    machine, root, names, own
+):
     def group(path, limit, use, cached):
-        once, twice = (names["files"].format(kind) for kind in ("inactive", "active"))  # read since the last look
+        once, twice = (
+            names["files"].format(kind) for kind in ("inactive", "active")
+        )  # read since the last look
         stat = f"anon {use - cached}\n{once} {cached - cached // 2}\n{twice} {cached // 2}\n"
         files = {names["limit"]: str(limit), names["use"]: str(use), "memory.stat": stat}
         return {f"{root}{path}/{name}": text for name, text in files.items()}
 
-    machine(group("jobs", 700, 200, 100) | group("jobs/7/task", "max", 80, 0) | group("other", 60, 0, 0), own)
-    assert memory_budget() == 600 * MB, "files that the system may drop are free, however often they were read"
+    machine(
+        group("jobs", 700, 200, 100)
+        | group("jobs/7/task", "max", 80, 0)
+        | group("other", 60, 0, 0),
+        own,
+    )
+    assert memory_budget() == 600 * MB, (
+        "files that the system may drop are free, however often they were read"
+    )
     machine(group("jobs/7", 500, 450, 20))
-    assert memory_budget() == 70 * MB, "450 are held, by whom it may be, and this process holds 50 of them"
+    assert memory_budget() == 70 * MB, (
+        "450 are held, by whom it may be, and this process holds 50 of them"
+    )
     machine(group("jobs/7/task", 100, 80, 0))
     assert memory_budget() == 20 * MB
 
@@ -248,18 +226,26 @@ def test_a_real_allocation_that_fails_is_out_of_memory():
     assert is_out_of_memory(caught.value)
 
 
-@pytest.mark.parametrize("error, answer", [
-    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
-    (RuntimeError("MPS backend out of memory (MPS allocated: 17.99 GB)"), True),
-    (RuntimeError("std::bad_alloc"), True),
-    (RuntimeError("Caught _ArrayMemoryError in DataLoader worker process 0. Unable to allocate 286. MiB"), True),
-    (OSError(12, "Cannot allocate memory"), True),
-    (OSError(28, "No space left on device"), False),
-    (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
-    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-    (ValueError("out of memory"), False),
-    (KeyboardInterrupt(), False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "error, answer",
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 17.99 GB)"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (
+            RuntimeError(
+                "Caught _ArrayMemoryError in DataLoader worker process 0. Unable to allocate 286. MiB"
+            ),
+            True,
+        ),
+        (OSError(12, "Cannot allocate memory"), True),
+        (OSError(28, "No space left on device"), False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
 def test_only_errors_of_memory_count_as_such(error, answer):
     assert is_out_of_memory(error) is answer
 
@@ -279,4 +265,4 @@ def test_a_child_that_has_ended_and_that_nobody_has_waited_for_holds_nothing():
         end = time.monotonic() + 20
         while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
             time.sleep(0.01)
-        assert memory_use(child.pid).anonymous is None and tree_memory().anonymous > 0
+        assert memory_use(child.pid).anonymous is None

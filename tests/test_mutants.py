@@ -19,12 +19,16 @@ def test_a_mutation_can_be_tried(mutation):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"old": "no such text"}, "0 times"), ({"old": "e"}, "times, not once"), ({"new": "(("}, "is no Python"),
-        ({"why": ""}, "gives no reason"), ({"notebooks": "", "tests": ""}, "names nobody"),
-        ({"notebooks": "99"}, "no lesson 99"), ({"tests": "test_nothing.py"}, "no test_nothing.py"),
+        ({"old": "no such text"}, "0 times"),
+        ({"old": "e"}, "times, not once"),
+        ({"new": "(("}, "is no Python"),
+        ({"why": ""}, "gives no reason"),
+        ({"notebooks": "", "tests": ""}, "names nobody"),
+        ({"notebooks": "99"}, "no lesson 99"),
+        ({"tests": "test_nothing.py"}, "no test_nothing.py"),
         ({"tests": "test_loaders.py::test_nothing"}, "no test_loaders.py::test_nothing"),
     ],
-)  # fmt: skip
+)
 def test_a_mutation_that_cannot_be_tried_is_named(change, problem):
     assert any(problem in said for said in problems(MUTATIONS[0]._replace(**change), ROOT))
 
@@ -35,13 +39,17 @@ def test_a_copy_is_changed_and_the_tree_is_not():
     with copied(ROOT, mutation) as copy:
         after = (copy / "dlhelpers" / mutation.file).read_text(encoding="utf-8")
     assert after == before.replace(mutation.old, mutation.new) != before
-    assert (ROOT / "dlhelpers" / mutation.file).read_text(encoding="utf-8") == before and not copy.exists()
+    assert (ROOT / "dlhelpers" / mutation.file).read_text(
+        encoding="utf-8"
+    ) == before and not copy.exists()
 
 
 def test_a_failure_is_named_and_a_hang_is_ended_and_another_dlhelpers_is_an_error(monkeypatch):
     with copied(ROOT, None) as copy:
         (copy / "tests/test_it.py").write_text("def test_it():\n    assert not 'why'\n")
-        assert first_failure(copy, [PROBE, "tests/test_it.py"]).startswith("tests/test_it.py::test_it - Assert")
+        assert first_failure(copy, [PROBE, "tests/test_it.py"]).startswith(
+            "tests/test_it.py::test_it - Assert"
+        )
         (copy / PROBE).write_text("def test_whose_dlhelpers():\n    assert False\n")
         with pytest.raises(RuntimeError, match="test_whose_dlhelpers"):
             first_failure(copy, [PROBE, "tests/test_it.py"])
@@ -53,15 +61,24 @@ def test_a_failure_is_named_and_a_hang_is_ended_and_another_dlhelpers_is_an_erro
 @pytest.mark.parametrize(
     ("lessons", "tests", "status", "said"),
     [
-        (["02 cell", ""], ["", "a test"], 0, "survivors: 0\nnoticed by a lesson: 1; by a lesson alone: 1 "),
+        (
+            ["02 cell", ""],
+            ["", "a test"],
+            0,
+            "survivors: 0\nnoticed by a lesson: 1; by a lesson alone: 1 ",
+        ),
         (["02 cell", ""], ["a test", ""], 1, "survivors: 1 "),
         (["", ""], ["a test", "a test"], 1, "noticed by a lesson: 0; by a lesson alone: 0"),
     ],
 )
-def test_survivors_and_too_few_lessons_are_a_failure(monkeypatch, capsys, lessons, tests, status, said):
+def test_survivors_and_too_few_lessons_are_a_failure(
+    monkeypatch, capsys, lessons, tests, status, said
+):
     found = {mutation: (lessons[k], tests[k], 1.0) for k, mutation in enumerate(MUTATIONS[:2])}
     monkeypatch.setattr(mutants, "sound", lambda *_: [])
-    monkeypatch.setattr(mutants, "attempt", lambda mutation, tree: Outcome(mutation, *found[mutation]))
+    monkeypatch.setattr(
+        mutants, "attempt", lambda mutation, tree: Outcome(mutation, *found[mutation])
+    )
     assert mutants.main(["--only", *(mutation.name for mutation in found)]) == status
     assert said in capsys.readouterr().out
 

@@ -10,7 +10,7 @@ from notebook_rules import CLOSING, RULES, tasks_are_used
 from prose_numbers import unshown
 from run_notebooks import VIEW, complaints, lessons, tidy
 
-from dlhelpers.exercises.core import Choice, Exercise, Prediction, Question, Task
+from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question, Task
 
 each_lesson = pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
 
@@ -21,8 +21,12 @@ def read(path):
 
 def tasks_of(path):
     name = f"lesson_{path.name[:2]}"
-    module = importlib.import_module(f"dlhelpers.exercises.{name}")
-    return {f"{name}.{variable}": task for variable, task in vars(module).items() if isinstance(task, Task)}
+    module = importlib.import_module(f"dlhelpers.course.lessons.{name}")
+    return {
+        f"{name}.{variable}": task
+        for variable, task in vars(module).items()
+        if isinstance(task, Task)
+    }
 
 
 def test_there_are_lessons():
@@ -74,16 +78,25 @@ def shows(text, **data):
 
 def miniature():
     """A lesson without fault, as small as the rules allow."""
-    book = new_notebook(cells=[
-        new_markdown_cell(OPENING, id="title"),
-        new_code_cell("import torch", id="set-up"),
-        new_markdown_cell("## How many?\n\nWe count 313 batches.", id="question"),
-        new_code_cell("batches = 313", id="run"),
-        new_code_cell("batches", id="result", outputs=[shows("313")]),
-        new_markdown_cell("There are 313 of them.", id="explain"),
-        new_code_cell("show(ax)", id="figure", outputs=[shows("Figure: Two bars.", **{"text/html": FIGURE})]),
-        *[new_markdown_cell(f"{title}\n\nWords.", id=f"closing-{k}") for k, title in enumerate(CLOSING)],
-    ])  # fmt: skip
+    book = new_notebook(
+        cells=[
+            new_markdown_cell(OPENING, id="title"),
+            new_code_cell("import torch", id="set-up"),
+            new_markdown_cell("## How many?\n\nWe count 313 batches.", id="question"),
+            new_code_cell("batches = 313", id="run"),
+            new_code_cell("batches", id="result", outputs=[shows("313")]),
+            new_markdown_cell("There are 313 of them.", id="explain"),
+            new_code_cell(
+                "show(ax)",
+                id="figure",
+                outputs=[shows("Figure: Two bars.", **{"text/html": FIGURE})],
+            ),
+            *[
+                new_markdown_cell(f"{title}\n\nWords.", id=f"closing-{k}")
+                for k, title in enumerate(CLOSING)
+            ],
+        ]
+    )
     for count, cell in enumerate((cell for cell in book.cells if cell.cell_type == "code"), 1):
         cell.execution_count = count
     return tidy(book)
@@ -115,7 +128,9 @@ def tag(cell, name, **more):
 
 
 def bare_image(book):
-    book.cells[6].outputs = [shows("<Figure size 640x480 with 1 Axes>", **{"image/png": "iVBORw0KGgo="})]
+    book.cells[6].outputs = [
+        shows("<Figure size 640x480 with 1 Axes>", **{"image/png": "iVBORw0KGgo="})
+    ]
 
 
 def strip(book):
@@ -147,7 +162,12 @@ BROKEN = [
     (write(3, ELEVEN), "11 lines"),
     (lambda book: [write(k, "a = 1\n" * 6)(book) for k in (3, 4, 6)], "the median code cell has 6"),
     (write(3, "def f():\n" + "    x = 1\n" * 12 + "\n\nf()"), "14 lines"),
-    (lambda book: book.cells.insert(4, new_code_cell("1")) or book.cells.insert(4, new_code_cell("2")), "in a row"),
+    (
+        lambda book: (
+            book.cells.insert(4, new_code_cell("1")) or book.cells.insert(4, new_code_cell("2"))
+        ),
+        "in a row",
+    ),
     (write(3, "ax.plot();"), "ends with `;`"),
     (write(3, "ax.plot();  # quiet"), "ends with `;`"),
     (write(3, "clear_output()"), "clear_output"),
@@ -160,13 +180,22 @@ BROKEN = [
     (lambda book: book.metadata.update(widgets={}), "metadata.widgets"),
     (out(4, "Slider", **{VIEW: {"model_id": "1"}}), "widget view"),
     (bare_image, "bare image"),
-    (out(6, "Figure: Two bars.", **{"text/html": FIGURE.replace("Two bars.", "")}), "alt text must be"),
-    (out(6, "Figure: Two bars.", **{"text/html": FIGURE.replace("alt=", "title=")}), "alt text must be"),
+    (
+        out(6, "Figure: Two bars.", **{"text/html": FIGURE.replace("Two bars.", "")}),
+        "alt text must be",
+    ),
+    (
+        out(6, "Figure: Two bars.", **{"text/html": FIGURE.replace("alt=", "title=")}),
+        "alt text must be",
+    ),
     (out(6, "Figure: Three bars.", **{"text/html": FIGURE}), "alt text must be"),
     (add(5, "\n\n![](chart.png)"), "without alt text"),
     (add(5, '\n\n<img src="chart.png">'), "without alt text"),
     (tag(3, "nbval-ignore-output"), "without a reason"),
-    (tag(4, "nbval-ignore-output", reason="Each machine says something else."), "1 of 2 cells that print are exempt"),
+    (
+        tag(4, "nbval-ignore-output", reason="Each machine says something else."),
+        "1 of 2 cells that print are exempt",
+    ),
     (add(5, " It is simply so."), "'simply'"),
     (add(5, " Of course."), "'Of course'"),
     (write(3, "batches = 313  # obviously"), "'obviously'"),
@@ -175,10 +204,12 @@ BROKEN = [
     (out(4, "done \u2705"), "emoji"),
     (add(5, " The loader size is 313."), "loader size"),
     (add(5, " Done!"), "exclamation mark"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("breakage", "complaint"), BROKEN, ids=[f"{k}-{text}" for k, (_, text) in enumerate(BROKEN)])
+@pytest.mark.parametrize(
+    ("breakage", "complaint"), BROKEN, ids=[f"{k}-{text}" for k, (_, text) in enumerate(BROKEN)]
+)
 def test_a_rule_sees_a_broken_lesson(breakage, complaint):
     book = miniature()
     breakage(book)
@@ -205,10 +236,14 @@ def test_the_rules_let_honest_lessons_pass(harmless):
 @pytest.mark.parametrize(
     ("text", "missing"),
     [
-        ("There are 314 of them.", "314"), ("There are 313.5 of them.", "313.5"), ("It is 19.8 %.", "19.8 %"),
-        ("It takes 6.03 GB.", "6.03 GB"), ("That is 50,000 images.", "50,000"), ("It is 2 %.", "2 %"),
+        ("There are 314 of them.", "314"),
+        ("There are 313.5 of them.", "313.5"),
+        ("It is 19.8 %.", "19.8 %"),
+        ("It takes 6.03 GB.", "6.03 GB"),
+        ("That is 50,000 images.", "50,000"),
+        ("It is 2 %.", "2 %"),
     ],
-)  # fmt: skip
+)
 def test_a_number_that_no_cell_has_shown_is_reported(text, missing):
     book = miniature()
     book.cells[5].source = text
@@ -218,14 +253,21 @@ def test_a_number_that_no_cell_has_shown_is_reported(text, missing):
 @pytest.mark.parametrize(
     ("source", "output", "text"),
     [
-        ("", "6021120000", "It takes 6.02 GB, or 6,021 MB."), ("", "0.19778", "It prints 19.8 %, that is 0.198."),
-        ("n = 10_000", "", "With 10,000 images."), ("range(1, 41)", "", "Up to 40."), ("", "", "Three and 12."),
+        ("", "6021120000", "It takes 6.02 GB, or 6,021 MB."),
+        ("", "0.19778", "It prints 19.8 %, that is 0.198."),
+        ("n = 10_000", "", "With 10,000 images."),
+        ("range(1, 41)", "", "Up to 40."),
+        ("", "", "Three and 12."),
         ("", "", "See lessons 13, 14 and 15, and `len(40)`, and [forty](https://example.org/40)."),
     ],
-)  # fmt: skip
+)
 def test_a_number_that_a_cell_has_shown_is_accepted(source, output, text):
     book = miniature()
-    book.cells[3].source, book.cells[4].outputs, book.cells[5].source = source, [shows(output)], text
+    book.cells[3].source, book.cells[4].outputs, book.cells[5].source = (
+        source,
+        [shows(output)],
+        text,
+    )
     book.cells[2].source = "## How many?"
     assert list(unshown(book, {})) == []
 
@@ -240,7 +282,11 @@ def test_what_is_not_compared_is_no_evidence():
 
 
 def test_what_a_task_gives_may_be_repeated():
-    tasks = {"t.p": Prediction("t.p", "How many batches do 77 samples make?", answer=3, because="88.", hints=["?"])}
+    tasks = {
+        "t.p": Prediction(
+            "t.p", "How many batches do 77 samples make?", answer=3, because="88.", hints=["?"]
+        )
+    }
     book = miniature()
     book.cells[2].source = f"## How many?\n\n{tasks['t.p'].markdown()}"
     book.cells[3].source = "batches = 313"
@@ -258,17 +304,29 @@ def test_a_number_from_below_is_no_evidence():
 
 def small_tasks():
     right, hints = Choice("Yes", "so it is.", right=True), ["Think of it."]
-    tasks = [Prediction(f"t.p{k}", f"How many, {k}?", answer=k, because="So.", hints=hints) for k in range(3)]
-    tasks += [Exercise(f"t.e{k}", f"Write e{k}.", minutes=1, hints=hints, solution="e = 1") for k in range(2)]
+    tasks = [
+        Prediction(f"t.p{k}", f"How many, {k}?", answer=k, because="So.", hints=hints)
+        for k in range(3)
+    ]
+    tasks += [
+        Exercise(f"t.e{k}", f"Write e{k}.", minutes=1, hints=hints, solution="e = 1")
+        for k in range(2)
+    ]
     return {task.name: task for task in [*tasks, Question("t.q", "Is it?", [right], hints=hints)]}
 
 
 def asking(tasks):
-    calls = {Prediction: "{0}.predict(...)\n{0}.reveal(1)", Exercise: "{0}.check(f)", Question: "{0}.check(...)"}
-    return new_notebook(cells=[
-        *[new_markdown_cell(task.markdown()) for task in tasks.values()],
-        *[new_code_cell(calls[type(task)].format(name)) for name, task in tasks.items()],
-    ])  # fmt: skip
+    calls = {
+        Prediction: "{0}.predict(...)\n{0}.reveal(1)",
+        Exercise: "{0}.check(f)",
+        Question: "{0}.check(...)",
+    }
+    return new_notebook(
+        cells=[
+            *[new_markdown_cell(task.markdown()) for task in tasks.values()],
+            *[new_code_cell(calls[type(task)].format(name)) for name, task in tasks.items()],
+        ]
+    )
 
 
 def test_tasks_must_be_enough_shown_word_for_word_and_asked():

@@ -8,8 +8,9 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from dlhelpers.history import EpochResult, History
-from dlhelpers.plots import DASHES, MARKERS, PALETTE, plot_batches, plot_history, plot_images, plot_lines, show
+from dlhelpers.show import PALETTE, plot_batches, plot_history, plot_images, plot_lines, show
+from dlhelpers.show.plots import DASHES, MARKERS
+from dlhelpers.train import EpochResult, History
 
 
 @pytest.fixture
@@ -68,7 +69,9 @@ def test_a_sentence_of_ones_own_replaces_the_plots_and_is_escaped():
 
 
 def test_a_figure_that_says_nothing_is_refused(ax):
-    with pytest.raises(ValueError, match="this figure has no sentence: pass one that says, with its numbers"):
+    with pytest.raises(
+        ValueError, match="this figure has no sentence: pass one that says, with its numbers"
+    ):
         show(ax)
 
 
@@ -89,7 +92,10 @@ def test_lines_draw_the_numbers_they_are_given():
 
 
 def test_lines_differ_in_more_than_colour():
-    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in draw_lines().get_lines()]
+    looks = [
+        (line.get_color(), line.get_linestyle(), line.get_marker())
+        for line in draw_lines().get_lines()
+    ]
     assert looks == list(zip(PALETTE[:2], DASHES[:2], MARKERS[:2], strict=True))
     assert all(len(set(column)) == 2 for column in zip(*looks, strict=True))
 
@@ -102,7 +108,11 @@ def test_a_series_of_another_length_is_refused():
 def test_batches_are_drawn_as_rows_of_numbered_boxes():
     ax = plot_batches([[3, 1], [0]], [2])
     assert [text.get_text() for text in ax.texts] == ["3", "1", "0", "2"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["batch 1", "batch 2", "left out"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "batch 1",
+        "batch 2",
+        "left out",
+    ]
     assert [bool(patch.get_hatch()) for patch in ax.patches] == [False, False, False, True]
     assert "samples" in ax.get_xlabel()
     assert show(ax).alt == "4 samples in 2 batches, the last of 1; 1 left out."
@@ -132,7 +142,9 @@ def test_images_stand_in_rows_with_their_captions():
 
 @pytest.mark.parametrize(("images", "captions"), [([], []), ([torch.zeros(1, 2, 2)], [])])
 def test_images_and_captions_of_unequal_number_are_refused(images, captions):
-    with pytest.raises(ValueError, match=f"{len(images)} images and 0 captions: expected one caption an image"):
+    with pytest.raises(
+        ValueError, match=f"{len(images)} images and 0 captions: expected one caption an image"
+    ):
         plot_images(images, captions)
 
 
@@ -172,7 +184,9 @@ def test_a_phase_without_a_finished_epoch_is_left_out():
 
 
 def test_a_series_of_gaps_is_refused():
-    with pytest.raises(ValueError, match="series 'loss' has nothing to draw: expected at least one number"):
+    with pytest.raises(
+        ValueError, match="series 'loss' has nothing to draw: expected at least one number"
+    ):
         plot_lines([1, 2], {"loss": [math.nan] * 2}, xlabel="epoch", ylabel="loss")
 
 

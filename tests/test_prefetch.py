@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from torchvision.datasets import FashionMNIST
 
-from dlhelpers import prefetch as module
-from dlhelpers.datasets import load
-from dlhelpers.prefetch import Source, fetch, prefetch
+from dlhelpers.course import prefetch as module
+from dlhelpers.course.prefetch import Source, fetch, prefetch
+from dlhelpers.data import load
 
 
 class Site(http.server.BaseHTTPRequestHandler):
@@ -26,7 +26,11 @@ class Site(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         data = self.files[self.path.lstrip("/")]
         self.asked.append(self.headers.get("Range"))
-        start = int(re.findall(r"\d+", self.headers["Range"])[0]) if self.headers.get("Range") and self.ranges else 0
+        start = (
+            int(re.findall(r"\d+", self.headers["Range"])[0])
+            if self.headers.get("Range") and self.ranges
+            else 0
+        )
         if start >= len(data):
             self.send_error(416)
             return
@@ -64,7 +68,10 @@ def source(site, folder, md5=SUM):
 def test_a_download_that_breaks_off_goes_on_where_the_server_can(site, tmp_path, ranges):
     site.cut, site.ranges = 100_000, ranges
     wanted = source(site, tmp_path)
-    with pytest.raises(ConnectionError, match=r"broke off .*; 100.00 kB of it came and is kept .*same command again"):
+    with pytest.raises(
+        ConnectionError,
+        match=r"broke off .*; 100.00 kB of it came and is kept .*same command again",
+    ):
         fetch(wanted)
     assert not wanted.path.exists()
     site.cut = None
@@ -83,7 +90,9 @@ def test_a_part_that_was_whole_is_only_checked(site, tmp_path):
 
 
 def test_a_wrong_checksum_is_named_and_the_file_thrown_away(site, tmp_path):
-    with pytest.raises(ValueError, match=f"MD5 sum {SUM}, expected {'0' * 32}: it was thrown away.*proxy"):
+    with pytest.raises(
+        ValueError, match=f"MD5 sum {SUM}, expected {'0' * 32}: it was thrown away.*proxy"
+    ):
         fetch(source(site, tmp_path, md5="0" * 32))
     assert list(tmp_path.iterdir()) == []
 
@@ -123,7 +132,10 @@ def test_the_folder_can_be_copied_and_pointed_to(site, small_fashion, tmp_path, 
     assert "nothing to fetch" in lines[0] and "10 training images" in lines[1]
     assert f"DLHELPERS_DATA={tmp_path / 'stick'}" in lines[2]
     asked = len(site.asked)
-    assert "is there" in prefetch(["fashion_mnist"], tmp_path / "stick")[0] and len(site.asked) == asked == 4
+    assert (
+        "is there" in prefetch(["fashion_mnist"], tmp_path / "stick")[0]
+        and len(site.asked) == asked == 4
+    )
     shutil.copytree(tmp_path / "stick", tmp_path / "desk")
     monkeypatch.setenv("DLHELPERS_DATA", str(tmp_path / "desk"))
     image, label = load("fashion_mnist", "test")[3]
@@ -134,5 +146,7 @@ def test_the_folder_can_be_copied_and_pointed_to(site, small_fashion, tmp_path, 
 @pytest.mark.parametrize("name", ["folder", "cifar"])
 def test_what_cannot_be_fetched_is_refused_before_anything_else(tmp_path, name, monkeypatch):
     monkeypatch.setattr(module, "fetch", lambda source: pytest.fail("asked for a file"))
-    with pytest.raises(ValueError, match=f"cannot fetch '{name}': expected some of digits, shapes, cifar10"):
+    with pytest.raises(
+        ValueError, match=f"cannot fetch '{name}': expected some of digits, shapes, cifar10"
+    ):
         prefetch(["fashion_mnist", name], tmp_path)

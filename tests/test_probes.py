@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from dlhelpers import tally
-from dlhelpers.datasets import NumberedImages
-from dlhelpers.probes import Waiting, WorkerReport, count_reads
+from dlhelpers.data import NumberedImages
+from dlhelpers.measure import Waiting, WorkerReport, count_reads
+from dlhelpers.train import meter as tally
 
 
 def reports(epochs=1, **options):
@@ -59,7 +59,10 @@ def test_workers_report_themselves_with_seeds_of_their_own():
 def test_each_library_draws_anew_in_each_worker_and_a_kept_generator_does_not():
     torch.manual_seed(0)
     found = reports(epochs=2, num_workers=2)
-    different = {name: len({report[name] for report in found}) for name in ("torch", "numpy", "python", "kept")}
+    different = {
+        name: len({report[name] for report in found})
+        for name in ("torch", "numpy", "python", "kept")
+    }
     assert different == {"torch": 16, "numpy": 16, "python": 16, "kept": 4}
 
 
@@ -78,7 +81,9 @@ def test_the_generator_of_a_sample_knows_its_seed_epoch_and_index_and_no_worker(
 def test_probes_reach_a_worker_that_starts_afresh(context):
     if context not in torch.multiprocessing.get_all_start_methods():
         pytest.skip(f"this system has no {context}")
-    loader = DataLoader(Waiting(WorkerReport(2), 0), batch_size=None, num_workers=1, multiprocessing_context=context)
+    loader = DataLoader(
+        Waiting(WorkerReport(2), 0), batch_size=None, num_workers=1, multiprocessing_context=context
+    )
     assert {report["worker"] for report in loader} == {0}
 
 
@@ -89,7 +94,18 @@ def test_probes_can_be_pickled():
 
 @pytest.mark.parametrize(
     "read",
-    [torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.numpy, bool, int, float, str, range, np.asarray, "{}".format],
+    [
+        torch.Tensor.item,
+        torch.Tensor.tolist,
+        torch.Tensor.numpy,
+        bool,
+        int,
+        float,
+        str,
+        range,
+        np.asarray,
+        "{}".format,
+    ],
 )
 def test_each_way_to_read_a_number_counts_once(read):
     number = torch.tensor(3)

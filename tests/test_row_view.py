@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlhelpers.row_view import RowView
+from dlhelpers.packed.row_view import RowView
 
 
 def part(rows, shape=(2, 3), start=0):
     """Arrays of so many rows whose numbers go on from `start`: one of the shape, one of int64."""
     numbers = np.arange(start, start + rows)
     size = int(np.prod(shape))
-    return (numbers[:, None] * size + np.arange(size)).astype(np.uint16).reshape(rows, *shape), numbers
+    return (numbers[:, None] * size + np.arange(size)).astype(np.uint16).reshape(
+        rows, *shape
+    ), numbers
 
 
 def parts(lengths, shape=(2, 3)):
@@ -41,7 +43,9 @@ def test_rows_are_those_of_the_parts_in_the_order_asked_for(lengths, shape, data
 
 def test_a_part_of_one_row_may_have_any_stride_from_row_to_row():
     made = [part(1)[0], part(4, start=1)[0]]
-    one = np.lib.stride_tricks.as_strided(made[0], strides=(1, *made[0].strides[1:]))  # as a file in column order has
+    one = np.lib.stride_tricks.as_strided(
+        made[0], strides=(1, *made[0].strides[1:])
+    )  # as a file in column order has
     assert one.flags.c_contiguous and one.strides[0] == 1
     (rows,) = RowView([(one,), (made[1],)]).take(np.arange(5))
     assert np.array_equal(rows, np.concatenate(made))

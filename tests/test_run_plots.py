@@ -3,8 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from dlhelpers.plots import show
-from dlhelpers.study_plots import plot_runs
+from dlhelpers.show import plot_runs, show
 
 RUNS = {"16": [([0, 10], [2.0, 0.5]), ([0, 12], [2.0, 0.75])], "128": [([0, 5, 9], [2.0, 1.5, 1])]}
 
@@ -39,7 +38,10 @@ def test_it_draws_on_axes_that_it_is_given():
     ("lines", "message"),
     [
         ([], "'16' has no runs: expected at least one pair of x and y"),
-        ([([0, 1], [1.0, 0.5]), ([0, 1], [1.0])], "run 1 of '16' has 2 places and 1 values: expected as many, not 0"),
+        (
+            [([0, 1], [1.0, 0.5]), ([0, 1], [1.0])],
+            "run 1 of '16' has 2 places and 1 values: expected as many, not 0",
+        ),
         ([([], [])], "run 0 of '16' has 0 places and 0 values: expected as many, not 0"),
     ],
 )

@@ -6,10 +6,9 @@ from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from dlhelpers import loops
-from dlhelpers.history import History
-from dlhelpers.loops import fit, train_epoch
-from dlhelpers.schedules import asks_loss
+from dlhelpers.train import History, fit, train_epoch
+from dlhelpers.train import loop as loops
+from dlhelpers.train.schedules import asks_loss
 
 LOSS = nn.CrossEntropyLoss()
 EPOCHS, BATCHES = 4, 3
@@ -22,14 +21,21 @@ MAKERS = {
     "LinearLR": lambda o, n: lr_scheduler.LinearLR(o, 1.0, 0.1, total_iters=n),
     "ConstantLR": lambda o, n: lr_scheduler.ConstantLR(o, 0.5, total_iters=n - 1),
     "SequentialLR": lambda o, n: lr_scheduler.SequentialLR(
-        o, [lr_scheduler.LinearLR(o, 0.1, total_iters=2), lr_scheduler.CosineAnnealingLR(o, n - 2)], [2]
+        o,
+        [lr_scheduler.LinearLR(o, 0.1, total_iters=2), lr_scheduler.CosineAnnealingLR(o, n - 2)],
+        [2],
     ),
 }
 
 
 def loader(n=20):
     random = torch.Generator().manual_seed(0)
-    return DataLoader(TensorDataset(torch.randn(n, 5, generator=random), torch.randint(3, (n,), generator=random)), 8)
+    return DataLoader(
+        TensorDataset(
+            torch.randn(n, 5, generator=random), torch.randint(3, (n,), generator=random)
+        ),
+        8,
+    )
 
 
 def learner(lr=0.1):
@@ -53,7 +59,9 @@ def record(optimizer, rates):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("unit, per_epoch", [("epoch", 1), ("step", BATCHES)])
 @pytest.mark.parametrize("micro_batch_size", [None, 3])
-def test_the_learning_rates_are_those_of_a_loop_written_by_hand(name, unit, per_epoch, micro_batch_size):
+def test_the_learning_rates_are_those_of_a_loop_written_by_hand(
+    name, unit, per_epoch, micro_batch_size
+):
     by_hand, ours = [], []
     model, optimizer = learner()
     record(optimizer, by_hand)
@@ -70,8 +78,18 @@ def test_the_learning_rates_are_those_of_a_loop_written_by_hand(name, unit, per_
     other, optimizer_2 = learner()
     record(optimizer_2, ours)
     other_scheduler = MAKERS[name](optimizer_2, EPOCHS * per_epoch)
-    fit(other, loader(), LOSS, optimizer_2, epochs=EPOCHS, scheduler=other_scheduler, scheduler_unit=unit,
-        micro_batch_size=micro_batch_size, valid_loader=loader(), progress=False)  # fmt: skip
+    fit(
+        other,
+        loader(),
+        LOSS,
+        optimizer_2,
+        epochs=EPOCHS,
+        scheduler=other_scheduler,
+        scheduler_unit=unit,
+        micro_batch_size=micro_batch_size,
+        valid_loader=loader(),
+        progress=False,
+    )
     assert ours == by_hand and len(set(ours)) > 1 and len(ours) == EPOCHS * BATCHES
     assert rate(optimizer_2) == rate(optimizer)
     if micro_batch_size is None:
@@ -88,8 +106,17 @@ def test_two_calls_with_one_history_go_on_in_the_schedule(name, unit, per_epoch)
         record(optimizer, rates[-1])
         scheduler, history = MAKERS[name](optimizer, EPOCHS * per_epoch), History()
         for epochs in parts:
-            fit(model, loader(), LOSS, optimizer, epochs=epochs, scheduler=scheduler, scheduler_unit=unit,
-                history=history, progress=False)  # fmt: skip
+            fit(
+                model,
+                loader(),
+                LOSS,
+                optimizer,
+                epochs=epochs,
+                scheduler=scheduler,
+                scheduler_unit=unit,
+                history=history,
+                progress=False,
+            )
         assert history.epochs == EPOCHS
     assert rates[0] == rates[1] == rates[2]
 
@@ -112,24 +139,43 @@ def test_no_scheduler_is_moved_on_by_evaluation_or_without_being_given():
 
 
 @pytest.mark.parametrize("validated", [True, False])
-def test_reduce_on_plateau_gets_the_validation_loss_or_else_that_of_training(monkeypatch, validated):
+def test_reduce_on_plateau_gets_the_validation_loss_or_else_that_of_training(
+    monkeypatch, validated
+):
     given = []
     true_step = lr_scheduler.ReduceLROnPlateau.step
     monkeypatch.setattr(
-        lr_scheduler.ReduceLROnPlateau, "step", lambda s, loss: given.append(loss) or true_step(s, loss)
+        lr_scheduler.ReduceLROnPlateau,
+        "step",
+        lambda s, loss: given.append(loss) or true_step(s, loss),
     )
     model, optimizer = learner()
-    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=10.0, threshold_mode="abs", factor=0.5)
-    history = fit(model, loader(), LOSS, optimizer, epochs=3, valid_loader=loader(12) if validated else None,
-                  scheduler=scheduler, progress=False)  # fmt: skip
-    assert given == history.column("valid_loss" if validated else "train_loss") and len(set(given)) == 3
+    scheduler = lr_scheduler.ReduceLROnPlateau(
+        optimizer, patience=0, threshold=10.0, threshold_mode="abs", factor=0.5
+    )
+    history = fit(
+        model,
+        loader(),
+        LOSS,
+        optimizer,
+        epochs=3,
+        valid_loader=loader(12) if validated else None,
+        scheduler=scheduler,
+        progress=False,
+    )
+    assert (
+        given == history.column("valid_loss" if validated else "train_loss")
+        and len(set(given)) == 3
+    )
     assert rate(optimizer) == 0.1 * 0.5**2  # two epochs that were not better by 10
 
 
 def test_only_reduce_on_plateau_asks_for_a_loss():
     _, optimizer = learner()
     assert asks_loss(lr_scheduler.ReduceLROnPlateau(optimizer))
-    assert not any(asks_loss(make(optimizer, 9)) for make in MAKERS.values()) and not asks_loss(None)
+    assert not any(asks_loss(make(optimizer, 9)) for make in MAKERS.values()) and not asks_loss(
+        None
+    )
 
 
 # An epoch whose validation is broken off
@@ -164,21 +210,42 @@ def test_an_unknown_unit_is_refused_before_anything_is_learned(unit, with_schedu
     before, history = model.weight.clone(), History()
     scheduler = lr_scheduler.StepLR(optimizer, 1) if with_scheduler else None
     with pytest.raises(ValueError, match=f"scheduler_unit is {unit!r}: expected 'epoch' or 'step'"):
-        fit(model, loader(), LOSS, optimizer, epochs=1, scheduler=scheduler, scheduler_unit=unit, history=history,
-            progress=False)  # fmt: skip
+        fit(
+            model,
+            loader(),
+            LOSS,
+            optimizer,
+            epochs=1,
+            scheduler=scheduler,
+            scheduler_unit=unit,
+            history=history,
+            progress=False,
+        )
     assert torch.equal(before, model.weight) and len(history) == 0
 
 
 @pytest.mark.parametrize("name", ["OneCycleLR", "CosineAnnealingLR", "LinearLR"])
-@pytest.mark.parametrize("unit, told, takes", [("step", EPOCHS, EPOCHS * BATCHES), ("epoch", EPOCHS * BATCHES, EPOCHS)])
+@pytest.mark.parametrize(
+    "unit, told, takes", [("step", EPOCHS, EPOCHS * BATCHES), ("epoch", EPOCHS * BATCHES, EPOCHS)]
+)
 def test_a_scheduler_told_of_the_other_unit_is_refused(name, unit, told, takes):
     model, optimizer = learner()
     before, scheduler = model.weight.clone(), MAKERS[name](optimizer, told)
     text = (
-        rf"{name} was told of {told} steps, but scheduler_unit='{unit}' moves it on {takes} times \(4 epochs of 3 batch"
+        rf"{name} was told of {told} steps, but scheduler_unit='{unit}' moves it on {takes} times"
+        r" \(4 epochs of 3 batch"
     )
     with pytest.raises(ValueError, match=text) as caught:
-        fit(model, loader(), LOSS, optimizer, epochs=EPOCHS, scheduler=scheduler, scheduler_unit=unit, progress=False)
+        fit(
+            model,
+            loader(),
+            LOSS,
+            optimizer,
+            epochs=EPOCHS,
+            scheduler=scheduler,
+            scheduler_unit=unit,
+            progress=False,
+        )
     assert f"build it with {takes}, or change scheduler_unit" in str(caught.value)
     assert torch.equal(before, model.weight) and scheduler.last_epoch == 0
 
@@ -188,7 +255,16 @@ def test_one_cycle_that_would_run_out_is_refused_before_it_does(told):
     model, optimizer = learner()
     scheduler = lr_scheduler.OneCycleLR(optimizer, 0.3, total_steps=told)
     with pytest.raises(ValueError, match=f"told of {told} steps.*moves it on 12 times"):
-        fit(model, loader(), LOSS, optimizer, epochs=4, scheduler=scheduler, scheduler_unit="step", progress=False)
+        fit(
+            model,
+            loader(),
+            LOSS,
+            optimizer,
+            epochs=4,
+            scheduler=scheduler,
+            scheduler_unit="step",
+            progress=False,
+        )
 
 
 def test_one_cycle_that_has_been_used_up_says_how_far_it_is():
@@ -207,8 +283,16 @@ def test_a_schedule_that_ends_before_or_after_training_is_allowed():
         lambda o: lr_scheduler.CosineAnnealingLR(o, 99),
     ):
         model, optimizer = learner()
-        history = fit(model, loader(), LOSS, optimizer, epochs=4, scheduler=make(optimizer), scheduler_unit="step",
-                      progress=False)  # fmt: skip
+        history = fit(
+            model,
+            loader(),
+            LOSS,
+            optimizer,
+            epochs=4,
+            scheduler=make(optimizer),
+            scheduler_unit="step",
+            progress=False,
+        )
         assert history.epochs == 4
 
 
@@ -216,8 +300,16 @@ def test_reduce_on_plateau_by_step_is_refused():
     model, optimizer = learner()
     before = model.weight.clone()
     with pytest.raises(ValueError, match="ReduceLROnPlateau asks how an epoch went: use 'epoch'"):
-        fit(model, loader(), LOSS, optimizer, epochs=1, scheduler=lr_scheduler.ReduceLROnPlateau(optimizer),
-            scheduler_unit="step", progress=False)  # fmt: skip
+        fit(
+            model,
+            loader(),
+            LOSS,
+            optimizer,
+            epochs=1,
+            scheduler=lr_scheduler.ReduceLROnPlateau(optimizer),
+            scheduler_unit="step",
+            progress=False,
+        )
     assert torch.equal(before, model.weight)
 
 
@@ -233,13 +325,32 @@ class Stream(IterableDataset):
 def test_a_stream_has_no_length_and_needs_none(name, unit):
     model, optimizer = learner()
     scheduler = MAKERS[name](optimizer, 20) if name else None
-    history = fit(model, DataLoader(Stream(), 8), LOSS, optimizer, epochs=2, scheduler=scheduler, scheduler_unit=unit,
-                  progress=False)  # fmt: skip
-    assert history.epochs == 2 and (not name or scheduler.last_epoch == (2 if unit == "epoch" else 2 * BATCHES))
+    history = fit(
+        model,
+        DataLoader(Stream(), 8),
+        LOSS,
+        optimizer,
+        epochs=2,
+        scheduler=scheduler,
+        scheduler_unit=unit,
+        progress=False,
+    )
+    assert history.epochs == 2 and (
+        not name or scheduler.last_epoch == (2 if unit == "epoch" else 2 * BATCHES)
+    )
 
 
 @pytest.mark.parametrize("make", [lr_scheduler.LinearLR, lr_scheduler.ConstantLR])
 def test_a_warm_up_may_be_as_long_as_there_are_epochs(make):
     model, optimizer = learner()
-    fit(model, loader(), LOSS, optimizer, epochs=5, scheduler=make(optimizer), scheduler_unit="step", progress=False)
+    fit(
+        model,
+        loader(),
+        LOSS,
+        optimizer,
+        epochs=5,
+        scheduler=make(optimizer),
+        scheduler_unit="step",
+        progress=False,
+    )
     assert rate(optimizer) == pytest.approx(0.1)

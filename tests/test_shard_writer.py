@@ -19,17 +19,21 @@ import psutil
 import pytest
 import torch
 
-from dlhelpers import manifests, shard_files, shard_writer
-from dlhelpers.manifests import read_manifest
-from dlhelpers.shard_writer import ShardWriter
+from dlhelpers.packed import ShardWriter, manifests, shard_files, shard_writer
+from dlhelpers.packed.manifests import read_manifest
 
 CLASSES = ("cat", "dog", "owl")
 SHAPE = (3, 16, 16)
-SAMPLES, ROWS = 50, 12  # five shards, the last of two samples; images of a shard are more than a file's buffer
+SAMPLES, ROWS = (
+    50,
+    12,
+)  # five shards, the last of two samples; images of a shard are more than a file's buffer
 IMAGES = np.random.default_rng(0).integers(0, 256, (SAMPLES, *SHAPE), dtype=np.uint8)
 LABELS = np.arange(SAMPLES) % 3
 FULL = os.environ.get("DLHELPERS_FULL") == "1"
-needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="the child process is forked, as on Linux")
+needs_fork = pytest.mark.skipif(
+    sys.platform != "linux", reason="the child process is forked, as on Linux"
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,7 +45,13 @@ def quick_disk():
 
 
 def writer(folder, **changes):
-    settings = {"classes": CLASSES, "shape": SHAPE, "samples": SAMPLES, "rows_per_shard": ROWS, "source": "numbers"}
+    settings = {
+        "classes": CLASSES,
+        "shape": SHAPE,
+        "samples": SAMPLES,
+        "rows_per_shard": ROWS,
+        "source": "numbers",
+    }
     return ShardWriter(folder, **{**settings, **changes})
 
 
@@ -110,7 +120,10 @@ def test_what_is_written_can_be_read_with_numpy_alone(tmp_path, unbroken):
     manifest = read_manifest(tmp_path / "new" / "folder")
     assert (manifest.shape, manifest.classes, manifest.samples) == (SHAPE, CLASSES, SAMPLES)
     assert [shard.rows for shard in manifest.shards] == [12, 12, 12, 12, 2]
-    assert set(unbroken) == {"manifest.json", *(name for shard in manifest.shards for name, _, _ in shard.files)}
+    assert set(unbroken) == {
+        "manifest.json",
+        *(name for shard in manifest.shards for name, _, _ in shard.files),
+    }
     assert manifest.shards[3].images.startswith("images-00003-")
 
 
@@ -118,8 +131,13 @@ def test_what_is_written_can_be_read_with_numpy_alone(tmp_path, unbroken):
 @pytest.mark.parametrize("samples", [None, SAMPLES])
 def test_neither_the_batches_nor_the_form_change_a_byte(tmp_path, unbroken, batch, samples):
     write(tmp_path / "arrays", batch=batch, samples=samples)
-    write(tmp_path / "tensors", images=torch.from_numpy(IMAGES), labels=torch.from_numpy(LABELS).to(torch.uint8),
-          batch=batch, samples=samples)  # fmt: skip
+    write(
+        tmp_path / "tensors",
+        images=torch.from_numpy(IMAGES),
+        labels=torch.from_numpy(LABELS).to(torch.uint8),
+        batch=batch,
+        samples=samples,
+    )
     assert snapshot(tmp_path / "arrays") == unbroken == snapshot(tmp_path / "tensors")
 
 
@@ -135,7 +153,9 @@ def test_single_samples_lists_views_and_empty_batches_are_taken(tmp_path, unbrok
 
 
 def test_the_default_shard_holds_64_mb(tmp_path):
-    assert writer(tmp_path, rows_per_shard=None, shape=(3, 224, 224))._rows == 2**26 // (3 * 224 * 224 + 8)
+    assert writer(tmp_path, rows_per_shard=None, shape=(3, 224, 224))._rows == 2**26 // (
+        3 * 224 * 224 + 8
+    )
     assert writer(tmp_path, rows_per_shard=None, shape=(3, 9000, 9000))._rows == 1
 
 
@@ -159,14 +179,24 @@ def test_all_is_on_the_disk_before_the_next_thing_counts_on_it(tmp_path, monkeyp
         calls.append(f"no {path.name}")
         true_unlink(path, **options)
 
-    monkeypatch.setattr(os, "fsync", lambda handle: calls.append("folder" if is_folder(handle) else "file"))
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: calls.append("folder" if is_folder(handle) else "file")
+    )
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(manifests.Path, "unlink", unlink)
     with writer(tmp_path, samples=None) as shards:
         shards.add(IMAGES[:12], LABELS[:12])
     journal = ["file", "unfinished.json", "folder"]
     shard = ["file", "images", "file", "labels", "folder"]
-    assert calls[:-1] == [*journal, *shard, *journal, "file", "manifest.json", "folder", "no unfinished.json"]
+    assert calls[:-1] == [
+        *journal,
+        *shard,
+        *journal,
+        "file",
+        "manifest.json",
+        "folder",
+        "no unfinished.json",
+    ]
     assert calls[-1].startswith("no .writing")
 
 
@@ -180,7 +210,9 @@ def is_folder(handle):
 def test_an_old_dataset_is_refused_and_untouched(tmp_path):
     write_old(tmp_path)
     before = snapshot(tmp_path)
-    with pytest.raises(FileExistsError, match="holds a dataset: choose another folder, or pass overwrite=True"):
+    with pytest.raises(
+        FileExistsError, match="holds a dataset: choose another folder, or pass overwrite=True"
+    ):
         write(tmp_path)
     assert snapshot(tmp_path) == before
 
@@ -224,7 +256,9 @@ def stop_after(folder, count, **changes):
 
 @pytest.mark.parametrize("count", [0, 5, 12, 30, 50])
 @pytest.mark.parametrize("samples", [None, SAMPLES])
-def test_an_exception_leaves_a_journal_no_manifest_and_a_start_for_the_next(tmp_path, unbroken, count, samples):
+def test_an_exception_leaves_a_journal_no_manifest_and_a_start_for_the_next(
+    tmp_path, unbroken, count, samples
+):
     stop_after(tmp_path, count, samples=samples)
     kept = count // ROWS
     assert len(snapshot(tmp_path)) == 1 + 2 * kept and (tmp_path / "unfinished.json").exists()
@@ -233,7 +267,9 @@ def test_an_exception_leaves_a_journal_no_manifest_and_a_start_for_the_next(tmp_
     before = {path.name: path.stat().st_ino for path in tmp_path.glob("*.npy")}
     assert write(tmp_path, samples=samples) == SAMPLES - kept * ROWS
     assert snapshot(tmp_path) == unbroken
-    assert all((tmp_path / name).stat().st_ino == inode for name, inode in before.items()), "written a second time"
+    assert all((tmp_path / name).stat().st_ino == inode for name, inode in before.items()), (
+        "written a second time"
+    )
 
 
 def test_an_interrupt_leaves_an_unfinished_dataset(tmp_path):
@@ -268,7 +304,9 @@ def test_a_source_may_be_any_plain_value(tmp_path):
     source = {"files": [("a", 1)], "seed": 3.5, "of": None}
     stop_after(tmp_path, 30, source=source)
     assert write(tmp_path, source=source) == SAMPLES - 24
-    with pytest.raises(TypeError, match="source is .*: expected numbers, strings, lists and dictionaries"):
+    with pytest.raises(
+        TypeError, match="source is .*: expected numbers, strings, lists and dictionaries"
+    ):
         writer(tmp_path, source={1, 2})
 
 
@@ -278,10 +316,16 @@ def test_a_damaged_shard_and_those_after_it_are_written_anew(tmp_path, unbroken,
     stop_after(tmp_path, 40)
     path = next(tmp_path.glob(f"{part}-00001-*"))
     content = path.read_bytes()
-    path.write_bytes({"flip": content[:-1] + bytes([content[-1] ^ 1]), "cut": content[:-1], "remove": b""}[damage])
+    path.write_bytes(
+        {"flip": content[:-1] + bytes([content[-1] ^ 1]), "cut": content[:-1], "remove": b""}[
+            damage
+        ]
+    )
     if damage == "remove":
         path.unlink()
-    with pytest.warns(UserWarning, match="2 of its shards will be written anew: a file is damaged or missing"):
+    with pytest.warns(
+        UserWarning, match="2 of its shards will be written anew: a file is damaged or missing"
+    ):
         assert write(tmp_path) == SAMPLES - ROWS
     assert snapshot(tmp_path) == unbroken
 
@@ -290,7 +334,9 @@ def test_a_damaged_shard_and_those_after_it_are_written_anew(tmp_path, unbroken,
 def test_a_damaged_journal_starts_afresh(tmp_path, unbroken, content):
     stop_after(tmp_path, 30)
     (tmp_path / "unfinished.json").write_text(content)
-    with pytest.warns(UserWarning, match="written anew: its journal is damaged|written anew: it has other"):
+    with pytest.warns(
+        UserWarning, match="written anew: its journal is damaged|written anew: it has other"
+    ):
         assert write(tmp_path) == SAMPLES
     assert snapshot(tmp_path) == unbroken
 
@@ -311,16 +357,19 @@ def test_a_shard_that_ends_the_dataset_is_taken_over_too(tmp_path, unbroken, mon
 # What is refused
 
 
-@pytest.mark.parametrize("change, kind, message", [
-    ({"classes": []}, ValueError, "expected a list of at least one name"),
-    ({"classes": ["a", "a"]}, ValueError, "each once"),
-    ({"classes": [1, 2]}, TypeError, "expected strings"),
-    ({"shape": (3, 4)}, ValueError, r"shape is \(3, 4\): expected \(channels, height, width\)"),
-    ({"shape": (3, 0, 4)}, ValueError, "shape holds 0: expected a whole number, at least 1"),
-    ({"samples": 0}, ValueError, "samples holds 0: expected a whole number, at least 1"),
-    ({"samples": 1.5}, ValueError, "samples holds 1.5"),
-    ({"rows_per_shard": True}, ValueError, "rows_per_shard holds True"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, kind, message",
+    [
+        ({"classes": []}, ValueError, "expected a list of at least one name"),
+        ({"classes": ["a", "a"]}, ValueError, "each once"),
+        ({"classes": [1, 2]}, TypeError, "expected strings"),
+        ({"shape": (3, 4)}, ValueError, r"shape is \(3, 4\): expected \(channels, height, width\)"),
+        ({"shape": (3, 0, 4)}, ValueError, "shape holds 0: expected a whole number, at least 1"),
+        ({"samples": 0}, ValueError, "samples holds 0: expected a whole number, at least 1"),
+        ({"samples": 1.5}, ValueError, "samples holds 1.5"),
+        ({"rows_per_shard": True}, ValueError, "rows_per_shard holds True"),
+    ],
+)
 def test_wrong_settings_are_refused_before_anything_is_made(tmp_path, change, kind, message):
     with pytest.raises(kind, match=message):
         writer(tmp_path / "new", **change)
@@ -329,26 +378,58 @@ def test_wrong_settings_are_refused_before_anything_is_made(tmp_path, change, ki
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="file is a file: expected a folder, or a name that is free"):
+    with pytest.raises(
+        NotADirectoryError, match="file is a file: expected a folder, or a name that is free"
+    ):
         write(tmp_path / "file")
 
 
 WRONG = {
-    "float images": (IMAGES / 255, LABELS, TypeError, r"images are float64: expected uint8.*\(images \* 255\)"),
+    "float images": (
+        IMAGES / 255,
+        LABELS,
+        TypeError,
+        r"images are float64: expected uint8.*\(images \* 255\)",
+    ),
     "bool images": (IMAGES > 9, LABELS, TypeError, "images are bool: expected uint8"),
-    "channels last": (IMAGES.transpose(0, 2, 3, 1), LABELS, ValueError, r"shape \(50, 16, 16, 3\): expected \(n, 3,"),
+    "channels last": (
+        IMAGES.transpose(0, 2, 3, 1),
+        LABELS,
+        ValueError,
+        r"shape \(50, 16, 16, 3\): expected \(n, 3,",
+    ),
     "flat": (IMAGES.reshape(50, -1), LABELS, ValueError, "resize or permute"),
     "one number": (np.uint8(3), 0, ValueError, "have the shape"),
-    "float labels": (IMAGES, LABELS / 1, TypeError, r"labels are float64: expected whole numbers, as labels.long\(\)"),
+    "float labels": (
+        IMAGES,
+        LABELS / 1,
+        TypeError,
+        r"labels are float64: expected whole numbers, as labels.long\(\)",
+    ),
     "bool labels": (IMAGES, LABELS > 0, TypeError, "labels are bool"),
     "names": (IMAGES, ["cat"] * 50, TypeError, "labels are <U3"),
-    "too few": (IMAGES, LABELS[:-1], ValueError, r"50 images came with labels of shape \(49,\): expected one an image"),
+    "too few": (
+        IMAGES,
+        LABELS[:-1],
+        ValueError,
+        r"50 images came with labels of shape \(49,\): expected one an image",
+    ),
     "one-hot": (IMAGES, np.eye(3, dtype=int)[LABELS], ValueError, r"labels of shape \(50, 3\)"),
     "one label for all": (IMAGES, 0, ValueError, r"labels of shape \(1,\)"),
-    "class 3": (IMAGES, LABELS + 1, ValueError, "a label is 3: expected 0 to 2, as there are 3 classes"),
+    "class 3": (
+        IMAGES,
+        LABELS + 1,
+        ValueError,
+        "a label is 3: expected 0 to 2, as there are 3 classes",
+    ),
     "class -1": (IMAGES, LABELS - 1, ValueError, "a label is -1: expected 0 to 2"),
-    "too many": (np.tile(IMAGES, (2, 1, 1, 1)), np.tile(LABELS, 2), ValueError, "makes 1.. samples: expected 50"),
-}  # fmt: skip
+    "too many": (
+        np.tile(IMAGES, (2, 1, 1, 1)),
+        np.tile(LABELS, 2),
+        ValueError,
+        "makes 1.. samples: expected 50",
+    ),
+}
 
 
 @pytest.mark.parametrize("form", [np.asarray, torch.as_tensor])
@@ -356,7 +437,11 @@ WRONG = {
 def test_a_wrong_batch_is_refused_and_nothing_is_lost(tmp_path, unbroken, name, form):
     images, labels, kind, message = WRONG[name]
     if form is torch.as_tensor and name != "names":
-        images, labels, message = torch.as_tensor(images), torch.as_tensor(labels), message.replace("<U3", "")
+        images, labels, message = (
+            torch.as_tensor(images),
+            torch.as_tensor(labels),
+            message.replace("<U3", ""),
+        )
     with writer(tmp_path) as shards:
         for at in range(0, SAMPLES, 5):
             with pytest.raises(kind, match=message):
@@ -365,11 +450,14 @@ def test_a_wrong_batch_is_refused_and_nothing_is_lost(tmp_path, unbroken, name, 
     assert snapshot(tmp_path) == unbroken
 
 
-@pytest.mark.parametrize("samples, count, message", [
-    (None, 0, "was given 0 samples: expected at least 1. The dataset is unfinished"),
-    (SAMPLES, 0, "was given 0 samples: expected 50"),
-    (SAMPLES, 49, "was given 49 samples: expected 50"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "samples, count, message",
+    [
+        (None, 0, "was given 0 samples: expected at least 1. The dataset is unfinished"),
+        (SAMPLES, 0, "was given 0 samples: expected 50"),
+        (SAMPLES, 49, "was given 49 samples: expected 50"),
+    ],
+)
 def test_too_few_samples_are_no_dataset(tmp_path, unbroken, samples, count, message):
     with pytest.raises(ValueError, match=message), writer(tmp_path, samples=samples) as shards:
         shards.add(IMAGES[:count], LABELS[:count])
@@ -393,7 +481,10 @@ def test_a_writer_is_used_inside_with(tmp_path):
 
 def test_a_second_writer_is_refused(tmp_path, unbroken):
     with writer(tmp_path) as shards:
-        with pytest.raises(BlockingIOError, match=f"process {os.getpid()} is writing into .*: wait until it ends, or"):
+        with pytest.raises(
+            BlockingIOError,
+            match=f"process {os.getpid()} is writing into .*: wait until it ends, or",
+        ):
             write(tmp_path)
         shards.add(IMAGES, LABELS)
     assert snapshot(tmp_path) == unbroken
@@ -428,9 +519,15 @@ def test_the_lock_of_a_process_that_has_ended_does_not_count(tmp_path, unbroken,
 # Full disks
 
 
-@pytest.mark.parametrize("free, message", [(10_000, "is to take 55.* kB, and its disk has 10.* kB free: free some")])
-def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch, free, message):
-    monkeypatch.setattr(shard_files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, free))
+@pytest.mark.parametrize(
+    "free, message", [(10_000, "is to take 55.* kB, and its disk has 10.* kB free: free some")]
+)
+def test_too_small_a_disk_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch, free, message
+):
+    monkeypatch.setattr(
+        shard_files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, free)
+    )
     with pytest.raises(OSError, match=message) as caught:
         write(tmp_path)
     assert caught.value.errno == errno.ENOSPC and snapshot(tmp_path) == {}
@@ -439,16 +536,22 @@ def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path, monkey
 def test_space_that_strays_take_is_counted_as_free(tmp_path, monkeypatch, unbroken):
     stop_after(tmp_path, 49)
     left = iter([50 * (768 + 8) + shard_files.ROOM - 48 * 768, *[10**9] * 5])
-    monkeypatch.setattr(shard_files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, next(left)))
+    monkeypatch.setattr(
+        shard_files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, next(left))
+    )
     with pytest.warns(UserWarning, match="4 of its shards will be written anew"):
         write(tmp_path, source="else")
     assert state(tmp_path) == "new"
 
 
-def test_without_a_number_of_samples_the_disk_is_asked_before_each_shard(tmp_path, monkeypatch, unbroken):
+def test_without_a_number_of_samples_the_disk_is_asked_before_each_shard(
+    tmp_path, monkeypatch, unbroken
+):
     left = iter([10**9, 10**9, 10_000])
     with monkeypatch.context() as patch, pytest.raises(OSError, match="its disk has 10.* kB free"):
-        patch.setattr(shard_files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, next(left)))
+        patch.setattr(
+            shard_files.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, next(left))
+        )
         write(tmp_path, samples=None)
     assert state(tmp_path) == "unfinished" and write(tmp_path, samples=None) == SAMPLES - 24
     assert snapshot(tmp_path) == unbroken
@@ -458,7 +561,9 @@ def test_a_writer_that_failed_stays_unfinished_though_the_error_is_swallowed(tmp
     def fail(*_):
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    with pytest.raises(RuntimeError, match="a shard of .* could not be written: the dataset is unfinished"):
+    with pytest.raises(
+        RuntimeError, match="a shard of .* could not be written: the dataset is unfinished"
+    ):
         with writer(tmp_path) as shards:
             shards.add(IMAGES[:20], LABELS[:20])
             with monkeypatch.context() as patch, pytest.raises(OSError):
@@ -471,7 +576,9 @@ def test_a_writer_that_failed_stays_unfinished_though_the_error_is_swallowed(tmp
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "write"])
 @pytest.mark.parametrize("old", [False, True])
-def test_a_disk_that_is_full_at_any_call_leaves_nothing_half_written(tmp_path, monkeypatch, unbroken, call, old):
+def test_a_disk_that_is_full_at_any_call_leaves_nothing_half_written(
+    tmp_path, monkeypatch, unbroken, call, old
+):
     seen, number, target = set(), 0, tmp_path / "data"
     while "complete" not in seen:
         number += 1
@@ -514,8 +621,11 @@ def fail_at(patch, call, number):
             if "w" not in mode:
                 return file
             true_write, wrapped = file.write, Forwarding(file)
-            wrapped.write = lambda content: (true_write(content[: len(content) // 2]), check(),
-                                             true_write(content[len(content) // 2 :]))  # fmt: skip
+            wrapped.write = lambda content: (
+                true_write(content[: len(content) // 2]),
+                check(),
+                true_write(content[len(content) // 2 :]),
+            )
             return wrapped
 
         patch.setattr(manifests.Path, "open", opened)
@@ -563,7 +673,9 @@ def test_a_file_that_the_system_does_not_let_grow_is_no_shard(tmp_path, unbroken
     child = run_child(write_with_small_files, tmp_path, limit)
     child.join(60)
     assert child.exitcode == errno.EFBIG
-    assert state(tmp_path) == ("nothing" if limit == 50 else "unfinished") and not list(tmp_path.glob("*.npy"))
+    assert state(tmp_path) == ("nothing" if limit == 50 else "unfinished") and not list(
+        tmp_path.glob("*.npy")
+    )
     write(tmp_path)
     assert snapshot(tmp_path) == unbroken
 
@@ -596,8 +708,10 @@ def count_lines(act, stop=None):
 
 def killed_at_line(folder, old, line):
     shard_files.CHUNK = 4000  # several chunks a file
-    count_lines(lambda: write(folder, overwrite=old),
-                lambda count: count == line and os.kill(os.getpid(), signal.SIGKILL))  # fmt: skip
+    count_lines(
+        lambda: write(folder, overwrite=old),
+        lambda count: count == line and os.kill(os.getpid(), signal.SIGKILL),
+    )
 
 
 def check_after_kill(folder, old, unbroken):
@@ -619,7 +733,9 @@ def check_after_kill(folder, old, unbroken):
 
 @needs_fork
 @pytest.mark.parametrize("old", [False, True])
-def test_a_writer_killed_at_any_line_leaves_the_old_an_unfinished_or_the_whole_dataset(tmp_path, unbroken, old):
+def test_a_writer_killed_at_any_line_leaves_the_old_an_unfinished_or_the_whole_dataset(
+    tmp_path, unbroken, old
+):
     def fresh(name):
         (tmp_path / name).mkdir()
         if old:
@@ -631,7 +747,11 @@ def test_a_writer_killed_at_any_line_leaves_the_old_an_unfinished_or_the_whole_d
         patch.setattr(shard_files, "CHUNK", 4000)
         total = count_lines(lambda: write(kept, overwrite=old))
     assert total > 500
-    lines = range(1, total + 1) if FULL else sorted({1, total - 9, total, *random.Random(old).sample(range(total), 20)})
+    lines = (
+        range(1, total + 1)
+        if FULL
+        else sorted({1, total - 9, total, *random.Random(old).sample(range(total), 20)})
+    )
     seen = set()
     for line in lines:
         folder = fresh(f"line {line}")
@@ -670,7 +790,9 @@ def test_a_writer_killed_at_twenty_random_times_leaves_the_old_an_unfinished_or_
         check_after_kill(folder, old, unbroken)
 
 
-def test_a_writer_killed_while_it_wrote_its_first_journal_does_not_block_the_next(tmp_path, unbroken):
+def test_a_writer_killed_while_it_wrote_its_first_journal_does_not_block_the_next(
+    tmp_path, unbroken
+):
     (tmp_path / "unfinished.json.partial").write_text("{")
     assert state(tmp_path) == "nothing"
     write(tmp_path)
@@ -680,6 +802,11 @@ def test_a_writer_killed_while_it_wrote_its_first_journal_does_not_block_the_nex
 def test_the_journal_says_what_is_written(tmp_path):
     stop_after(tmp_path, 30)
     journal = json.loads((tmp_path / "unfinished.json").read_text())
-    assert journal["settings"] == {"classes": list(CLASSES), "shape": list(SHAPE), "samples": SAMPLES, "rows": ROWS,
-                                   "source": "numbers"}  # fmt: skip
+    assert journal["settings"] == {
+        "classes": list(CLASSES),
+        "shape": list(SHAPE),
+        "samples": SAMPLES,
+        "rows": ROWS,
+        "source": "numbers",
+    }
     assert [shard["rows"] for shard in journal["shards"]] == [ROWS, ROWS]

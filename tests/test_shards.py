@@ -22,10 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 
-from dlhelpers import shard_maps, shards, verification
-from dlhelpers.manifests import MANIFEST, Manifest, Shard, write_manifest
-from dlhelpers.shards import Gathered, Sample, ShardDataset, to_float, verify
-from dlhelpers.verification import open_array
+from dlhelpers.packed import ShardDataset, shard_maps, shards, to_float, verify
+from dlhelpers.packed import verifying as verification
+from dlhelpers.packed.gathered import Gathered, Sample
+from dlhelpers.packed.manifests import MANIFEST, Manifest, Shard, write_manifest
+from dlhelpers.packed.verifying import open_array
 
 ROWS = (7, 7, 7, 3)  # the last shard is short
 CLASSES = ("ant", "bee", "cow")
@@ -106,7 +107,9 @@ def test_whole_numbers_of_any_kind_are_indices(stored, number):
     dataset = ShardDataset(folder)
     assert torch.equal(dataset[number].image, images[int(number)])
     assert torch.equal(dataset.__getitems__([number, number]).labels, labels[[int(number)] * 2])
-    assert torch.equal(dataset.__getitems__(np.asarray([int(number)])).images[0], images[int(number)])
+    assert torch.equal(
+        dataset.__getitems__(np.asarray([int(number)])).images[0], images[int(number)]
+    )
 
 
 @pytest.mark.parametrize("index", [24, -25, np.int64(10**12)])
@@ -114,7 +117,9 @@ def test_an_index_beyond_the_ends_is_refused_and_ends_a_loop(stored, index):
     folder, images, _ = stored
     dataset = ShardDataset(folder)
     for ask in (lambda: dataset[index], lambda: dataset.__getitems__([0, index])):
-        with pytest.raises(IndexError, match=f"index {index} is beyond a dataset of 24 samples: expected 0 to 23"):
+        with pytest.raises(
+            IndexError, match=f"index {index} is beyond a dataset of 24 samples: expected 0 to 23"
+        ):
             ask()
     assert len(list(iter(dataset))) == 24
 
@@ -149,7 +154,9 @@ def test_any_number_of_shards_will_do(tmp_path, rows):
 
 def test_the_front_offers_what_its_list_names():
     names = "BlockShuffleSampler Gathered Sample ShardDataset ShardWriter pack_dataset pack_folder to_float verify"
-    assert shards.__all__ == names.split() and all(callable(getattr(shards, name)) for name in shards.__all__)
+    assert shards.__all__ == names.split() and all(
+        callable(getattr(shards, name)) for name in shards.__all__
+    )
 
 
 # Through a DataLoader
@@ -159,7 +166,9 @@ def doubled(images):
     return images.int() * 2
 
 
-FULL = pytest.mark.skipif("DLHELPERS_FULL" not in os.environ, reason="DLHELPERS_FULL=1 is not set: each takes seconds")
+FULL = pytest.mark.skipif(
+    "DLHELPERS_FULL" not in os.environ, reason="DLHELPERS_FULL=1 is not set: each takes seconds"
+)
 METHODS = [(0, None), (1, "fork"), (2, "fork"), (1, "forkserver"), (2, "forkserver"), (2, "spawn")]
 
 
@@ -168,23 +177,31 @@ def test_batches_are_the_same_for_any_workers_and_start_method(stored, workers, 
     if method not in (None, *multiprocessing.get_all_start_methods()):
         pytest.skip(f"this system has no start method {method}")
     if method == "forkserver":  # PyTorch is imported once in the server, not once in each worker
-        multiprocessing.set_forkserver_preload(["dlhelpers.shards"])
+        multiprocessing.set_forkserver_preload(["dlhelpers.packed.shards"])
     folder, images, labels = stored
     dataset = ShardDataset(folder, transform=doubled)
     dataset[0]  # maps are open when the workers start
     order = torch.randperm(24, generator=torch.Generator().manual_seed(3)).tolist()
-    loader = DataLoader(dataset, 5, sampler=order, num_workers=workers, multiprocessing_context=method)
+    loader = DataLoader(
+        dataset, 5, sampler=order, num_workers=workers, multiprocessing_context=method
+    )
     batches = list(loader)
     assert [len(batch) for batch, _ in batches] == [5, 5, 5, 5, 4]
     assert all(type(batch) is tuple and batch[1].dtype == torch.int64 for batch in batches)
     got_images, got_labels = images_and_labels(batches)
-    assert torch.equal(got_images, images[order].int() * 2) and torch.equal(got_labels, labels[order])
+    assert torch.equal(got_images, images[order].int() * 2) and torch.equal(
+        got_labels, labels[order]
+    )
 
 
 def test_a_batch_is_read_at_once_and_its_samples_only_where_they_are_wanted(stored):
     folder, images, labels = stored
     batch = ShardDataset(folder).__getitems__([3, 20, 3])
-    assert isinstance(batch, Gathered) and isinstance(batch[0], Sample) and type(batch[-1].label) is int
+    assert (
+        isinstance(batch, Gathered)
+        and isinstance(batch[0], Sample)
+        and type(batch[-1].label) is int
+    )
     assert [label for _, label in batch] == labels[[3, 20, 3]].tolist()
     assert torch.equal(batch[1:].images, images[[20, 3]]) and isinstance(batch[1:], Gathered)
     assert torch.equal(batch[1::-1].images, images[[20, 3]]) and len(batch[0:0:-1]) == 0
@@ -214,7 +231,9 @@ def test_a_subset_and_a_random_split_read_the_same_samples(stored):
     parts = random_split(dataset, [20, 4], torch.Generator().manual_seed(0))
     for part in parts:
         got = images_and_labels(DataLoader(part, 6))
-        assert torch.equal(got[0], images[part.indices]) and torch.equal(got[1], labels[part.indices])
+        assert torch.equal(got[0], images[part.indices]) and torch.equal(
+            got[1], labels[part.indices]
+        )
     assert sorted(parts[0].indices + parts[1].indices) == list(range(24))
 
 
@@ -223,7 +242,9 @@ def test_samples_of_several_datasets_are_collated_one_by_one(stored, tmp_path):
     more, its_labels = write(tmp_path / "more", rows=(4,), seed=1)
     both = ConcatDataset([ShardDataset(folder), ShardDataset(tmp_path / "more")])
     got = images_and_labels(DataLoader(both, 9))
-    assert torch.equal(got[0], torch.cat([images, more])) and torch.equal(got[1], torch.cat([labels, its_labels]))
+    assert torch.equal(got[0], torch.cat([images, more])) and torch.equal(
+        got[1], torch.cat([labels, its_labels])
+    )
 
 
 def test_a_transform_is_given_the_whole_batch(stored):
@@ -241,10 +262,13 @@ def test_a_transform_is_given_the_whole_batch(stored):
     assert shapes == [(1, 3, 4, 5), (3, 3, 4, 5)]
 
 
-@pytest.mark.parametrize("transform, came", [(lambda images: images[:1], r"\(1, 3, 4, 5\)"), (list, "list")])
+@pytest.mark.parametrize(
+    "transform, came", [(lambda images: images[:1], r"\(1, 3, 4, 5\)"), (list, "list")]
+)
 def test_a_transform_that_loses_the_batch_is_refused(stored, transform, came):
     with pytest.raises(
-        ValueError, match=f"transform returned {came} for images of shape .*: expected a tensor of 2 rows"
+        ValueError,
+        match=f"transform returned {came} for images of shape .*: expected a tensor of 2 rows",
     ):
         ShardDataset(stored[0], transform=transform).__getitems__([0, 1])
 
@@ -254,7 +278,9 @@ def test_a_transform_that_loses_the_batch_is_refused(stored, transform, came):
 
 @pytest.mark.parametrize("large_row, most", [(1, 3), (8192, 3), (1, 4)])
 @pytest.mark.parametrize("indices", [[0, 1, 2], [0, 9, 23]])
-def test_writing_through_a_batch_never_reaches_the_files(stored, monkeypatch, large_row, most, indices):
+def test_writing_through_a_batch_never_reaches_the_files(
+    stored, monkeypatch, large_row, most, indices
+):
     folder, images, _ = stored
     monkeypatch.setattr(shards, "LARGE_ROW", large_row)
     monkeypatch.setattr(shard_maps, "MAX_OPEN", most)
@@ -277,10 +303,16 @@ def test_the_array_of_a_file_cannot_be_written(stored):
 
 
 def open_files(folder):
-    return [path for path in map(os.path.realpath, Path("/proc/self/fd").iterdir()) if path.startswith(str(folder))]
+    return [
+        path
+        for path in map(os.path.realpath, Path("/proc/self/fd").iterdir())
+        if path.startswith(str(folder))
+    ]
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files in /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files in /proc"
+)
 def test_a_batch_from_many_shards_keeps_few_files_open(tmp_path, monkeypatch):
     images, _ = write(tmp_path / "data", rows=(2,) * 40)
     monkeypatch.setattr(shard_maps, "MAX_OPEN", 3)
@@ -297,7 +329,9 @@ def test_a_batch_from_many_shards_keeps_few_files_open(tmp_path, monkeypatch):
     }, "the one used longest ago makes room"
 
 
-@pytest.mark.skipif(shard_maps.resource is None, reason="this system does not limit the files that a process opens")
+@pytest.mark.skipif(
+    shard_maps.resource is None, reason="this system does not limit the files that a process opens"
+)
 def test_a_dataset_leaves_half_of_the_files_to_others():
     limit = shard_maps.resource.getrlimit(shard_maps.resource.RLIMIT_NOFILE)[0]
     files = min(limit, 4096) if limit > 0 else 4096
@@ -311,14 +345,19 @@ def test_a_pickled_dataset_is_small_and_reads_the_same(tmp_path):
     packed = pickle.dumps(dataset)
     assert len(packed) < 10_000
     for twin in (pickle.loads(packed), copy.deepcopy(dataset)):
-        assert torch.equal(twin.__getitems__([399, 0]).images, images[[399, 0]]) and twin[7].label == labels[7]
+        assert (
+            torch.equal(twin.__getitems__([399, 0]).images, images[[399, 0]])
+            and twin[7].label == labels[7]
+        )
 
 
 def test_a_dataset_written_anew_is_not_taken_for_the_old_one(stored):
     folder, *_ = stored
     packed = pickle.dumps(ShardDataset(folder))
     write(folder, seed=1)
-    with pytest.raises(RuntimeError, match="was written anew since this dataset was opened: open it again"):
+    with pytest.raises(
+        RuntimeError, match="was written anew since this dataset was opened: open it again"
+    ):
         pickle.loads(packed)
 
 
@@ -340,7 +379,9 @@ def _send_sample(dataset, queue):
     queue.put(dataset[20].label)
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork"
+)
 def test_a_dataset_goes_on_reading_on_both_sides_of_a_fork(stored):
     folder, images, labels = stored
     dataset = ShardDataset(folder)
@@ -354,10 +395,17 @@ def test_a_dataset_goes_on_reading_on_both_sides_of_a_fork(stored):
     assert child.exitcode == 0 and torch.equal(dataset[20].image, images[20])
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork"
+)
 def test_a_process_forked_while_a_thread_opens_a_dataset_reads_all_the_same(stored, monkeypatch):
     folder, _, labels = stored
-    parent, opened, opening, go_on = os.getpid(), shard_maps.open_array, threading.Event(), threading.Event()
+    parent, opened, opening, go_on = (
+        os.getpid(),
+        shard_maps.open_array,
+        threading.Event(),
+        threading.Event(),
+    )
 
     def slowly(path, shape, dtype):
         if os.getpid() == parent:
@@ -416,12 +464,24 @@ IMAGES, LABELS = "shard 1: images-1.npy ", "shard 3: labels-3.npy "
 SEEN_BY_SIZE = [
     ("images-1.npy", Path.unlink, IMAGES + "is missing"),
     ("images-1.npy", cut, IMAGES + "holds 547 bytes: expected 548"),
-    ("labels-3.npy", lambda path: np.save(path, np.zeros(4, int)), LABELS + "holds 160 bytes: expected 152"),
-    ("images-1.npy", other_shape, IMAGES + r"holds uint8 of shape \(7, 5, 4, 3\): expected uint8 of \(7, 3, 4, 5\)"),
-    ("images-1.npy", fortran, IMAGES + r"holds uint8 of shape \(7, 3, 4, 5\) in Fortran order: expected"),
+    (
+        "labels-3.npy",
+        lambda path: np.save(path, np.zeros(4, int)),
+        LABELS + "holds 160 bytes: expected 152",
+    ),
+    (
+        "images-1.npy",
+        other_shape,
+        IMAGES + r"holds uint8 of shape \(7, 5, 4, 3\): expected uint8 of \(7, 3, 4, 5\)",
+    ),
+    (
+        "images-1.npy",
+        fortran,
+        IMAGES + r"holds uint8 of shape \(7, 3, 4, 5\) in Fortran order: expected",
+    ),
     ("labels-3.npy", other_dtype, LABELS + "holds float64 of shape"),
     ("images-1.npy", no_array, IMAGES + "is no .npy file that NumPy can map"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("name, damage, message", SEEN_BY_SIZE)
@@ -429,9 +489,13 @@ SEEN_BY_SIZE = [
 def test_a_file_of_another_size_or_shape_is_named_at_the_door(stored, name, damage, message, check):
     folder, *_ = stored
     damage(folder / name)
-    with pytest.raises(FileNotFoundError if "missing" in message else ValueError, match=message) as caught:
+    with pytest.raises(
+        FileNotFoundError if "missing" in message else ValueError, match=message
+    ) as caught:
         ShardDataset(folder, check=check)
-    assert str(folder) in str(caught.value) and "verify(folder) lists every fault" in str(caught.value)
+    assert str(folder) in str(caught.value) and "verify(folder) lists every fault" in str(
+        caught.value
+    )
     report = verify(folder, progress=False)
     assert not report.ok and len(report.faults) == 1
     ShardDataset(folder, check=None)
@@ -443,7 +507,8 @@ def test_a_flipped_byte_is_found_by_the_hash_and_only_by_it(stored, name):
     flip(folder / name)
     ShardDataset(folder, check="size")
     message = (
-        rf"shard {name[7]}: {name} holds other bytes than were written: sha256 \w{{8}}\.\.\., expected \w{{8}}\.\.\.\."
+        rf"shard {name[7]}: {name} holds other bytes than were written:"
+        r" sha256 \w{8}\.\.\., expected \w{8}\.\.\.\."
     )
     with pytest.raises(ValueError, match=message):
         ShardDataset(folder, check="hash")
@@ -455,8 +520,13 @@ def test_labels_of_another_length_than_the_images_are_named(stored):
     folder, *_ = stored
     entries = [(f"images-{k}.npy", f"labels-{k}.npy", rows) for k, rows in enumerate(ROWS)]
     np.save(folder / "labels-2.npy", np.zeros(6, np.int64))
-    describe(folder, entries, (3, 4, 5))  # sizes and hashes are right: the two files of the shard disagree
-    with pytest.raises(ValueError, match=r"shard 2: labels-2.npy holds int64 of shape \(6,\): expected int64 of \(7,"):
+    describe(
+        folder, entries, (3, 4, 5)
+    )  # sizes and hashes are right: the two files of the shard disagree
+    with pytest.raises(
+        ValueError,
+        match=r"shard 2: labels-2.npy holds int64 of shape \(6,\): expected int64 of \(7,",
+    ):
         ShardDataset(folder)
 
 
@@ -468,7 +538,9 @@ def test_labels_outside_the_classes_are_named(stored, label):
     labels[4] = label
     np.save(folder / "labels-2.npy", labels)
     describe(folder, entries, (3, 4, 5))
-    with pytest.raises(ValueError, match="shard 2: labels-2.npy holds labels from .* to .*: expected 0 to 2"):
+    with pytest.raises(
+        ValueError, match="shard 2: labels-2.npy holds labels from .* to .*: expected 0 to 2"
+    ):
         ShardDataset(folder, check="hash")
 
 
@@ -484,7 +556,9 @@ def test_what_was_not_checked_is_named_when_it_is_read(stored, damage, kind):
         dataset[7]
 
 
-@pytest.mark.skipif(shard_maps.resource is None, reason="this system does not limit the files that a process opens")
+@pytest.mark.skipif(
+    shard_maps.resource is None, reason="this system does not limit the files that a process opens"
+)
 def test_what_the_system_refuses_is_not_called_damage(stored):
     dataset, kind = ShardDataset(stored[0]), shard_maps.resource.RLIMIT_NOFILE
     limits = shard_maps.resource.getrlimit(kind)
@@ -497,13 +571,17 @@ def test_what_the_system_refuses_is_not_called_damage(stored):
     assert torch.equal(dataset[7].image, stored[1][7])
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files in /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="only Linux lists a process's open files in /proc"
+)
 def test_where_not_all_shards_can_be_open_they_are_read_one_after_the_other(stored):
     folder, images, labels = stored
     dataset, kind = ShardDataset(folder), shard_maps.resource.RLIMIT_NOFILE
     limits, used = shard_maps.resource.getrlimit(kind), set(map(int, os.listdir("/proc/self/fd")))
     free = [number for number in range(max(used) + 10) if number not in used]
-    shard_maps.resource.setrlimit(kind, (free[6], limits[1]))  # room for six files, and the four shards have eight
+    shard_maps.resource.setrlimit(
+        kind, (free[6], limits[1])
+    )  # room for six files, and the four shards have eight
     try:
         batch = dataset.__getitems__([23, 0, 9, 15, 1])
     finally:
@@ -545,7 +623,9 @@ def few_addresses(tmp_path):
     shard_maps.resource.setrlimit(kind, limits)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is known to limit addresses of a process")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux is known to limit addresses of a process"
+)
 def test_where_addresses_are_few_some_are_left_to_others(few_addresses):
     dataset = ShardDataset(few_addresses)
     assert dataset.__getitems__([599, 0, 250]).labels.tolist() == [2, 0, 2]
@@ -553,12 +633,22 @@ def test_where_addresses_are_few_some_are_left_to_others(few_addresses):
     assert dataset.__getitems__([450, 599, 1, 150]).labels.tolist() == [1, 2, 0, 1]
 
 
-@pytest.mark.skipif(shard_maps.resource is None, reason="this system does not limit the addresses of a process")
+@pytest.mark.skipif(
+    shard_maps.resource is None, reason="this system does not limit the addresses of a process"
+)
 def test_at_most_half_of_the_addresses_is_taken(stored, monkeypatch):
     manifest = ShardDataset(stored[0]).manifest
     largest = max(shard.images_bytes + shard.labels_bytes for shard in manifest.shards)
-    for addresses, most in ((6 * largest, 3), (7 * largest, 3), (8 * largest, 4), (1, 1), (-1, shard_maps.MAX_OPEN)):
-        monkeypatch.setattr(shard_maps.resource, "getrlimit", lambda kind, given=addresses: (given, -1))
+    for addresses, most in (
+        (6 * largest, 3),
+        (7 * largest, 3),
+        (8 * largest, 4),
+        (1, 1),
+        (-1, shard_maps.MAX_OPEN),
+    ):
+        monkeypatch.setattr(
+            shard_maps.resource, "getrlimit", lambda kind, given=addresses: (given, -1)
+        )
         maps = shard_maps.ShardMaps(stored[0], manifest)
         assert maps._most == most and (maps.view() is None) == (most < 4)
 
@@ -570,7 +660,12 @@ def test_verify_counts_what_it_read_and_lists_every_fault_in_order(stored):
     folder, *_ = stored
     report = verify(folder)
     size = sum(path.stat().st_size for path in folder.glob("*.npy"))
-    assert report.ok and report.faults == () and (report.files, report.bytes) == (8, size) and report.seconds > 0
+    assert (
+        report.ok
+        and report.faults == ()
+        and (report.files, report.bytes) == (8, size)
+        and report.seconds > 0
+    )
     flip(folder / "images-3.npy")
     (folder / "labels-0.npy").unlink()
     report = verify(folder, processes=2)
@@ -596,7 +691,9 @@ def test_the_bar_of_verify_comes_to_its_end_also_where_files_are_missing(stored,
 
 @pytest.mark.parametrize("processes", [0, -1, 1.5, True])
 def test_verify_refuses_an_impossible_number_of_processes(stored, processes):
-    with pytest.raises(ValueError, match=f"processes is {processes}: expected a whole number, at least 1"):
+    with pytest.raises(
+        ValueError, match=f"processes is {processes}: expected a whole number, at least 1"
+    ):
         verify(stored[0], processes=processes)
 
 

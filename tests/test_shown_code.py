@@ -34,17 +34,25 @@ def without_docstrings(node):
 
 def definition(source, name):
     """Return a definition's tree as text and its comments in order; those to tools (`# fmt:`) left out."""
-    node = next((n for n in ast.parse(source).body if isinstance(n, DEFINITIONS) and n.name == name), None)
+    node = next(
+        (n for n in ast.parse(source).body if isinstance(n, DEFINITIONS) and n.name == name), None
+    )
     assert node is not None, f"no definition of {name}"
     text = ast.get_source_segment(source, node)
-    comments = [t.string for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
+    comments = [
+        t.string
+        for t in tokenize.generate_tokens(io.StringIO(text).readline)
+        if t.type == tokenize.COMMENT
+    ]
     return without_docstrings(node), [c for c in comments if not c.startswith(("# fmt:", "# noqa"))]
 
 
 def compare(cell, helper):
     """Hold a cell against the library; raises AssertionError where they differ or the cell defines something else."""
     module, _, name = helper.rpartition(".")
-    library = (Path(ROOT) / "dlhelpers" / f"{module}.py").read_text(encoding="utf-8")
+    library = (Path(ROOT) / "dlhelpers" / f"{module.replace('.', '/')}.py").read_text(
+        encoding="utf-8"
+    )
     assert definition(cell.source, name) == definition(library, name)
     allowed = (*DEFINITIONS, ast.Import, ast.ImportFrom)
     other = [node for node in ast.parse(cell.source).body if not isinstance(node, allowed)]
@@ -71,7 +79,7 @@ def batches_per_epoch(samples: int, batch_size: int, *, drop_last: bool = False)
 
 
 def test_the_same_code_is_no_drift():
-    compare(new_code_cell(HONEST), "loaders.batches_per_epoch")
+    compare(new_code_cell(HONEST), "data.counting.batches_per_epoch")
 
 
 @pytest.mark.parametrize(
@@ -90,4 +98,4 @@ def test_the_same_code_is_no_drift():
 def test_any_drift_is_seen(old, new):
     assert old in HONEST
     with pytest.raises(AssertionError):
-        compare(new_code_cell(HONEST.replace(old, new, 1)), "loaders.batches_per_epoch")
+        compare(new_code_cell(HONEST.replace(old, new, 1)), "data.counting.batches_per_epoch")

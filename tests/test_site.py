@@ -9,7 +9,9 @@ from urllib.parse import unquote, urldefrag, urlparse
 import pytest
 from lab import CHROMIUM
 
-pytest.importorskip("myst_nb", reason="the site is built by `make site`, which installs sphinx and myst-nb")
+pytest.importorskip(
+    "myst_nb", reason="the site is built by `make site`, which installs sphinx and myst-nb"
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -27,7 +29,19 @@ each_page = pytest.mark.parametrize("name", PAGES)
 def site():
     """Build the pages into build/site, every warning an error."""
     target = ROOT / "build" / "site"
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-c", "docs", ".", str(target)]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-E",
+        "-c",
+        "docs",
+        ".",
+        str(target),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return target
@@ -67,7 +81,9 @@ def test_every_internal_link_leads_somewhere(site, name):
         if urlparse(link).scheme:
             continue
         target = (path.parent / unquote(address)).resolve() if address else path
-        if not target.is_file() or (anchor and target.suffix == ".html" and unquote(anchor) not in Page(target).ids):
+        if not target.is_file() or (
+            anchor and target.suffix == ".html" and unquote(anchor) not in Page(target).ids
+        ):
             broken.append(link)
     assert broken == []
 
@@ -78,7 +94,9 @@ def test_nothing_is_loaded_from_elsewhere_and_all_is_there(site, name):
     assert len(loaded) > 3
     assert [source for source in loaded if urlparse(source).scheme not in ("", "data")] == []
     files = [source for source in loaded if not source.startswith("data:")]
-    assert [source for source in files if not ((site / name).parent / urlparse(source).path).is_file()] == []
+    assert [
+        source for source in files if not ((site / name).parent / urlparse(source).path).is_file()
+    ] == []
 
 
 @each_page
@@ -88,7 +106,9 @@ def test_headings_go_down_by_one_and_every_picture_of_a_lesson_has_its_text(site
     assert page.headings.count(1) == 1 and all(later <= before + 1 for before, later in steps)
     assert [image["src"][:60] for image in page.images if "alt" not in image] == []
     if name.startswith("notebooks/"):
-        assert any(image["src"].startswith("data:") and len(image["alt"]) > 20 for image in page.images)
+        assert any(
+            image["src"].startswith("data:") and len(image["alt"]) > 20 for image in page.images
+        )
 
 
 def test_the_bare_address_leads_to_the_first_page_and_each_lesson_is_in_the_menu(site):
@@ -100,7 +120,9 @@ def test_the_bare_address_leads_to_the_first_page_and_each_lesson_is_in_the_menu
 def test_the_launch_links_are_those_of_the_course(site):
     links = " ".join(Page(site / "notebooks" / f"{LESSONS[0].stem}.html").links)
     lesson = LESSONS[0].name
-    assert f"blob/main/notebooks/{lesson}" in links and f"urlpath=lab/tree/notebooks/{lesson}" in links
+    assert (
+        f"blob/main/notebooks/{lesson}" in links and f"urlpath=lab/tree/notebooks/{lesson}" in links
+    )
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +131,9 @@ def browser():
         pytest.skip("no Chromium on this machine")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield started
         started.close()
 
@@ -128,10 +152,14 @@ def test_no_page_scrolls_sideways(site, browser, name, screen):
 @pytest.mark.browser
 @each_page
 def test_the_accessibility_checker_finds_no_serious_fault(site, browser, name):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    )
     page = browser.new_page(viewport=DESK)
     page.goto((site / name).as_uri())
     faults = axe.Axe().run(page).response["violations"]
     page.close()
     serious = [fault for fault in faults if fault["impact"] in ("serious", "critical")]
-    assert [(fault["id"], fault["help"], fault["nodes"][0]["html"][:200]) for fault in serious] == []
+    assert [
+        (fault["id"], fault["help"], fault["nodes"][0]["html"][:200]) for fault in serious
+    ] == []

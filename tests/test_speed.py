@@ -12,9 +12,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
-from dlhelpers import speed
-from dlhelpers.plots import show
-from dlhelpers.speed import LoaderSpeed, PipelineSpeed, loader_speed, pipeline_speed
+from dlhelpers.measure import LoaderSpeed, PipelineSpeed, loader_speed, pipeline_speed, speed
+from dlhelpers.show import show
 
 LOSS = nn.CrossEntropyLoss()
 BATCH = torch.randn(5, 4), torch.randint(3, (5,))
@@ -24,7 +23,13 @@ class Sleepy:
     """A loader that sleeps before each batch, the first time longer, and remembers how long it really was."""
 
     def __init__(self, seconds, length=100, start=0.0):
-        self.seconds, self.length, self.start, self.slept, self.passes = seconds, length, start, [], 0
+        self.seconds, self.length, self.start, self.slept, self.passes = (
+            seconds,
+            length,
+            start,
+            [],
+            0,
+        )
 
     def __iter__(self):
         self.passes += 1
@@ -60,18 +65,24 @@ def model():
 
 
 def data_loader(samples=40, batch_size=5, **options):
-    return DataLoader(TensorDataset(torch.randn(samples, 4), torch.randint(3, (samples,))), batch_size, **options)
+    return DataLoader(
+        TensorDataset(torch.randn(samples, 4), torch.randint(3, (samples,))), batch_size, **options
+    )
 
 
 @pytest.mark.parametrize("loading, training", [(0.06, 0.02), (0.03, 0.05)])
 def test_the_data_share_is_right_within_5_percent(loading, training):
-    for _ in range(3):  # a busy machine delays one of the three measurements now and then; a wrong one is always wrong
+    for _ in range(
+        3
+    ):  # a busy machine delays one of the three measurements now and then; a wrong one is always wrong
         SLEPT.clear()
         loader = Sleepy(loading)
         result = pipeline_speed(SleepyModel(training), loader, LOSS, batches=8, warmup=2)
         fetched, computed = np.median(loader.slept), np.median(SLEPT)
         off = abs(result.data_share - fetched / (fetched + computed))
-        if off < 0.05 and result.milliseconds["loader alone"] == pytest.approx(1000 * fetched, rel=0.25):
+        if off < 0.05 and result.milliseconds["loader alone"] == pytest.approx(
+            1000 * fetched, rel=0.25
+        ):
             break
     else:
         pytest.fail(f"three times, and the last time {off:.3f} off: {result}")
@@ -94,7 +105,9 @@ def test_the_start_of_a_loader_is_not_taken_for_fetching():
     assert slow_start.seconds < 0.5 and slow_start.batches == 20
 
 
-@pytest.mark.parametrize("length, warmup, timed", [(1, 0, 1), (2, 1, 1), (3, 1, 2), (7, 3, 4), (12, 5, 7)])
+@pytest.mark.parametrize(
+    "length, warmup, timed", [(1, 0, 1), (2, 1, 1), (3, 1, 2), (7, 3, 4), (12, 5, 7)]
+)
 def test_a_short_loader_is_used_as_far_as_it_goes(model, length, warmup, timed):
     result = pipeline_speed(model, Sleepy(0.0, length), LOSS)
     assert (result.warmup, result.batches) == (warmup, timed)
@@ -104,7 +117,9 @@ def test_a_short_loader_is_used_as_far_as_it_goes(model, length, warmup, timed):
 
 
 def test_a_ragged_last_batch_counts_for_what_it_holds(model):
-    result = pipeline_speed(model, data_loader(samples=13), LOSS)  # batches of 5, 5, 3; the first is the warm-up
+    result = pipeline_speed(
+        model, data_loader(samples=13), LOSS
+    )  # batches of 5, 5, 3; the first is the warm-up
     assert result.samples_per_batch == 4
     assert loader_speed(data_loader(samples=13)).samples == 8
 
@@ -121,21 +136,26 @@ def speeds(loader, model, together, workers=0):
     return PipelineSpeed(*(10_000 / ms for ms in (loader, model, together)), 10, 30, 5, workers)
 
 
-@pytest.mark.parametrize("times, bound, share", [
-    ((40, 10, 41), "data", 31 / 41),
-    ((10, 40, 41), "compute", 1 / 41),
-    ((10, 40, 50), "no overlap", 0.2),
-    ((40, 10, 50), "no overlap", 0.8),
-    ((20, 20, 60), "no overlap", 2 / 3),
-    ((2, 40, 42), "compute", 2 / 42),
-    ((40, 2, 42), "data", 40 / 42),
-    ((10, 40, 38), "compute", 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "times, bound, share",
+    [
+        ((40, 10, 41), "data", 31 / 41),
+        ((10, 40, 41), "compute", 1 / 41),
+        ((10, 40, 50), "no overlap", 0.2),
+        ((40, 10, 50), "no overlap", 0.8),
+        ((20, 20, 60), "no overlap", 2 / 3),
+        ((2, 40, 42), "compute", 2 / 42),
+        ((40, 2, 42), "data", 40 / 42),
+        ((10, 40, 38), "compute", 0),
+    ],
+)
 def test_the_verdict_follows_from_the_three_times(times, bound, share):
     result = speeds(*times)
     assert result.bound == bound and result.data_share == pytest.approx(share)
     assert list(result.milliseconds.values()) == pytest.approx(times)
-    first = {"data": "Data-bound: ", "compute": "Compute-bound: ", "no overlap": "No overlap: "}[bound]
+    first = {"data": "Data-bound: ", "compute": "Compute-bound: ", "no overlap": "No overlap: "}[
+        bound
+    ]
     assert result.verdict.startswith(first) and f"{times[0]:.1f} ms" in result.verdict
     assert bound == "compute" or f"{share:.0%} of the time together" in result.verdict
 
@@ -147,38 +167,56 @@ def test_with_workers_the_remedy_is_another():
 
 def test_tables_and_figure_say_what_was_measured():
     result = speeds(40, 10, 50)
-    assert "loader alone  250               40.0" in repr(result) and "Note: No overlap" in repr(result)
+    assert "loader alone  250               40.0" in repr(result) and "Note: No overlap" in repr(
+        result
+    )
     assert '<th scope="col"' in result._repr_html_()
     picture = show(result.plot())
     assert "loader alone 40.0, model alone 10.0, together 50.0. No overlap: loading" in picture.alt
     alone = LoaderSpeed(samples=300, batches=30, seconds=3.0, warmup=5)
-    assert "samples a second      100" in repr(alone) and "30, after 5 untimed" in alone._repr_html_()
+    assert (
+        "samples a second      100" in repr(alone) and "30, after 5 untimed" in alone._repr_html_()
+    )
     assert "1, the loader's start included" in repr(LoaderSpeed(5, 1, 1.0, 0))
 
 
 def test_the_device_is_waited_for_only_at_the_ends(model, monkeypatch):
     waits = []
     monkeypatch.setattr(speed, "synchronize", waits.append)
-    monkeypatch.setattr("dlhelpers.rehearsal.synchronize", waits.append)
+    monkeypatch.setattr("dlhelpers.measure.trials.synchronize", waits.append)
     pipeline_speed(model, Sleepy(0.0), LOSS, batches=20, warmup=3)
-    assert len(waits) == 6  # two ends each of the model's warm-up, the model alone, and both together
+    assert (
+        len(waits) == 6
+    )  # two ends each of the model's warm-up, the model alone, and both together
 
 
 def fingerprint(model, loader):
     """Everything that a measurement must leave as it was."""
-    tensors = [*model.state_dict().values(), *(p.grad for p in model.parameters()), torch.get_rng_state()]
+    tensors = [
+        *model.state_dict().values(),
+        *(p.grad for p in model.parameters()),
+        torch.get_rng_state(),
+    ]
     tensors += [loader.generator.get_state()] if loader.generator is not None else []
     modes = [part.training for part in model.modules()]
     numpy_state = np.random.get_state()[1].tobytes()
-    return [tensor.cpu().numpy().tobytes() for tensor in tensors], random.getstate(), numpy_state, modes
+    return (
+        [tensor.cpu().numpy().tobytes() for tensor in tensors],
+        random.getstate(),
+        numpy_state,
+        modes,
+    )
 
 
-@pytest.mark.parametrize("options", [
-    {},
-    {"shuffle": True},
-    {"shuffle": True, "generator": torch.Generator().manual_seed(3)},
-    {"shuffle": True, "num_workers": 1, "persistent_workers": True},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shuffle": True},
+        {"shuffle": True, "generator": torch.Generator().manual_seed(3)},
+        {"shuffle": True, "num_workers": 1, "persistent_workers": True},
+    ],
+)
 def test_model_random_states_and_loader_are_left_as_they_were(model, options):
     LOSS(model(BATCH[0]), BATCH[1]).backward()
     model[1].eval()
@@ -194,7 +232,10 @@ def test_an_epoch_after_the_measurement_is_the_one_it_would_have_been(model):
     def epoch(measured):
         torch.manual_seed(5)
         loader = data_loader(shuffle=True)
-        loader.dataset.tensors = (torch.arange(40.0).view(40, 1).expand(40, 4), torch.zeros(40, dtype=torch.long))
+        loader.dataset.tensors = (
+            torch.arange(40.0).view(40, 1).expand(40, 4),
+            torch.zeros(40, dtype=torch.long),
+        )
         if measured:
             pipeline_speed(model, loader, LOSS, batches=3)
         return torch.cat([inputs[:, 0] for inputs, _ in loader])
@@ -215,11 +256,14 @@ def test_a_stream_with_a_worker_is_timed_and_no_worker_stays(model):
     assert not torch.multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"batches": 0}, "batches is 0: expected a whole number, at least 1"),
-    ({"warmup": -1}, "warmup is -1: expected a whole number, at least 0"),
-    ({"batches": 2.5}, "batches is 2.5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"batches": 0}, "batches is 0: expected a whole number, at least 1"),
+        ({"warmup": -1}, "warmup is -1: expected a whole number, at least 0"),
+        ({"batches": 2.5}, "batches is 2.5"),
+    ],
+)
 def test_numbers_out_of_range_are_refused(model, options, message):
     with pytest.raises(ValueError, match=message):
         pipeline_speed(model, data_loader(), LOSS, **options)
@@ -230,7 +274,9 @@ def test_numbers_out_of_range_are_refused(model, options, message):
 def test_a_loader_without_a_batch_is_refused(model):
     with pytest.raises(ValueError, match="the loader gave no batch"):
         pipeline_speed(model, Sleepy(0.0, length=0), LOSS)
-    with pytest.raises(ValueError, match="the loader gave no batch: its dataset is empty, or smaller than a batch"):
+    with pytest.raises(
+        ValueError, match="the loader gave no batch: its dataset is empty, or smaller than a batch"
+    ):
         loader_speed(data_loader(samples=3, drop_last=True))
     with pytest.raises(ValueError, match="the train loader has no batch: 3 samples"):
         pipeline_speed(model, data_loader(samples=3, drop_last=True), LOSS)
@@ -238,7 +284,10 @@ def test_a_loader_without_a_batch_is_refused(model):
 
 def test_a_loader_of_another_kind_is_refused(model):
     for measure in (loader_speed, lambda loader: pipeline_speed(model, loader, LOSS)):
-        with pytest.raises(ValueError, match="the loader is a generator, which can be read only once: pass the Data"):
+        with pytest.raises(
+            ValueError,
+            match="the loader is a generator, which can be read only once: pass the Data",
+        ):
             measure(batch for batch in [BATCH])
         with pytest.raises(TypeError, match="the loader is int: expected a DataLoader"):
             measure(3)
@@ -246,9 +295,13 @@ def test_a_loader_of_another_kind_is_refused(model):
 
 def test_a_loader_that_shrinks_is_refused(model):
     loader = Sleepy(0.0, length=6)
-    loader.__class__ = type("Shrinking", (Sleepy,), {"__iter__": lambda self: iter([BATCH] * self.left.pop())})
+    loader.__class__ = type(
+        "Shrinking", (Sleepy,), {"__iter__": lambda self: iter([BATCH] * self.left.pop())}
+    )
     loader.left = [3, 6]
-    with pytest.raises(ValueError, match="the loader gave 6 batches, then fewer: ask for fewer `batches`"):
+    with pytest.raises(
+        ValueError, match="the loader gave 6 batches, then fewer: ask for fewer `batches`"
+    ):
         pipeline_speed(model, loader, LOSS)
 
 
@@ -259,14 +312,19 @@ def test_a_loss_or_batch_of_another_kind_is_refused(model):
         pipeline_speed(model, [BATCH[0]] * 4, LOSS)
     with pytest.raises(TypeError, match="a batch holds str, expected tensors"):
         loader_speed([("name", BATCH[0])] * 4)
-    assert loader_speed([BATCH[0]] * 4).samples == 10 and loader_speed([{"x": BATCH[0]}] * 4).samples == 10
+    assert (
+        loader_speed([BATCH[0]] * 4).samples == 10
+        and loader_speed([{"x": BATCH[0]}] * 4).samples == 10
+    )
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_on_a_gpu_queued_work_is_not_taken_for_waiting(model):
     """A model that keeps the GPU busy and the host idle: a clock around `next` alone would blame the loader."""
-    big = nn.Sequential(nn.Linear(4, 8192), *(nn.Linear(8192, 8192) for _ in range(6)), nn.Linear(8192, 3)).cuda()
+    big = nn.Sequential(
+        nn.Linear(4, 8192), *(nn.Linear(8192, 8192) for _ in range(6)), nn.Linear(8192, 3)
+    ).cuda()
     state = torch.cuda.get_rng_state()
     batch = torch.randn(4096, 4), torch.randint(3, (4096,))
     result = pipeline_speed(big, [batch] * 30, LOSS, batches=20)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlhelpers.splits import POLICIES, split_epoch
+from dlhelpers.data import POLICIES, split_epoch
 
 policies = st.sampled_from(POLICIES)
 
@@ -60,7 +60,10 @@ def test_ranks_take_turns_in_the_order_of_the_epoch(samples, world, policy):
 def test_counts_are_exact_for_many_ranks(samples, world):
     total = {}
     for policy in POLICIES:
-        counts = [len(split_epoch(samples, rank=rank, world=world, policy=policy)) for rank in range(world)]
+        counts = [
+            len(split_epoch(samples, rank=rank, world=world, policy=policy))
+            for rank in range(world)
+        ]
         total[policy] = sum(counts)
         assert max(counts) - min(counts) == (samples % world > 0 if policy == "exact" else 0)
     assert total["exact"] == samples
@@ -70,7 +73,9 @@ def test_counts_are_exact_for_many_ranks(samples, world):
 
 @given(st.integers(1, 10**12), st.integers(1, 4096), policies, st.data())
 def test_an_array_of_numbers_gives_what_each_alone_gives(samples, world, policy, data):
-    split = split_epoch(samples, rank=data.draw(st.integers(0, world - 1)), world=world, policy=policy)
+    split = split_epoch(
+        samples, rank=data.draw(st.integers(0, world - 1)), world=world, policy=policy
+    )
     numbers = data.draw(st.lists(st.integers(0, len(split) - 1), max_size=9)) if len(split) else []
     found = split.position(np.array(numbers, dtype=np.int64))
     assert found.tolist() == [split.position(number) for number in numbers]

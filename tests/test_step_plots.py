@@ -3,8 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from dlhelpers.plots import show
-from dlhelpers.step_plots import plot_steps
+from dlhelpers.show import plot_steps, show
 
 TWO_EPOCHS = [[[3, 1, 4, 0], [2, 6, 5, 9], [8, 7]], [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]]
 
@@ -38,9 +37,13 @@ def test_one_of_each_is_said_in_the_singular():
 @pytest.mark.parametrize(("size", "micro_batches"), [(1, 20), (2, 10), (3, 10), (4, 6), (5, 6)])
 def test_each_sample_has_a_box_each_micro_batch_a_frame_and_each_batch_a_step(size, micro_batches):
     ax = plot_steps(TWO_EPOCHS, size)
-    assert [text for text in texts(ax) if text.isdigit()] == [str(n) for epoch in TWO_EPOCHS for n in sum(epoch, [])]
+    assert [text for text in texts(ax) if text.isdigit()] == [
+        str(n) for epoch in TWO_EPOCHS for n in sum(epoch, [])
+    ]
     assert len(frames(ax)) == micro_batches and len(ax.patches) == 20 + micro_batches
-    assert [t for t in texts(ax) if t.startswith("optimizer")] == [f"optimizer step {k}" for k in range(1, 7)]
+    assert [t for t in texts(ax) if t.startswith("optimizer")] == [
+        f"optimizer step {k}" for k in range(1, 7)
+    ]
     assert [t for t in texts(ax) if t.startswith("batch")] == ["batch 1", "batch 2", "batch 3"] * 2
     assert [t for t in texts(ax) if t.startswith("epoch")] == ["epoch 1", "epoch 2"]
     plt.close(ax.figure)
@@ -62,11 +65,15 @@ def test_it_draws_on_the_ax_it_is_given():
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, None])
 def test_a_micro_batch_size_that_is_none_is_refused(size):
-    with pytest.raises(ValueError, match=r"micro_batch_size is .*: expected a whole number of samples, at least 1"):
+    with pytest.raises(
+        ValueError, match=r"micro_batch_size is .*: expected a whole number of samples, at least 1"
+    ):
         plot_steps(TWO_EPOCHS, size)
 
 
 @pytest.mark.parametrize("epochs", [[], [[]]])
 def test_a_drawing_without_a_batch_is_refused(epochs):
-    with pytest.raises(ValueError, match=f"{len(epochs)} epochs without a batch: expected at least one batch"):
+    with pytest.raises(
+        ValueError, match=f"{len(epochs)} epochs without a batch: expected at least one batch"
+    ):
         plot_steps(epochs, 3)

@@ -7,8 +7,7 @@ from collections import Counter
 import pytest
 from torch.utils.data import DataLoader
 
-from dlhelpers.datasets import NumberedImages
-from dlhelpers.streams import SplitStream, Stream, shuffle_buffer
+from dlhelpers.data import NumberedImages, SplitStream, Stream, shuffle_buffer
 
 
 def numbers(stream, **options):
@@ -39,7 +38,12 @@ def test_a_split_stream_gives_each_sample_once(length, workers):
 
 def test_the_batches_of_a_split_stream_are_those_of_its_workers():
     loader = DataLoader(SplitStream(NumberedImages(12)), batch_size=4, num_workers=2)
-    assert [labels.tolist() for _, labels in loader] == [[0, 2, 4, 6], [1, 3, 5, 7], [8, 10], [9, 11]]
+    assert [labels.tolist() for _, labels in loader] == [
+        [0, 2, 4, 6],
+        [1, 3, 5, 7],
+        [8, 10],
+        [9, 11],
+    ]
 
 
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
@@ -50,7 +54,9 @@ def test_a_split_stream_reaches_any_worker(context):
 
 
 def test_what_is_no_dataset_is_refused():
-    with pytest.raises(TypeError, match="dataset is a generator: expected one with a length and an index"):
+    with pytest.raises(
+        TypeError, match="dataset is a generator: expected one with a length and an index"
+    ):
         Stream(k for k in range(3))
 
 
@@ -75,16 +81,22 @@ def test_a_buffer_gives_each_sample_once_and_holds_no_more_than_its_size(length,
 def test_a_buffer_of_one_changes_nothing_and_one_of_all_shuffles_all():
     assert list(shuffle_buffer(range(9), 1, random.Random(0))) == list(range(9))
     first = Counter(next(shuffle_buffer(range(9), 9, random.Random(seed))) for seed in range(500))
-    last = Counter(list(shuffle_buffer(range(9), 12, random.Random(seed)))[-1] for seed in range(500))
+    last = Counter(
+        list(shuffle_buffer(range(9), 12, random.Random(seed)))[-1] for seed in range(500)
+    )
     assert set(first) == set(last) == set(range(9))
 
 
 def test_the_seed_decides():
-    one, other, third = (list(shuffle_buffer(range(50), 10, random.Random(seed))) for seed in (0, 0, 1))
+    one, other, third = (
+        list(shuffle_buffer(range(50), 10, random.Random(seed))) for seed in (0, 0, 1)
+    )
     assert one == other != third
 
 
 def test_a_wrong_size_is_refused_before_the_first_sample():
     for size in (0, -1, 2.0, True):
-        with pytest.raises(ValueError, match=f"size is {size}: expected a whole number of samples, at least 1"):
+        with pytest.raises(
+            ValueError, match=f"size is {size}: expected a whole number of samples, at least 1"
+        ):
             shuffle_buffer(range(3), size, random.Random(0))

@@ -1,10 +1,12 @@
 """Tests of `tables`: text that lines up, and HTML that is safe and has real headers."""
 
-from dlhelpers.tables import Table
+from dlhelpers.show import Table
 
 
 def test_text_columns_line_up_and_notes_follow():
-    text = repr(Table(["a", "long header"], [["wide value", 1], ["b", 2]], notes=["read me"])).splitlines()
+    text = repr(
+        Table(["a", "long header"], [["wide value", 1], ["b", 2]], notes=["read me"])
+    ).splitlines()
     assert text == ["a           long header", "wide value  1", "b           2", "Note: read me"]
 
 

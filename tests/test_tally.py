@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlhelpers import tally as module
-from dlhelpers.history import History
-from dlhelpers.tally import Tally
+from dlhelpers.train import History
+from dlhelpers.train import meter as module
+from dlhelpers.train.meter import Tally
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,9 @@ def fill(tally, losses, sizes):
         tally.add(torch.tensor(loss), outputs, torch.zeros(size, dtype=torch.int64))
 
 
-batches = st.lists(st.tuples(st.floats(0, 100, width=32), st.integers(1, 50)), min_size=1, max_size=30)
+batches = st.lists(
+    st.tuples(st.floats(0, 100, width=32), st.integers(1, 50)), min_size=1, max_size=30
+)
 
 
 @settings(deadline=None)
@@ -60,7 +62,10 @@ def test_many_small_losses_are_not_lost_beside_a_large_one():
 
 def test_the_first_bad_iteration_is_named_and_the_epoch_kept_as_broken_off():
     history = History()
-    with pytest.raises(FloatingPointError, match=r"train loss of epoch 3, iteration 2 is not a finite.*lower learning"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"train loss of epoch 3, iteration 2 is not a finite.*lower learning",
+    ):
         with Tally("train", 3, CPU, None, history) as tally:
             fill(tally, [1.0, math.nan, math.inf, 1.0], [4] * 4)
     assert len(history) == 1 and not history[0].complete and history[0].batches == 4
@@ -84,11 +89,14 @@ def test_the_bad_iteration_has_the_same_number_for_every_fold(monkeypatch, fold)
             fill(tally, [1.0] * 4 + [math.inf] + [1.0] * 2, [1] * 7)
 
 
-@pytest.mark.parametrize("metric, shown", [
-    (lambda o, t: is_right(o, t).float().mean(), r"shape \(\)"),
-    (lambda o, t: is_right(o, t).float().mean().item(), "float"),
-    (lambda o, t: is_right(o, t).unsqueeze(1), r"shape \(4, 1\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "metric, shown",
+    [
+        (lambda o, t: is_right(o, t).float().mean(), r"shape \(\)"),
+        (lambda o, t: is_right(o, t).float().mean().item(), "float"),
+        (lambda o, t: is_right(o, t).unsqueeze(1), r"shape \(4, 1\)"),
+    ],
+)
 def test_a_metric_that_gives_no_value_a_sample_is_refused(metric, shown):
     history = History()
     expected = rf"metric 'right' returned {shown} for 4 samples: expected one value a sample, shape \(4,\). Leave out"
@@ -121,12 +129,19 @@ def interrupt_at(line, *functions):
     return trace
 
 
-def test_an_interrupt_at_any_line_of_an_add_leaves_means_over_the_samples_that_are_counted(monkeypatch):
-    monkeypatch.setattr(module, "FOLD", 2)  # so that the last batch is summed at once, with the one before
+def test_an_interrupt_at_any_line_of_an_add_leaves_means_over_the_samples_that_are_counted(
+    monkeypatch,
+):
+    monkeypatch.setattr(
+        module, "FOLD", 2
+    )  # so that the last batch is summed at once, with the one before
     expected, ends, before = {3: (13 / 6, 3 / 6, 6), 4: (33 / 10, 4 / 10, 10)}, [], sys.gettrace()
     for line in range(1, 100):
         history = History()
-        with suppress(KeyboardInterrupt), Tally("train", 1, CPU, {"right": is_right}, history) as tally:
+        with (
+            suppress(KeyboardInterrupt),
+            Tally("train", 1, CPU, {"right": is_right}, history) as tally,
+        ):
             fill(tally, [1.0, 2.0, 8 / 3], [1, 2, 3])
             try:
                 sys.settrace(interrupt_at(line, Tally.add, Tally._fold))
@@ -134,7 +149,9 @@ def test_an_interrupt_at_any_line_of_an_add_leaves_means_over_the_samples_that_a
             finally:
                 sys.settrace(before)
         found = history[0]
-        assert (found.loss, found.metrics["right"], found.samples) == pytest.approx(expected[found.batches])
+        assert (found.loss, found.metrics["right"], found.samples) == pytest.approx(
+            expected[found.batches]
+        )
         ends.append(found.batches)
         if found.complete:
             break
@@ -171,7 +188,9 @@ def test_batches_passes_on_what_comes_and_measures_the_wait(monkeypatch):
 
 def test_a_loader_without_a_batch_is_refused():
     spent = iter([])
-    with pytest.raises(ValueError, match="gave no batch: its dataset is empty, or a stream that is already read"):
+    with pytest.raises(
+        ValueError, match="gave no batch: its dataset is empty, or a stream that is already read"
+    ):
         list(Tally("train", 1, CPU, None).batches(spent))
 
 
@@ -193,4 +212,7 @@ def test_the_bar_catches_up_and_shows_the_loss_whenever_the_sums_are_read(monkey
             tally.add(torch.tensor(loss), torch.zeros(size), torch.zeros(size))
             tally.add(torch.tensor(loss), torch.zeros(0), torch.zeros(0))
         tally.add(torch.tensor(0.0), torch.zeros(0), torch.zeros(0))
-    assert bar.moves == [2, 2, 1] and bar.texts == ["epoch 2, train loss 1.000", "epoch 2, train loss 1.750"]
+    assert bar.moves == [2, 2, 1] and bar.texts == [
+        "epoch 2, train loss 1.000",
+        "epoch 2, train loss 1.750",
+    ]

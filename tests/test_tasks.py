@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dlhelpers.exercises import progress
-from dlhelpers.exercises.core import Choice, Exercise, Prediction, Question
-from dlhelpers.exercises.judge import judge_cases
-from dlhelpers.exercises.replies import Reply, same, show_value
+from dlhelpers.course import records as progress
+from dlhelpers.course.judges import judge_cases
+from dlhelpers.course.replies import Reply, same, show_value
+from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +21,16 @@ def kept_in(tmp_path, monkeypatch):
 
 
 def prediction(**more):
-    return Prediction("lesson_02.p", "How many?", answer=3, because="Rounded up.", hints=["Count.", "Up."], **more)
+    return Prediction(
+        "lesson_02.p", "How many?", answer=3, because="Rounded up.", hints=["Count.", "Up."], **more
+    )
 
 
 def exercise(**more):
     more = {"cases": [((1, 2), 3), ((2, 2), 4)], **more}
-    return Exercise("lesson_02.e", "Write `add`.", minutes=2, hints=["+"], solution="    add = sum", **more)
+    return Exercise(
+        "lesson_02.e", "Write `add`.", minutes=2, hints=["+"], solution="    add = sum", **more
+    )
 
 
 def question():
@@ -58,14 +62,25 @@ def test_a_near_guess_does_not_get_the_message_of_its_neighbour():
 
 def test_a_guess_within_the_distance_is_right_and_one_beyond_it_is_not():
     task = prediction(within=0.5)
-    for guess, kind in ((3, "right"), (3.5, "right"), (2.5, "right"), (3.51, "missed"), (0, "missed"), (-3, "missed")):
+    for guess, kind in (
+        (3, "right"),
+        (3.5, "right"),
+        (2.5, "right"),
+        (3.51, "missed"),
+        (0, "missed"),
+        (-3, "missed"),
+    ):
         task.predict(guess)
         reply = task.reveal(3)
-        assert reply.kind == kind and ("near enough" in reply.text) == (kind == "right" and guess != 3), guess
+        assert reply.kind == kind and ("near enough" in reply.text) == (
+            kind == "right" and guess != 3
+        ), guess
 
 
 def test_a_choice_may_be_written_loosely():
-    task = Prediction("lesson_02.p", "?", answer="up", because="So.", choices=("up", "down"), hints=["?"])
+    task = Prediction(
+        "lesson_02.p", "?", answer="up", because="So.", choices=("up", "down"), hints=["?"]
+    )
     assert task.predict(" Up ").kind == "noted"
     assert task.reveal("up").kind == "right"
 
@@ -78,7 +93,9 @@ def test_dots_take_a_guess_back():
 
 
 def test_a_guess_among_choices_must_be_one_of_them():
-    task = Prediction("lesson_02.p", "?", answer="up", because="So.", choices=("up", "down"), hints=["?"])
+    task = Prediction(
+        "lesson_02.p", "?", answer="up", because="So.", choices=("up", "down"), hints=["?"]
+    )
     reply = task.predict("sideways")
     assert reply.kind == "wrong" and "'up', 'down'" in reply.text and task.guess is ...
 
@@ -103,7 +120,10 @@ def test_a_call_is_shown_as_one_would_type_it():
     ("answer", "message"),
     [
         (lambda a, b: print(a + b), "(1, 2) gave back None: is a `return` missing?"),
-        (lambda a, b: str(a + b), "(1, 2) gives the text '3', and 3 is expected: return it without quotes."),
+        (
+            lambda a, b: str(a + b),
+            "(1, 2) gives the text '3', and 3 is expected: return it without quotes.",
+        ),
         (lambda a, b: a + b + 1e-5, "gives 3.00001, and 3.0 is expected: do not round."),
         (lambda a: a, "(1, 2) raised TypeError"),
         (lambda a, b: a / 0, "(1, 2) raised ZeroDivisionError: division by zero"),
@@ -127,7 +147,9 @@ def test_what_is_not_written_yet_is_open(answer):
     assert exercise().check(answer).kind == "open"
 
 
-@pytest.mark.parametrize("answer", [lambda a, b: a, lambda a, b: 7, lambda a, b: 0, lambda a, b: "", max])
+@pytest.mark.parametrize(
+    "answer", [lambda a, b: a, lambda a, b: 7, lambda a, b: 0, lambda a, b: "", max]
+)
 def test_what_is_written_is_judged_however_short(answer):
     assert exercise().check(answer).kind == "wrong"
 
@@ -160,19 +182,39 @@ def test_numbers_of_every_library_count_as_numbers():
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [
-        (1, 1.0, True), (0.1 + 0.2, 0.3, True), (1, 1.001, False), (0, 1e-12, True), ("a", "a", True), ("1", 1, False),
-        ([1, 2], (1, 2), True), ([1, 2], [1, 2, 3], False), ([1, [2.0]], [1, [2]], True), (True, True, True),
-        (torch.tensor([1.0, 2.0]), [1, 2], True), (torch.tensor(3), 3, True), ([torch.tensor(3)], [3], True),
-        (np.array([1, 2]), torch.tensor([1, 2]), True), (np.array([1, 2]), np.array([1, 3]), False), (None, 0, False),
-        ({"a": 1}, {"a": 1}, True), (float("nan"), 1.0, False), (True, 1, False), (0, False, False),
+        (1, 1.0, True),
+        (0.1 + 0.2, 0.3, True),
+        (1, 1.001, False),
+        (0, 1e-12, True),
+        ("a", "a", True),
+        ("1", 1, False),
+        ([1, 2], (1, 2), True),
+        ([1, 2], [1, 2, 3], False),
+        ([1, [2.0]], [1, [2]], True),
+        (True, True, True),
+        (torch.tensor([1.0, 2.0]), [1, 2], True),
+        (torch.tensor(3), 3, True),
+        ([torch.tensor(3)], [3], True),
+        (np.array([1, 2]), torch.tensor([1, 2]), True),
+        (np.array([1, 2]), np.array([1, 3]), False),
+        (None, 0, False),
+        ({"a": 1}, {"a": 1}, True),
+        (float("nan"), 1.0, False),
+        (True, 1, False),
+        (0, False, False),
     ],
-)  # fmt: skip
+)
 def test_when_two_answers_are_the_same(one, other, expected):
     assert same(one, other) is same(other, one) is expected
 
 
 def test_values_are_shown_short():
-    assert [show_value(v) for v in (10_000, 2 / 3, True, "x" * 99)] == ["10,000", "0.6667", "True", "x" * 57 + "..."]
+    assert [show_value(v) for v in (10_000, 2 / 3, True, "x" * 99)] == [
+        "10,000",
+        "0.6667",
+        "True",
+        "x" * 57 + "...",
+    ]
 
 
 def test_a_reply_says_the_same_everywhere_and_escapes_what_a_learner_wrote():

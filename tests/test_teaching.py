@@ -9,8 +9,19 @@ from addresses import ROOT
 
 GUIDE = (ROOT / "docs/teaching.md").read_text(encoding="utf-8")
 LESSONS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
-NOTES = dict(re.findall(r"(?ms)^### (\d\d) (.+?)(?=^##)", GUIDE.partition("## Lesson by lesson")[2]))
-WORDS = {"drop_last", "fit", "len", "reveal", "webdataset", "dlhelpers", "images.to(device)", "1 / classes"}
+NOTES = dict(
+    re.findall(r"(?ms)^### (\d\d) (.+?)(?=^##)", GUIDE.partition("## Lesson by lesson")[2])
+)
+WORDS = {
+    "drop_last",
+    "fit",
+    "len",
+    "reveal",
+    "webdataset",
+    "dlhelpers",
+    "images.to(device)",
+    "1 / classes",
+}
 
 
 def cells(number):
@@ -18,11 +29,16 @@ def cells(number):
 
 
 def headings(number):
-    return {line for cell in cells(number) for line in "".join(cell["source"]).splitlines() if line.startswith("#")}
+    return {
+        line
+        for cell in cells(number)
+        for line in "".join(cell["source"]).splitlines()
+        if line.startswith("#")
+    }
 
 
 def tasks(number):
-    lesson = import_module(f"dlhelpers.exercises.lesson_{number}")
+    lesson = import_module(f"dlhelpers.course.lessons.lesson_{number}")
     return {name for name, value in vars(lesson).items() if hasattr(value, "hint")}
 
 
@@ -32,7 +48,9 @@ def test_each_lesson_has_notes_with_its_title_and_its_minutes():
         text = "".join(cells(number)[0]["source"])
         title, first, second = re.match(r"(.+) \((\d+) \+ (\d+) minutes\)", notes).groups()
         assert f"# {title}" == text.splitlines()[0]
-        assert int(first) + int(second) == int(re.search(r"about\s+(\d+)\s+minutes", text)[1]), title
+        assert int(first) + int(second) == int(re.search(r"about\s+(\d+)\s+minutes", text)[1]), (
+            title
+        )
 
 
 @pytest.mark.parametrize("number", LESSONS)

@@ -4,11 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dlhelpers.datasets import load
-from dlhelpers.generated import draw_shapes
-from dlhelpers.memory import run_limited
-from dlhelpers.shards import ShardDataset
-from dlhelpers.under_cap import (
+from dlhelpers.course.capped_examples import (
     OneMap,
     every_fourth,
     images_per_second,
@@ -17,7 +13,10 @@ from dlhelpers.under_cap import (
     write_files,
     write_map,
 )
-from dlhelpers.under_cap import write_shards as write
+from dlhelpers.course.capped_examples import write_shards as write
+from dlhelpers.data import draw_shapes, load
+from dlhelpers.machine import run_limited
+from dlhelpers.packed import ShardDataset
 
 
 def test_three_writers_write_the_same_images(tmp_path):
@@ -34,24 +33,34 @@ def test_three_writers_write_the_same_images(tmp_path):
     path, label = files.samples[0]
     number = int(path.rsplit("/", 1)[-1].rsplit("\\", 1)[-1].removesuffix(".jpg"))
     assert labels[number] == label
-    assert (files[0][0].numpy() * 255 - images[number]).__abs__().mean() < 15  # JPEG loses some of the noise
+    assert (
+        files[0][0].numpy() * 255 - images[number]
+    ).__abs__().mean() < 15  # JPEG loses some of the noise
 
 
 def test_a_sum_is_the_same_through_a_map(tmp_path):
     write_map(tmp_path / "one.npy", 300)
     expected = int(draw_shapes(0, 300, size=64)[0].sum(dtype=np.int64))
-    assert sum_images(tmp_path / "one.npy", None) == sum_images(tmp_path / "one.npy", "r") == expected
+    assert (
+        sum_images(tmp_path / "one.npy", None) == sum_images(tmp_path / "one.npy", "r") == expected
+    )
 
 
 def test_killed_writers_leave_what_the_lesson_says(tmp_path):
-    for writer, name, last in ((write_files, "files", 12), (write_map, "one.npy", 100), (write, "shards", 250)):
+    for writer, name, last in (
+        (write_files, "files", 12),
+        (write_map, "one.npy", 100),
+        (write, "shards", 250),
+    ):
         run = run_limited(writer, tmp_path / name, 300, last, limit=200_000_000)
         assert run.outcome != "returned"
     assert len(list((tmp_path / "files").rglob("*.jpg"))) == 12
     one = np.load(tmp_path / "one.npy")
     assert (one.max(axis=(1, 2, 3)) == 0).tolist() == [False] * 100 + [True] * 200
     assert write(tmp_path / "shards", 300) == 100
-    assert np.array_equal(ShardDataset(tmp_path / "shards")[299].image.numpy(), draw_shapes(299, 300, size=64)[0][0])
+    assert np.array_equal(
+        ShardDataset(tmp_path / "shards")[299].image.numpy(), draw_shapes(299, 300, size=64)[0][0]
+    )
 
 
 def test_every_fourth_pixel_as_floats():
@@ -67,5 +76,7 @@ def test_training_changes_the_weights_that_it_returns(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
     before = model[1].weight.detach().clone()
     weights = train(tmp_path / "shards", model, torch.optim.SGD(model.parameters(), lr=0.1))
-    assert torch.equal(weights["1.weight"], model[1].weight) and not torch.equal(before, weights["1.weight"])
+    assert torch.equal(weights["1.weight"], model[1].weight) and not torch.equal(
+        before, weights["1.weight"]
+    )
     assert images_per_second(ShardDataset(tmp_path / "shards")) > 0

@@ -5,9 +5,10 @@ import sys
 import ipywidgets
 import pytest
 
-from dlhelpers.loaders import batches_per_epoch
-from dlhelpers.plots import Picture
-from dlhelpers.widgets import WithTwin, draw_epoch, explore_batches
+from dlhelpers.data import batches_per_epoch
+from dlhelpers.explore import explore_batches
+from dlhelpers.explore.frames import WithTwin, draw_epoch
+from dlhelpers.show import Picture
 
 
 def controls(explorer):
@@ -22,8 +23,12 @@ def test_it_shows_the_twin_and_the_widget_in_one_bundle():
     explorer = explore_batches(samples=10, batch_size=4)
     bundle = explorer._repr_mimebundle_()
     assert bundle["text/plain"] == "Figure: 10 samples in 3 batches, the last of 2; 0 left out."
-    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.widget.model_id
-    assert not hasattr(explorer, "_ipython_display_"), "ipywidgets 7 would show the widget through it, without the twin"
+    assert (
+        bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.widget.model_id
+    )
+    assert not hasattr(explorer, "_ipython_display_"), (
+        "ipywidgets 7 would show the widget through it, without the twin"
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,9 @@ def test_a_control_changes_picture_and_sentence(control, value, sentence):
     after = panel(explorer).value
     assert sentence in after and sentence not in before
     assert after.partition("<img")[2] != before.partition("<img")[2]
-    assert explorer.twin.alt == "10 samples in 3 batches, the last of 2; 0 left out.", "the twin stands still"
+    assert explorer.twin.alt == "10 samples in 3 batches, the last of 2; 0 left out.", (
+        "the twin stands still"
+    )
 
 
 def test_another_epoch_changes_the_picture_and_never_the_counts():

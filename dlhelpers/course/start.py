@@ -1,0 +1,42 @@
+"""What each lesson's set-up cell asks: do helpers and lessons belong together, and on Colab, which device is this?"""
+
+import importlib.util
+import sys
+
+import dlhelpers
+
+_said: set[str] = set()  # so that a second run of the cell is silent
+
+
+def begin(version: str) -> None:
+    """Check that the helpers fit the lessons, written for dlhelpers `version`; where all is well, print nothing.
+
+    On Colab, switch widgets on and say once which device this is. Raises RuntimeError for helpers of another version.
+    """
+    if dlhelpers.__version__ != version:
+        raise RuntimeError(
+            f"this lesson is for dlhelpers {version}, but {sys.executable} has {dlhelpers.__version__}."
+            " Take lessons and helpers from one copy of the course: in its folder, run `pip install -e .`"
+        )
+    if importlib.util.find_spec("ipywidgets") is None:
+        _say_once(
+            "Without ipywidgets the figures have no sliders; `pip install ipywidgets` adds them."
+        )
+    if "google.colab" in sys.modules:
+        import torch  # here, so that `doctor` can tell of a torch that is broken
+        from google.colab import output
+
+        output.enable_custom_widget_manager()
+        device, hint = (
+            "cpu",
+            " For a GPU: Runtime, Change runtime type, T4 GPU, and run this cell again.",
+        )
+        if torch.accelerator.is_available():
+            device, hint = torch.accelerator.current_accelerator().type, ""
+        _say_once(f"This runtime computes on: {device}.{hint}")
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        print(text)

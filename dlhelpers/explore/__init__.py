@@ -1,0 +1,5 @@
+"""Drawings with sliders, one for each idea."""
+
+from dlhelpers.explore.frames import explore_batches
+
+__all__ = ["explore_batches"]

@@ -1,0 +1,163 @@
+"""What data costs in bytes, what this process uses, and what the machine can spare.
+
+Prices are exact arithmetic. Use and budget are read from the system, whose numbers differ in honesty:
+a container's limit is read from its control groups, because psutil sees the whole host.
+"""
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+OWN_GROUPS, GROUPS = (
+    Path("/proc/self/cgroup"),
+    Path("/sys/fs/cgroup"),
+)  # what this process is in, and all groups
+GROUP_FILES = {  # by controller, version 2 and 1: folder, limit, use, and what memory.stat puts before its names
+    "": ("", "memory.max", "memory.current", ""),
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+}
+
+
+def memory_budget(device: torch.device | str = "cpu") -> int:
+    """Return the bytes still free for this process: on a GPU its free memory, on the host the tightest known limit.
+
+    The host's limits: the control groups around this process (versions 2 and 1), the variable MEM_LIMIT that Binder
+    sets, the process's own (RLIMIT_DATA, RLIMIT_AS), and the free memory that psutil reports. What is already used is
+    taken off: in a control group by all its processes, which share the limit, elsewhere by this one.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    if device.type != "cpu":
+        return torch.accelerator.get_memory_info(device)[0]
+    free, private, told = (
+        psutil.virtual_memory().available,
+        memory_use().private,
+        _number(os.environ.get("MEM_LIMIT")),
+    )
+    rooms = [*_group_rooms(private), *_own_rooms(), *([told - private] if told else [])]
+    return max(0, min([free, *rooms]))
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes of RAM that this process holds, by where they came from; None where the system does not tell.
+
+    Only `anonymous` memory is the process's own: file-backed pages can be dropped and read again, shared ones are
+    counted in every process that maps them. A forked process counts as anonymous what it still shares with its parent.
+    """
+
+    resident: int
+    anonymous: int | None = None
+    file_backed: int | None = None
+    shared: int | None = None
+
+    @property
+    def private(self) -> int:
+        """The best known figure for memory that is this process's alone."""
+        return self.resident if self.anonymous is None else self.anonymous
+
+
+def memory_use(pid: int | None = None) -> MemoryUse:
+    """Return what a process (this one by default) holds in RAM; the parts on Linux, elsewhere only their sum.
+
+    Source: RssAnon, RssFile and RssShmem of /proc/PID/status (Linux manual page proc_pid_status(5)).
+    Raises psutil.NoSuchProcess for a process that is gone.
+    """
+    resident = psutil.Process(pid).memory_info().rss
+    try:
+        lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
+    except OSError:
+        return MemoryUse(resident)
+    parts = {
+        line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss")
+    }
+    return MemoryUse(resident, parts.get("RssAnon"), parts.get("RssFile"), parts.get("RssShmem"))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out (CUDA, XPU, MPS or host), and not that something else broke.
+
+    Example: torch.OutOfMemoryError and a CPU allocator's RuntimeError do; "illegal memory access" does not.
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and tells_out_of_memory(str(error))
+
+
+def tells_out_of_memory(text: str) -> bool:
+    """Say whether a message is one of those that allocators give when memory runs out."""
+    known = (
+        "out of memory",
+        "not enough memory",
+        "can't allocate memory",
+        "cannot allocate memory",
+        "unable to allocate",
+        "std::bad_alloc",
+    )
+    return any(words in text.lower() for words in known)
+
+
+def _group_rooms(private: int) -> list[int]:
+    """What is left in each control group with a limit, from this process's own up to the root.
+
+    Files that the system may drop do not count as used; where a group does not tell its use, `private` does.
+    """
+    rooms, own = [], [line.split(":", 2)[1:] for line in _text(OWN_GROUPS).splitlines()]
+    for controller, (folder, most, use, prefix) in GROUP_FILES.items():
+        path = Path(
+            next((path for names, path in own if controller in names.split(",")), "").lstrip("/")
+        )
+        for group in [
+            GROUPS / folder / inner for inner in (path, *path.parents)
+        ]:  # a container sees only some of them
+            if (limit := _number(_text(group / most))) is not None:
+                used = _number(_text(group / use))
+                parts = dict(
+                    line.split(" ", 1) for line in _text(group / "memory.stat").splitlines()
+                )
+                files = sum(
+                    int(parts.get(f"{prefix}{name}_file", 0)) for name in ("inactive", "active")
+                )
+                rooms.append(limit - (private if used is None else max(0, used - files)))
+    return rooms
+
+
+def _text(file: Path) -> str:
+    """What a file of the system says; nothing where it is missing or not for this process."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
+def _own_rooms() -> list[int]:
+    """What this process's own limits leave: they count addresses, private and writable ones (DATA) or all (AS)."""
+    if resource is None:
+        return []
+    used = psutil.Process().memory_info()
+    pairs = [
+        (resource.RLIMIT_AS, used.vms),
+        (resource.RLIMIT_DATA, getattr(used, "data", used.rss)),
+    ]
+    rooms = [(resource.getrlimit(kind)[0], bytes_used) for kind, bytes_used in pairs]
+    return [limit - bytes_used for limit, bytes_used in rooms if limit != resource.RLIM_INFINITY]
+
+
+def _number(text: str | None) -> int | None:
+    """A limit as a number of bytes; "max", nothing, and the huge value by which version 1 says "none" give None."""
+    text = (text or "").strip()
+    return int(text) if text.isdigit() and 0 < int(text) < 2**60 else None

@@ -1,0 +1,130 @@
+"""Probes make visible what a loop hides: two datasets show its workers, and `count_reads` when it asks a device.
+
+One dataset waits before each sample, one tells which process made it. They stand in a module because a worker that is
+spawned (Windows, macOS) or comes from a server of forks (Linux from Python 3.14 on) imports what it needs, and a
+class of a notebook's cell cannot be imported.
+"""
+
+import math
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils.data import Dataset, get_worker_info
+
+from dlhelpers.base.checks import check_callable, check_whole
+from dlhelpers.machine.devices import Device
+from dlhelpers.train import meter as tally
+
+# what turns a tensor into Python's own numbers
+READS = {
+    "item",
+    "tolist",
+    "numpy",
+    "__bool__",
+    "__int__",
+    "__float__",
+    "__index__",
+    "__array__",
+    "__repr__",
+    "__format__",
+}
+
+
+class Waiting(Dataset):
+    """A dataset whose samples come `milliseconds` late, as from a slow disk: the core is free meanwhile.
+
+    Raises ValueError for a negative time.
+    """
+
+    def __init__(self, dataset: Dataset, milliseconds: float):
+        if milliseconds < 0:
+            raise ValueError(f"milliseconds is {milliseconds!r}: expected 0 or more")
+        self.dataset, self.milliseconds = dataset, milliseconds
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> object:
+        time.sleep(self.milliseconds / 1000)
+        return self.dataset[index]
+
+
+class WorkerReport(Dataset):
+    """`length` samples, each a dict of what the process that makes it knows; read it with `batch_size=None`.
+
+    process  its number in the system
+    worker   the number of the worker, None where there is none
+    seed     what PyTorch's random numbers started from
+    torch, numpy, python   one random number (0 to 1) of each library
+    kept     one of a NumPy generator that this dataset made when it was made
+    sample   one of a NumPy generator made for this sample, from `seed`, `epoch` (both 0 unless set) and its index
+    """
+
+    seed, epoch = 0, 0
+
+    def __init__(self, length: int):
+        self.length, self.generator = (
+            check_whole("length", length, 1, of="samples"),
+            np.random.default_rng(0),
+        )
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, int | float | None]:
+        if not 0 <= index < self.length:
+            raise IndexError(
+                f"index {index} is beyond a dataset of {self.length} samples:"
+                f" expected 0 to {self.length - 1}"
+            )
+        info = get_worker_info()
+        about = {
+            "process": os.getpid(),
+            "worker": info.id if info else None,
+            "seed": torch.initial_seed(),
+        }
+        draws = {
+            "torch": torch.rand(()).item(),
+            "numpy": float(np.random.rand()),
+            "python": random.random(),
+        }
+        own = np.random.default_rng([self.seed, self.epoch, index])
+        return (
+            about | draws | {"kept": float(self.generator.random()), "sample": float(own.random())}
+        )
+
+
+def count_reads(work: Callable[[], object], device: Device) -> int:
+    """Call `work` and return how many of its calls turned a tensor on `device` into Python's own numbers.
+
+    Each of them makes a loop wait for a GPU; copies and masks (`x.cpu()`, `x[mask]`) may wait too and are not counted.
+    The half-second read of `train.meter` is off meanwhile, in this process, since its number depends on the clock.
+    """
+    check_callable("work", work, "a function without arguments, as lambda: train_epoch(...)")
+    with _Reads(torch.device(device)) as counter:
+        before, tally.READ_SECONDS = tally.READ_SECONDS, math.inf
+        try:
+            work()
+        finally:
+            tally.READ_SECONDS = before
+    return counter.reads
+
+
+class _Reads(TorchFunctionMode):
+    """Counts while its `with` lasts: PyTorch hands it each call about a tensor, and it makes the call."""
+
+    def __init__(self, device: torch.device):
+        super().__init__()
+        self.device, self.reads = device, 0
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        self.reads += function.__name__ in READS and args[0].device.type == self.device.type
+        return function(*args, **(kwargs or {}))

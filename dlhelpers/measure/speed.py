@@ -1,0 +1,230 @@
+"""Three honest speeds: the loader alone, the model alone, and both together; their comparison says what to improve.
+
+A clock inside the loop misleads on a GPU, where the host runs ahead. Here nothing is taken apart: each of the three
+runs by itself, and the device is waited for only where a measurement begins and ends.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from dlhelpers.base.checks import check_whole
+from dlhelpers.base.tables import ShownAsTable, Table
+from dlhelpers.data.counting import samples_in
+from dlhelpers.machine.devices import Device, move, synchronize
+from dlhelpers.measure.trials import OptimizerFn, Rehearsal, own_loader, plain_sgd, undisturbed
+from dlhelpers.train.checks import check_loader, split_batch
+from dlhelpers.train.epochs import generators_of
+from dlhelpers.train.losses import LossFn
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SMALL, HIDDEN = (
+    0.1,
+    0.5,
+)  # a shorter time below 0.1 of the longer need not hide; if half of it does, that is overlap
+
+
+@dataclass(frozen=True, repr=False)
+class LoaderSpeed(ShownAsTable):
+    """What a loader delivers with nothing else going on, counted after `warmup` batches, which no time was taken of."""
+
+    samples: int
+    batches: int
+    seconds: float
+    warmup: int
+
+    @property
+    def samples_per_second(self) -> float:
+        """The samples delivered in a second."""
+        return self.samples / self.seconds
+
+    @property
+    def milliseconds(self) -> float:
+        """The milliseconds that a batch took."""
+        return 1000 * self.seconds / self.batches
+
+    def table(self) -> Table:
+        """Return samples a second and milliseconds a batch, with what they were counted from."""
+        after = f"after {self.warmup} untimed" if self.warmup else "the loader's start included"
+        rows = [
+            ["samples a second", f"{self.samples_per_second:,.0f}"],
+            ["batches timed", f"{self.batches}, {after}"],
+            ["milliseconds a batch", f"{self.milliseconds:.1f}"],
+        ]
+        return Table(["loader alone", "number"], rows)
+
+
+@dataclass(frozen=True, repr=False)
+class PipelineSpeed(ShownAsTable):
+    """Samples a second of the loader alone, the model alone on one repeated batch, and both together.
+
+    `samples_per_batch` is the mean over the `batches` timed, after `warmup` untimed ones, with `workers`."""
+
+    loader_only: float
+    model_only: float
+    together: float
+    samples_per_batch: float
+    batches: int
+    warmup: int
+    workers: int
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Milliseconds a batch of each of the three, by name."""
+        speeds = {
+            "loader alone": self.loader_only,
+            "model alone": self.model_only,
+            "together": self.together,
+        }
+        return {name: 1000 * self.samples_per_batch / speed for name, speed in speeds.items()}
+
+    @property
+    def data_share(self) -> float:
+        """The part of the time together that the model alone would not have taken, 0 to 1: what feeding it costs."""
+        return max(0.0, 1 - self.together / self.model_only)
+
+    @property
+    def bound(self) -> str:
+        """What to improve first: "data", "compute" or "no overlap"."""
+        loader, model, together = self.milliseconds.values()
+        shorter, longer = sorted([loader, model])
+        if shorter > SMALL * longer and loader + model - together < HIDDEN * shorter:
+            return "no overlap"
+        return "data" if loader > model else "compute"
+
+    @property
+    def verdict(self) -> str:
+        """What the three times mean, and what to try, in words."""
+        loader, model, together = (f"{value:.1f} ms" for value in self.milliseconds.values())
+        share = f"{self.data_share:.0%} of the time together"
+        if self.bound == "data":
+            said = (
+                f"Data-bound: a batch takes {loader} to load and {model} to train on, so the model waits for"
+                f" {share}. Make loading faster: more workers, smaller files, less work a sample."
+            )
+        elif self.bound == "compute":
+            said = (
+                f"Compute-bound: a batch takes {model} to train on and {loader} to load, which is small or hidden."
+                " A faster loader would hardly help."
+            )
+        else:
+            remedy = (
+                "Workers and model may want the same cores: try fewer."
+                if self.workers
+                else "Try num_workers=1."
+            )
+            said = f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
+            said += f" the model costs {share}. {remedy}"
+        return (
+            said
+            if self.warmup
+            else f"{said} No batch was left for a warm-up: the start of the loader is included."
+        )
+
+    def table(self) -> Table:
+        """Return one row for each of the three, and the verdict."""
+        rows = [
+            [name, f"{1000 * self.samples_per_batch / ms:,.0f}", f"{ms:.1f}"]
+            for name, ms in self.milliseconds.items()
+        ]
+        return Table(
+            ["what ran", "samples a second", "milliseconds a batch"], rows, notes=[self.verdict]
+        )
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the milliseconds a batch as three bars; return the axes, for `plots.show`."""
+        from dlhelpers.show.studies import plot_speed
+
+        return plot_speed(self, ax=ax)
+
+
+def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 5) -> LoaderSpeed:
+    """Return how fast a loader delivers, over `batches` batches or to the end of one epoch.
+
+    The warm-up is not timed: in it workers start, which takes seconds, once an epoch at most. A loader with few batches
+    is timed on the second half of them, or on its only one. Workers deliver in bursts: ask for many more batches than
+    there are workers. Raises ValueError for a loader without a batch.
+    """
+    own = own_loader(loader)
+    with undisturbed(torch.device("cpu"), *generators_of(loader)):
+        return _time_loader(own, batches, warmup)[0]
+
+
+def pipeline_speed(
+    model: nn.Module,
+    loader: Iterable,
+    loss_fn: LossFn,
+    optimizer_fn: OptimizerFn = plain_sgd,
+    *,
+    device: Device | None = None,
+    batches: int = 30,
+    warmup: int = 5,
+    amp_dtype: torch.dtype | None = None,
+) -> PipelineSpeed:
+    """Time the loader alone, training alone on its first batch, and both together, on a copy of the model.
+
+    Each is timed over `batches` batches after `warmup` untimed ones, or fewer as in `loader_speed`. Copying a batch to
+    the device counts as loading. Leaves weights, gradients, modes, random states and the loader's generators as they
+    are. Raises what the guards find, and ValueError for a loader without a batch or one that can be read only once.
+    """
+    loader = own_loader(loader)
+    check_loader(loader, "train", model)
+    rehearsal = Rehearsal(model, loss_fn, optimizer_fn, device, amp_dtype)
+    with undisturbed(rehearsal.device, *generators_of(loader)):
+        alone, first = _time_loader(loader, batches, warmup)
+        first = move(split_batch(first), rehearsal.device)
+        rehearsal.seconds(first, alone.warmup or 1)
+        model_only = len(first[1]) * alone.batches / rehearsal.seconds(first, alone.batches)
+        samples, seconds = _time_together(rehearsal, loader, alone.warmup, alone.batches)
+    counts = samples / alone.batches, alone.batches, alone.warmup, getattr(loader, "num_workers", 0)
+    return PipelineSpeed(alone.samples_per_second, model_only, samples / seconds, *counts)
+
+
+def _time_loader(loader: Iterable, batches: int | None, warmup: int) -> tuple[LoaderSpeed, Any]:
+    """The speed of a loader, and its first batch."""
+    check_whole("batches", 1 if batches is None else batches, 1)
+    check_whole("warmup", warmup, 0)
+    first, times, sizes = None, [perf_counter()], [0]
+    for batch in loader:
+        times.append(perf_counter())
+        sizes.append(samples_in(batch))
+        first = batch if first is None else first
+        if batches is not None and len(times) == 1 + warmup + batches:
+            break
+    count = len(times) - 1
+    if not count:
+        raise ValueError(
+            "the loader gave no batch: its dataset is empty, or smaller than a batch with drop_last=True;"
+            " give it samples, or a smaller batch size"
+        )
+    skipped = min(warmup, count // 2)
+    return LoaderSpeed(
+        sum(sizes[skipped + 1 :]), count - skipped, times[-1] - times[skipped], skipped
+    ), first
+
+
+def _time_together(
+    rehearsal: Rehearsal, loader: Iterable, warmup: int, batches: int
+) -> tuple[int, float]:
+    """The samples trained on in `batches` batches after the warm-up, and the seconds they took."""
+    samples, begin = 0, perf_counter()
+    for k, batch in enumerate(loader, start=1):
+        samples += rehearsal.step(batch)
+        if k == warmup:
+            synchronize(rehearsal.device)
+            samples, begin = 0, perf_counter()
+        if k == warmup + batches:
+            synchronize(rehearsal.device)
+            return (
+                samples,
+                perf_counter() - begin,
+            )  # while the iterator lives: to end its workers takes time
+    raise ValueError(
+        f"the loader gave {warmup + batches} batches, then fewer: ask for fewer `batches`"
+    )
