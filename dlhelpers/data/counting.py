@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.base.checks import check_whole
+from dlhelpers.base.tables import ShownAsTable, Table
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,10 +35,17 @@ class LoaderSummary(ShownAsTable):
         where["left out"] = "drop_last is False" if self.dropped == 0 else "drop_last hides it"
         if not self.counted:
             n, b, m = self.samples, self.batch_size, self.batches
-            where = {"samples": f"len({self.source})", "batches": "len(loader)", "last batch": "", "left out": ""}
+            where = {
+                "samples": f"len({self.source})",
+                "batches": "len(loader)",
+                "last batch": "",
+                "left out": "",
+            }
             if None not in (n, b, m) and n and b:
                 where["batches"] += f" = {'floor' if self.drop_last else 'ceil'}({n} / {b})"
-                where["last batch"] = f"{b}, as all are whole" if self.drop_last else f"{n} - {max(m - 1, 0)} x {b}"
+                where["last batch"] = (
+                    f"{b}, as all are whole" if self.drop_last else f"{n} - {max(m - 1, 0)} x {b}"
+                )
                 where["last batch"] = where["last batch"] if m else "there is none"
                 where["left out"] = f"{n} - {m} x {b}" if self.drop_last else "drop_last is False"
         rows = [
@@ -72,7 +79,9 @@ def describe(loader: DataLoader) -> LoaderSummary:
     Raises TypeError for anything but a DataLoader.
     """
     if not isinstance(loader, DataLoader):
-        raise TypeError(f"describe takes a DataLoader, not {type(loader).__name__}; count(...) takes any iterable")
+        raise TypeError(
+            f"describe takes a DataLoader, not {type(loader).__name__}; count(...) takes any iterable"
+        )
     stream = isinstance(loader.dataset, IterableDataset)
     drawn = loader.sampler if not stream and loader.batch_size is not None else loader.dataset
     samples, batches = _length(drawn), _length(loader)
@@ -103,19 +112,31 @@ def count(loader: Iterable, *, max_batches: int | None = None) -> LoaderSummary:
             rows = _rows(batch)
             samples, batches, last = samples + len(rows), batches + 1, len(rows)
             for row in rows:
-                key = hashlib.blake2b(row.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()).digest()
+                key = hashlib.blake2b(
+                    row.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+                ).digest()
                 twice += key in seen
                 seen.add(key)
             if batches == max_batches:
-                warnings.append(f"stopped after {batches} batches, as max_batches asked: the epoch may go on.")
+                warnings.append(
+                    f"stopped after {batches} batches, as max_batches asked: the epoch may go on."
+                )
                 break
     except IndexError as error:
         if _answers_at_its_end(getattr(loader, "dataset", None)):
             raise  # a fault of another kind
-        warnings.append(f"the dataset's length is too long: it promises more samples than it has ({error}).")
+        warnings.append(
+            f"the dataset's length is too long: it promises more samples than it has ({error})."
+        )
     if twice:
-        warnings.append(f"{twice} samples came twice or more: do several workers each read the whole stream?")
-    dataset, size, drop = getattr(loader, "dataset", None), getattr(loader, "batch_size", None), False
+        warnings.append(
+            f"{twice} samples came twice or more: do several workers each read the whole stream?"
+        )
+    dataset, size, drop = (
+        getattr(loader, "dataset", None),
+        getattr(loader, "batch_size", None),
+        False,
+    )
     if isinstance(loader, DataLoader):
         drop = bool(loader.drop_last)
         warnings += _beyond_the_end(dataset)
@@ -148,7 +169,9 @@ def _beyond_the_end(dataset: object) -> list[str]:
         dataset[length]
     except Exception:  # any refusal is what we want to see
         return []
-    return [f"dataset[{length}] answers, though len(dataset) is {length}: the length may be too short, samples unused."]
+    return [
+        f"dataset[{length}] answers, though len(dataset) is {length}: the length may be too short, samples unused."
+    ]
 
 
 def _surprises(summary: LoaderSummary, stream: bool) -> list[str]:
@@ -156,9 +179,13 @@ def _surprises(summary: LoaderSummary, stream: bool) -> list[str]:
     found = []
     n, size = summary.samples, summary.batch_size
     if summary.batches == 0:
-        found.append(f"no batch at all: {n} samples, batch size {size}, drop_last {summary.drop_last}.")
+        found.append(
+            f"no batch at all: {n} samples, batch size {size}, drop_last {summary.drop_last}."
+        )
     if stream:
-        found.append("a stream: its length is what it says of itself, or unknown; count(loader) tells the truth.")
+        found.append(
+            "a stream: its length is what it says of itself, or unknown; count(loader) tells the truth."
+        )
     elif size is None:
         found.append("batch_size is None: the dataset or a batch_sampler makes the batches.")
     if summary.last_batch == 1 and summary.batches:
@@ -181,7 +208,9 @@ def _rows(batch: object) -> Tensor:
                 raise TypeError
             batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
         except (TypeError, StopIteration):
-            raise TypeError(f"a batch holds {type(batch).__name__}, expected tensors with one row a sample") from None
+            raise TypeError(
+                f"a batch holds {type(batch).__name__}, expected tensors with one row a sample"
+            ) from None
     return batch if batch.ndim else batch.unsqueeze(0)
 
 

@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dlhelpers.base.checks import check_kind
+from dlhelpers.base.checks import check_kind, check_whole
 from dlhelpers.data.folders import TEST_EVERY, image_folder, image_to_tensor
-from dlhelpers.base.checks import check_whole
 
 NAMES = ("digits", "shapes", "cifar10", "fashion_mnist", "folder")
 # The digits 0 to 9, three pixels wide and five high, row by row.
-GLYPHS = "111101101101111 010110010010111 111001111100111 111001111001111 101101111001001 " \
-         "111100111001111 111100111101111 111001001001001 111101111101111 111101111001111".split()
+GLYPHS = (
+    "111101101101111 010110010010111 111001111100111 111001111001111 101101111001001 "
+    "111100111001111 111100111101111 111001001001001 111101111101111 111101111001111".split()
+)
 
 
 class ImageDataset(Dataset):
@@ -36,7 +37,9 @@ class ImageDataset(Dataset):
         check_kind("images", images, Tensor, "a tensor (N, C, H, W)")
         check_kind("labels", labels, Tensor, "a tensor of class numbers (N,)")
         if len(images) != len(labels):
-            raise ValueError(f"{len(images)} images but {len(labels)} labels: expected one label an image, in order")
+            raise ValueError(
+                f"{len(images)} images but {len(labels)} labels: expected one label an image, in order"
+            )
         if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype == torch.bool:
             raise ValueError(
                 f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: expected shape ({len(images)},)"
@@ -91,7 +94,10 @@ class Shapes(Dataset):
 
     def __init__(self, length: int, size: int = 32, *, seed: int = 0):
         self.length = check_whole("length", length, 0, of="samples")
-        self.size, self.seed = check_whole("size", size, 8, of="pixels"), check_whole("seed", seed, 0)
+        self.size, self.seed = (
+            check_whole("size", size, 8, of="pixels"),
+            check_whole("seed", seed, 0),
+        )
 
     def __len__(self) -> int:
         return self.length
@@ -114,7 +120,12 @@ class Shapes(Dataset):
 
 
 def load(
-    name: str, split: str = "train", *, root: str | Path | None = None, download: bool = False, size: int | None = None
+    name: str,
+    split: str = "train",
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    size: int | None = None,
 ) -> Dataset:
     """Return the dataset called `name`: "digits", "shapes", "cifar10", "fashion_mnist" or "folder".
 
@@ -150,10 +161,15 @@ def _digits(split: str) -> ImageDataset:
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998.
     """
-    from sklearn.datasets import load_digits  # imported here: it takes a second, and only this dataset needs it
+    from sklearn.datasets import (
+        load_digits,
+    )  # imported here: it takes a second, and only this dataset needs it
 
     scans = load_digits()
-    images, labels = torch.tensor(scans.images, dtype=torch.float32).div(16).unsqueeze(1), torch.tensor(scans.target)
+    images, labels = (
+        torch.tensor(scans.images, dtype=torch.float32).div(16).unsqueeze(1),
+        torch.tensor(scans.target),
+    )
     test = torch.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
     chosen = test if split == "test" else ~test
     return ImageDataset(images[chosen], labels[chosen], [str(digit) for digit in range(10)])
@@ -163,7 +179,10 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> Dataset:
     """CIFAR-10 or Fashion-MNIST from torchvision's files below `root`."""
     import torchvision
 
-    kind = {"cifar10": torchvision.datasets.CIFAR10, "fashion_mnist": torchvision.datasets.FashionMNIST}[name]
+    kind = {
+        "cifar10": torchvision.datasets.CIFAR10,
+        "fashion_mnist": torchvision.datasets.FashionMNIST,
+    }[name]
     options = {"train": split == "train", "transform": image_to_tensor}
     try:
         return kind(root, **options)
@@ -174,7 +193,9 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> Dataset:
                 " or take load('digits'), which needs no files"
             ) from None
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root) as unfinished:  # a broken download vanishes with this folder
+    with tempfile.TemporaryDirectory(
+        dir=root
+    ) as unfinished:  # a broken download vanishes with this folder
         try:
             kind(unfinished, download=True)
         except (OSError, RuntimeError) as error:
@@ -191,5 +212,7 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> Dataset:
 def _index(index: int, length: int) -> int:
     """`index` counted from the front; IndexError beyond the ends, which is how iteration knows where to stop."""
     if not -length <= operator.index(index) < length:
-        raise IndexError(f"index {index} is beyond a dataset of {length} samples: expected 0 to {length - 1}")
+        raise IndexError(
+            f"index {index} is beyond a dataset of {length} samples: expected 0 to {length - 1}"
+        )
     return int(index) % length

@@ -6,14 +6,16 @@ machine, in whichever batch it is made. `datasets.Shapes` draws similar pictures
 
 import numpy as np
 
-from dlhelpers.data.datasets import Shapes
 from dlhelpers.base.checks import check_whole
+from dlhelpers.data.datasets import Shapes
 
 SHAPES = tuple(Shapes.classes)
 WORDS_A_STEP = 4  # numbers that the Philox generator makes at each step of its counter
 
 
-def draw_shapes(start: int, stop: int, *, size: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def draw_shapes(
+    start: int, stop: int, *, size: int = 32, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Return images `start` to `stop` - 1 of an endless series, uint8 (n, 3, size, size), and their labels (n,) int64.
 
     Each shows a circle, a square or a triangle (labels 0, 1, 2) in a light colour on dark noise.
@@ -45,11 +47,13 @@ def _masks(numbers: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
     y = line[None, :, None] - middle_y.astype(np.int32)[:, None, None]
     x = line[None, None, :] - middle_x.astype(np.int32)[:, None, None]
     masks = np.empty((len(labels), size, size), bool)
-    for label, inside in enumerate((
-        lambda x, y, r: x * x + y * y < r * r,
-        lambda x, y, r: (np.abs(x) * 100 < 85 * r) & (np.abs(y) * 100 < 85 * r),
-        lambda x, y, r: (y * 10 < 7 * r) & (y * 10 > 17 * np.abs(x) - 10 * r),
-    )):
+    for label, inside in enumerate(
+        (
+            lambda x, y, r: x * x + y * y < r * r,
+            lambda x, y, r: (np.abs(x) * 100 < 85 * r) & (np.abs(y) * 100 < 85 * r),
+            lambda x, y, r: (y * 10 < 7 * r) & (y * 10 > 17 * np.abs(x) - 10 * r),
+        )
+    ):
         chosen = labels == label
         masks[chosen] = inside(x[chosen], y[chosen], radius[chosen])
     return masks
