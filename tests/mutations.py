@@ -936,7 +936,7 @@ MUTATIONS = [
     Mutation(
         "copy-counts-as-a-learner",
         "course/classroom.py",
-        'owner, tasks = content["id"] or COPY.sub("", path.stem), content["tasks"]',
+        'owner, tasks = str(content.get("id") or COPY.sub("", path.stem)), content["tasks"]',
         'owner, tasks = path.stem, content["tasks"]',
         "A teacher counts a learner twice who has handed in a file again.",
         "",

@@ -57,7 +57,6 @@ def test_an_attempt_is_kept_for_its_class_and_no_other():
     one, other = project(), project()
     first = capstone.attempt(one)
     assert capstone.attempt(one) is first
-    assert capstone.attempt(one, afresh=True) is not first
     assert capstone.attempt(other).project is other
     assert capstone.attempt(one) is not first
 
@@ -92,7 +91,7 @@ def test_the_peak_decides_where_the_system_has_no_cap(capped, above):
         run = LimitedRun(
             "returned", value=past(2), peak_private=peak, limit=capstone.CAP, capped=capped
         )
-        capstone.attempt(some, afresh=True).run = run
+        capstone.attempt(some).run = run
         assert states(capstone.report(some))[2] == kind
 
 
@@ -101,7 +100,7 @@ def test_a_killed_run_is_told_so():
     run = LimitedRun(
         "killed", error="killed by the parent: it was still running at its timeout of 300 seconds"
     )
-    capstone.attempt(some, afresh=True).run = run
+    capstone.attempt(some).run = run
     for task in (lesson_11.as_stated, lesson_11.learned):
         assert "the run killed: killed by" not in task.check(some).text
         assert "at its timeout of 300 seconds" in task.check(some).text

@@ -7,7 +7,7 @@ one temporary folder for the whole process, so that the lesson and the checks lo
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import isclose, prod
 from numbers import Integral
 from pathlib import Path
@@ -98,14 +98,10 @@ class Attempt:
             return [run_limited(_train, *where, number, **limits) for number in epochs]
 
 
-_latest: list[Attempt] = []
-
-
-def attempt(project: type, *, afresh: bool = False) -> Attempt:
-    """Return the attempt with this very class, the same one at each call; another class, or `afresh`, starts anew."""
-    if afresh or not _latest or _latest[0].project is not project:
-        _latest[:] = [Attempt(project)]
-    return _latest[0]
+@lru_cache(maxsize=1)
+def attempt(project: type) -> Attempt:
+    """Return the attempt with this very class, the same one at each call; another class starts anew."""
+    return Attempt(project)
 
 
 def numbers(project: type) -> dict[str, object]:
@@ -178,7 +174,7 @@ def judge_counts(answer: type) -> str | None:
 
 def judge_under_cap(answer: type) -> str | None:
     """Train in a child under the cap, anew at each call: does it come to its end?"""
-    attempt(answer, afresh=True)
+    attempt.cache_clear()
     return judge_memory(answer)
 
 

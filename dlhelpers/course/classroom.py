@@ -77,7 +77,7 @@ def pool(folder: str | Path) -> Classroom:
         except (OSError, ValueError) as error:
             ignored.append(f"{name}: {error}")
             continue
-        owner, tasks = content["id"] or COPY.sub("", path.stem), content["tasks"]
+        owner, tasks = str(content.get("id") or COPY.sub("", path.stem)), content["tasks"]
         if owner in handed_in:
             ignored.append(
                 f"{name}: another file of the same learner; the one with more tries counts"

@@ -78,16 +78,13 @@ def judge_cases(
     return f"{call} gives {got}, and {right} is expected."
 
 
-def same(one: Any, other: Any, tolerance: float = 1e-6) -> bool:
-    """Say whether two answers are equal: numbers within `tolerance`, tensors and lists part by part, else by ==."""
+def same(one: Any, other: Any) -> bool:
+    """Say whether two answers are equal: numbers to 1e-6, tensors and lists part by part, else by ==."""
     one, other = (value.tolist() if hasattr(value, "tolist") else value for value in (one, other))
-    if isinstance(one, bool) is not isinstance(other, bool):
-        return False
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(same(a, b, tolerance) for a, b in pairs)
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
-        return math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-9)
+        return len(one) == len(other) and all(map(same, one, other))
+    if type(one) in (int, float) and type(other) in (int, float):
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
     return type(one) is type(other) and one == other
 
 

@@ -40,20 +40,22 @@ def progress_file() -> Path | None:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the "id" and the "tasks" of a progress file's text; ValueError where it is none of ours."""
+    """Return the content of a progress file, with "version", "tasks" and, since it has one, "id".
+
+    Raises ValueError for any other text.
+    """
     try:
         content = json.loads(text)
-        version, owner = content["version"], content.get("id")  # the first files have no id
-        tasks = {name: (task["state"], task["tries"]) for name, task in content["tasks"].items()}
+        version, tasks = content["version"], content["tasks"].values()
+        answered = [(task["state"], task["tries"]) for task in tasks]
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("no file of progress") from error
     if version != VERSION:
         raise ValueError(f"version {shown(version)}: expected {VERSION}")
-    for state, tries in tasks.values():
+    for state, tries in answered:
         if state not in ("tried", "done") or type(tries) is not int or not 0 <= tries < MOST_TRIES:
             raise ValueError("a task that is neither tried nor done, or no number of tries")
-    tasks = {name: {"state": state, "tries": tries} for name, (state, tries) in tasks.items()}
-    return {"id": owner if isinstance(owner, str) else None, "tasks": tasks}
+    return content
 
 
 def read() -> dict[str, dict]:
@@ -77,14 +79,15 @@ def record(name: str, *, done: bool) -> None:
             try:
                 content = _stored(path)
             except ValueError:
-                path.replace(_free_name(path))  # it may be of use to somebody
+                aside = path.with_name(f"{path.name}.broken-{secrets.token_hex(4)}")
+                path.replace(aside)  # it may be of use to somebody
                 content = _stored(path)
             before = content["tasks"].get(name, OPEN)
             state = "done" if done or before["state"] == "done" else "tried"
             content["tasks"][name] = {"state": state, "tries": before["tries"] + 1}
-            owner = content["id"] or secrets.token_hex(8)
+            content.setdefault("id", secrets.token_hex(8))
             with write_whole(path) as file:
-                file.write(_as_json(owner, content["tasks"]).encode())
+                file.write(json.dumps(content, indent=1).encode())
     except OSError as error:
         say_once(f"Your progress is not kept: {error}. (DLHELPERS_PROGRESS names another file.)")
 
@@ -92,19 +95,8 @@ def record(name: str, *, done: bool) -> None:
 def _stored(path: Path | None) -> dict[str, Any]:
     """The content of the file of progress; OSError where it cannot be read, ValueError where it is broken."""
     if path is None or not path.is_file():
-        return {"id": None, "tasks": {}}
+        return {"version": VERSION, "tasks": {}}
     return parse(path.read_text(encoding="utf-8-sig"))
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.broken-{number}")).exists():
-        number += 1
-    return aside
-
-
-def _as_json(owner: str | None, tasks: dict[str, dict]) -> str:
-    return json.dumps({"version": VERSION, "id": owner, "tasks": tasks}, indent=1)
 
 
 @contextmanager
@@ -162,11 +154,11 @@ def export(path: str | Path) -> Path:
     """
     kept = progress_file()
     try:
-        stored = _stored(kept)
+        text = json.dumps(_stored(kept), indent=1)
     except ValueError as error:
         raise ValueError(f"{kept} is broken: {error}") from error
-    with Path(path).expanduser().open("x", encoding="utf-8") as file:
-        file.write(_as_json(stored["id"], stored["tasks"]))
+    with Path(path).open("x", encoding="utf-8") as file:
+        file.write(text)
     return Path(path)
 
 
