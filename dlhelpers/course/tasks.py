@@ -149,9 +149,8 @@ class Prediction(Task):
             )
         if self.guess is ...:
             return Reply("result", f"{shown}. {self.because}")
-        guess = (
-            self.guess if self.choices else f"{self.guess:,}"
-        )  # as given: rounded, it would be another one
+        # as given: rounded, it would be a different number
+        guess = self.guess if self.choices else f"{self.guess:,}"
         if self._near(self.guess, result):
             near = "" if same(self.guess, result) else f", and your {guess} is near enough"
             return Reply("right", f"{shown}{near}. {self.because}")
