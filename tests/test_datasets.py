@@ -27,18 +27,7 @@ from dlhelpers.data.datasets import GLYPHS
 from dlhelpers.train import accuracy, fit
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "cifar10-sample"
-CIFAR_CLASSES = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-]
+CIFAR_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 BATCH = 4  # images in each file of the small CIFAR-10; the real files hold 10,000
 
 
@@ -58,29 +47,9 @@ def test_an_image_dataset_gives_back_images_and_labels():
     ) is int
 
 
-@pytest.mark.parametrize(
-    "labels, message",
-    [
-        (torch.tensor([0, 1]), "3 images but 2 labels: expected one label an image, in order"),
-        (
-            torch.tensor([0.0, 1.0, 1.0]),
-            r"type torch.float32: expected shape \(3,\) and whole class numbers.*\.long\(\)",
-        ),
-        (torch.tensor([True, False, True]), "type torch.bool: expected"),
-        (
-            torch.eye(3, 2).long(),
-            r"shape \(3, 2\) and type torch.int64: expected shape \(3,\).*argmax",
-        ),
-        (
-            torch.tensor([0, 1, 2]),
-            "labels run from 0 to 2: expected 0 to 1, since there are 2 classes",
-        ),
-        (torch.tensor([0, -1, 1]), "labels run from -1 to 1: expected 0 to 1"),
-    ],
-)
-def test_labels_that_do_not_fit_are_refused(labels, message):
-    with pytest.raises(ValueError, match=message):
-        ImageDataset(torch.zeros(3, 1, 2, 2), labels, ["a", "b"])
+def test_class_names_may_be_an_array_of_numpy():
+    dataset = ImageDataset(torch.zeros(2, 1, 2, 2), torch.tensor([0, 1]), np.array(["a", "b"]))
+    assert dataset.classes == ["a", "b"] and type(dataset.classes[0]) is str
 
 
 # Generated images
@@ -129,30 +98,7 @@ def test_shapes_have_values_from_0_to_1_and_all_classes():
 @pytest.mark.parametrize("dataset", [Shapes(4), NumberedImages(4)])
 def test_a_generated_dataset_ends_and_counts_from_the_back(dataset):
     assert len(list(dataset)) == 4 and torch.equal(dataset[-1][0], dataset[3][0])
-    with pytest.raises(
-        IndexError, match="index 4 is beyond a dataset of 4 samples: expected 0 to 3"
-    ):
-        dataset[4]
-
-
-@pytest.mark.parametrize("length", [-1, 2.5, True, "9"])
-def test_a_length_that_cannot_be_is_refused(length):
-    for kind in (Shapes, NumberedImages):
-        with pytest.raises(
-            ValueError,
-            match=f"length is {length!r}: expected a whole number of samples, at least 0",
-        ):
-            kind(length)
-
-
-def test_a_size_too_small_for_a_shape_is_refused():
-    for make in (lambda: Shapes(4, size=4), lambda: load("shapes", size=4)):
-        with pytest.raises(
-            ValueError, match="size is 4: expected a whole number of pixels, at least 8"
-        ):
-            make()
-    with pytest.raises(ValueError, match="size is 0:"):
-        load("shapes", size=0)
+    assert torch.equal(dataset[np.int64(2)][0], dataset[torch.tensor(2)][0])
 
 
 # load by name
@@ -163,21 +109,9 @@ def test_a_size_too_small_for_a_shape_is_refused():
     [("cifar", "cifar10"), ("digit", "digits"), ("Folder", "folder"), ("mnist", "fashion_mnist")],
 )
 def test_an_unknown_name_is_refused_and_a_near_one_offered(name, near):
-    with pytest.raises(
-        ValueError,
-        match=f"unknown dataset '{name}': did you mean '{near}'.*digits, shapes, cifar10",
-    ):
+    found = f"unknown dataset '{name}': did you mean '{near}'.*digits, shapes, cifar10"
+    with pytest.raises(ValueError, match=found):
         load(name)
-
-
-def test_a_name_near_to_none_gets_the_list():
-    with pytest.raises(ValueError, match="unknown dataset 'xyzzy'. There are digits"):
-        load("xyzzy")
-
-
-def test_an_unknown_split_is_refused():
-    with pytest.raises(ValueError, match="split is 'valid': expected 'train' or 'test'"):
-        load("digits", "valid")
 
 
 def test_digits_are_scikit_learns_scans_and_no_scan_is_in_both_splits():
@@ -191,10 +125,11 @@ def test_digits_are_scikit_learns_scans_and_no_scan_is_in_both_splits():
     assert train.images.max() == 1 and train.images.min() == 0
 
 
-def test_generated_splits_are_different_images():
-    train, test = load("shapes"), load("shapes", "test", size=16)
-    assert (len(train), len(test)) == (8_000, 2_000) and test[0][0].shape == (3, 16, 16)
-    assert not torch.equal(train[0][0], load("shapes", "test")[0][0])
+def test_no_test_image_of_the_shapes_is_a_training_image():
+    train, test = load("shapes", size=8), load("shapes", "test", size=8)
+    assert (len(train), len(test)) == (8_000, 2_000)
+    seen = {image.numpy().tobytes() for image, _ in train}
+    assert len(seen) == 8_000 and not any(image.numpy().tobytes() in seen for image, _ in test)
 
 
 # Folders of images

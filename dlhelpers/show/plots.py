@@ -200,7 +200,7 @@ def finish(ax: Axes, xlabel: str, ylabel: str, sentence: str) -> Axes:
 def numbers(name: str, values: Iterable[float]) -> list[float]:
     """Return values as Python's floats; tensors of one number will do, also with gradients or on a GPU."""
     try:
-        return [float(value) for value in values]
+        return [float(v.detach() if isinstance(v, Tensor) else v) for v in values]
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name} is {shown(values)}: expected a list of numbers") from None
 
