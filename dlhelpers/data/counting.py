@@ -27,40 +27,22 @@ class LoaderSummary(ShownAsTable):
     dropped: int | None
     warnings: tuple[str, ...] = ()
     counted: bool = False
-    source: str = "loader.dataset"  # whose length the samples are
+    formulas: tuple[str, ...] = ()  # of samples, batches, last batch and left out
 
     def table(self) -> Table:
         """Return the counts as rows of (what, number, where it comes from)."""
-        samples, batches, last, left_out = self._counted() if self.counted else self._formulas()
+        samples, batches, last, left_out = self.formulas or ["counted while iterating"] * 4
+        if self.counted:
+            left_out = "drop_last hides it" if self.drop_last else "drop_last is False"
         rows = [
-            ["samples", self.samples, samples],
-            ["batch size", self.batch_size, "loader.batch_size"],
-            ["drop_last", str(self.drop_last), "loader.drop_last"],
-            ["batches", self.batches, batches],
-            ["last batch", self.last_batch, last],
-            ["left out", self.dropped, left_out],
+            ["samples", _show(self.samples), samples],
+            ["batch size", _show(self.batch_size), "loader.batch_size"],
+            ["drop_last", self.drop_last, "loader.drop_last"],
+            ["batches", _show(self.batches), batches],
+            ["last batch", _show(self.last_batch), last],
+            ["left out", _show(self.dropped), left_out],
         ]
-        for row in rows:
-            if row[1] is None:
-                row[1] = "unknown"
-            elif row[0] != "drop_last":
-                row[1] = f"{row[1]:,}"
         return Table(["what", "number", "where it comes from"], rows, notes=self.warnings)
-
-    def _counted(self) -> tuple[str, str, str, str]:
-        came = "counted while iterating"
-        return came, came, came, "drop_last is False" if self.dropped == 0 else "drop_last hides it"
-
-    def _formulas(self) -> tuple[str, str, str, str]:
-        n, b, m = self.samples, self.batch_size, self.batches
-        if not n or not b or m is None:
-            return f"len({self.source})", "len(loader)", "", ""
-        if self.drop_last:
-            rounding, last, left_out = "floor", f"{b}, as all are whole", f"{n} - {m} x {b}"
-        else:
-            rounding, last, left_out = "ceil", f"{n} - {m - 1} x {b}", "drop_last is False"
-        formula = f"len(loader) = {rounding}({n} / {b})"
-        return f"len({self.source})", formula, last if m else "there is none", left_out
 
 
 def batches_per_epoch(samples: int, batch_size: int, *, drop_last: bool = False) -> int:
@@ -88,13 +70,25 @@ def describe(loader: DataLoader) -> LoaderSummary:
     drawn = loader.dataset if stream or loader.batch_size is None else loader.sampler
     samples, batches = _length(drawn), _length(loader)
     source = "loader.dataset" if samples == _length(loader.dataset) else "loader.sampler"
+    formulas = [f"len({source})", "len(loader)", "", ""]
     size, drop = loader.batch_size, bool(loader.drop_last)
     last = dropped = None
     if samples is not None and size is not None and not stream:
         rest = samples % size
         last = 0 if not batches else size if drop or not rest else rest
         dropped = rest if drop else 0
-    summary = LoaderSummary(samples, size, drop, batches, last, dropped, source=source)
+        formulas[1] += f" = {'floor' if drop else 'ceil'}({samples} / {size})"
+        if drop:
+            formulas[3] = f"{samples} - {batches} x {size}"
+        else:
+            formulas[3] = "drop_last is False"
+        if not batches:
+            formulas[2] = "there is none"
+        elif drop:
+            formulas[2] = f"{size}, as all are whole"
+        else:
+            formulas[2] = f"{samples} - {batches - 1} x {size}"
+    summary = LoaderSummary(samples, size, drop, batches, last, dropped, formulas=tuple(formulas))
     return replace(summary, warnings=tuple(_surprises(summary, stream)))
 
 
@@ -224,3 +218,7 @@ def _length(thing: object) -> int | None:
         return len(thing)
     except (TypeError, NotImplementedError):
         return None
+
+
+def _show(number: int | None) -> str:
+    return "unknown" if number is None else f"{number:,}"

@@ -5,12 +5,11 @@ For cases small enough to be read.
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from dlhelpers.base.checks import check_kind, check_whole
+from dlhelpers.base.checks import check_whole
 from dlhelpers.show.plots import PALETTE, counted, new_axes, sentences
 
 LIGHT = "#9AD0F5"
@@ -26,20 +25,14 @@ def plot_batches(
 
     Returns the axes.
     """
-    for k, batch in enumerate(batches):
-        check_kind(f"batch {k}", batch, Sequence, "a list of sample numbers, as tensor.tolist()")
     rows = [*batches, left_out] if left_out else list(batches)
     names = [f"batch {k + 1}" for k in range(len(batches))] + ["left out"] * bool(left_out)
     widest = max((len(row) for row in rows), default=1)
     ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows), ax)
     for y, (name, row) in enumerate(zip(names, rows, strict=True)):
-        look, behind = {"facecolor": PALETTE[5] if y % 2 else LIGHT}, None
-        if name == "left out":
-            look = {"facecolor": "white", "hatch": "////"}
-            behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        look = ("white", "////") if name == "left out" else (PALETTE[5] if y % 2 else LIGHT,)
         for x, sample in enumerate(row):
-            number = sample if widest <= READABLE else ""
-            _box(ax, (x, y), 0.86, number, behind, **look)
+            _box(ax, (x, y), 0.86, sample if widest <= READABLE else "", *look)
         # tick labels would take five times as long to draw
         ax.text(-0.2, y + 0.43, name, ha="right", va="center", fontsize=10)
     ax.set(xlim=(-0.1, widest), ylim=(len(rows), -0.15), xlabel="place in the batch (samples)")
@@ -103,7 +96,7 @@ def _draw_batch(ax: Axes, parts: Sequence[Sequence[int]], y: float, colour: str)
         look = {"facecolor": "none", "edgecolor": "#000000", "linewidth": 1.2}
         ax.add_patch(plt.Rectangle(corner, width, HIGH + 2 * FRAME, **look))
         for k, sample in enumerate(part):
-            _box(ax, (x + k, y), HIGH, sample, None, facecolor=colour)
+            _box(ax, (x + k, y), HIGH, sample, colour)
         x += len(part) + GAP
 
 
@@ -112,14 +105,16 @@ def _box(
     corner: tuple[float, float],
     height: float,
     number: object,
-    behind: dict[str, Any] | None,
-    **look: Any,
+    colour: str,
+    hatch: str = "",
 ) -> None:
-    """A box with a sample's number in its middle, on a ground of its own where `behind` says how it looks."""
-    ax.add_patch(plt.Rectangle(corner, WIDE, height, edgecolor="#333333", linewidth=0.6, **look))
+    """A box with a sample's number in its middle."""
+    look = {"facecolor": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.6}
+    ax.add_patch(plt.Rectangle(corner, WIDE, height, **look))
     if number != "":
         middle = corner[0] + WIDE / 2, corner[1] + height / 2
-        look = {"ha": "center", "va": "center", "fontsize": 8, "bbox": behind}
+        ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.6} if hatch else None
+        look = {"ha": "center", "va": "center", "fontsize": 8, "bbox": ground}
         ax.text(*middle, number, in_layout=False, **look)  # inside, so it needs no room to be found
 
 
