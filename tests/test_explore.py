@@ -1,4 +1,4 @@
-"""The explorers: controls redraw picture and sentence in time, and the twin stands still for readers without a kernel."""
+"""Explorers: controls redraw picture and sentence in time, and the twin stands still for readers without a kernel."""
 
 import sys
 import time
@@ -72,12 +72,12 @@ def test_every_end_of_the_sliders_is_drawn_in_time(explorer):
                 spent.append(time.process_time() - begin)
                 whole = batches_per_epoch(samples, batch_size, drop_last=drop_last)
                 assert f"in {whole} batch" in panel(explorer).value
-    assert max(spent) < 1, "0.3 seconds on a quiet machine"
+    assert max(spent) < 1.5, "a quiet machine needs 0.3 seconds"
 
 
 def test_what_could_not_be_drawn_in_time_is_refused_at_once():
     begin = time.perf_counter()
-    with pytest.raises(ValueError, match="samples is 10000: expected at most 32"):
+    with pytest.raises(ValueError, match="samples is 10000: expected at most 24"):
         explore_batches(10_000)
     assert time.perf_counter() - begin < 1
 

@@ -248,7 +248,7 @@ MISTAKES = [
     ),
     (explore_batches, lambda: explore_batches(9, 0), ValueError, "batch_size is 0.*at least 1"),
     # train
-    (fit, lambda: train(nn.Linear), TypeError, "Linear"),
+    (fit, lambda: train(nn.Linear), TypeError, "model is .*expected a torch.nn.Module"),
     (fit, lambda: train(None), TypeError, "None"),
     (fit, lambda: train(NET, DATA[0][0]), (TypeError, ValueError), "load|batch"),
     (fit, lambda: train(NET, LOADER, nn.CrossEntropyLoss), TypeError, "loss_fn is the class Cross"),

@@ -7,13 +7,13 @@ from dlhelpers.explore.frames import WithTwin, explorer
 from dlhelpers.show.counts import plot_batches
 from dlhelpers.show.plots import Picture, show
 
-MOST = 32  # of each slider: every place is then drawn within 0.3 seconds
+MOST = 24  # of each slider: every place is then drawn within 0.3 seconds
 
 
 def explore_batches(samples: int = 20, batch_size: int = 6) -> WithTwin | Picture:
     """Return sliders for samples, batch size, drop_last and epoch above a drawing of that epoch's batches.
 
-    Without ipywidgets the drawing alone is returned. Raises ValueError for a number below 1 or above 32.
+    Without ipywidgets the drawing alone is returned. Raises ValueError for a number below 1 or above 24.
     """
     return explorer(
         draw_epoch,
