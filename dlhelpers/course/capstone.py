@@ -14,7 +14,6 @@ import torch
 
 from dlhelpers.course.capped_examples import write_shards
 from dlhelpers.machine.capped import LimitedRun, run_limited
-from dlhelpers.machine.limited_child import check_sendable
 from dlhelpers.train.history import EpochResult, History
 
 SAMPLES, HELD_OUT = 12_345, 1_777  # images to learn from, and those held out
@@ -115,9 +114,6 @@ class Attempt:
 
     def _runs(self, folder: Path, *runs: tuple[Callable, int]) -> list[LimitedRun]:
         """Train in each of these ways to so many epochs, in one place: a second run finds what the first has left."""
-        if not hasattr(os, "fork"):
-            check_sendable(self.project, ())
-        _meet_optimizer()
         with TemporaryDirectory(prefix="capstone-run-") as place:
             shared = self.project, folder, Path(place, "run.pt")
             return [
@@ -152,7 +148,7 @@ def finished(run: LimitedRun, phase: str) -> list[EpochResult]:
 
 
 def _train(project: type[Project], folder: Path, checkpoint: Path, epochs: int) -> History:
-    torch.seed()  # a forked child begins with our random numbers, and a missing seed would go unnoticed
+    torch.seed()  # a new process always begins with the same numbers, and a missing seed would go unnoticed
     return project().train(folder, checkpoint, epochs)
 
 
@@ -174,10 +170,3 @@ def _train_to_checkpoint(
         return _train(project, folder, checkpoint, epochs)
     finally:
         os.replace = replace
-
-
-def _meet_optimizer() -> None:
-    """Take one step here: the first optimizer of a process imports a good part of PyTorch, not to be priced."""
-    weight = torch.zeros(1, requires_grad=True)
-    weight.sum().backward()
-    torch.optim.Adam([weight]).step()
