@@ -11,6 +11,7 @@ Call, result and output travel through files in a temporary folder, so that no f
 
 import io
 import json
+import linecache
 import mmap
 import os
 import pickle
@@ -27,7 +28,7 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter, sleep
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Literal, NoReturn
 
 import cloudpickle
@@ -90,18 +91,15 @@ class LimitedRun:
 
     def table(self) -> Table:
         """Return all figures as a table; they differ a little from run to run."""
-        sizes = (self.limit, self.peak_private, self.peak_file_backed)
-        limit, private, file_backed = (
-            "unknown" if size is None else human_bytes(size) for size in sizes
-        )
-        rows = [
-            ("outcome", self.outcome),
-            ("capped", self.capped),
-            ("limit", limit),
-            ("peak private", private),
-            ("peak file-backed", file_backed),
-            ("seconds", f"{self.seconds:.2f}"),
-        ]
+        sizes = {
+            "limit": self.limit,
+            "peak private": self.peak_private,
+            "peak file-backed": self.peak_file_backed,
+        }
+        rows = [("outcome", self.outcome), ("capped", self.capped)]
+        for name, size in sizes.items():
+            rows.append((name, "unknown" if size is None else human_bytes(size)))
+        rows.append(("seconds", f"{self.seconds:.2f}"))
         return Table(["figure", "value"], rows, notes=[self.error] if self.error else [])
 
 
@@ -117,8 +115,8 @@ def run_limited(
     such cap: there the child runs without, the result says so, and it is stopped when the machine runs short.
 
     The child gets copies of function and arguments, also of those that stand in a notebook's cell. It has this
-    process's environment variables, folder and `sys.path`, one thread and no GPU, and random numbers of its own. What
-    it prints appears here, as text, at the end. The first call takes seconds, since PyTorch is imported for it.
+    process's environment variables, folder and `sys.path`, and one thread, no GPU, and random numbers that begin anew.
+    What it prints appears here at the end, as text. The first call takes seconds, since PyTorch is imported for it.
     timeout  seconds inside the function after which it is killed
     Whatever befalls the child is told by the result. Raises ValueError for a limit under 16 MB or not whole and for a
     timeout that is not positive, TypeError for a target that cannot be called or sent to another process.
@@ -133,7 +131,9 @@ def run_limited(
         expected = "expected seconds above 0, or None to wait for as long as it takes"
         raise ValueError(f"timeout is {timeout!r}: {expected}")
     call, modules = _packed(target, args)
-    surroundings = dict(os.environ) | NO_GPU, os.getcwd(), sys.path, limit
+    # the lines of a notebook's cells, which are in no file, for the traceback
+    cells = {file: entry for file, entry in linecache.cache.items() if entry[1:2] == (None,)}
+    surroundings = dict(os.environ) | NO_GPU, os.getcwd(), sys.path, cells, limit
     with (
         _one_at_a_time,
         TemporaryDirectory(prefix="limited-", ignore_cleanup_errors=True) as folder,
@@ -141,15 +141,13 @@ def run_limited(
         Path(folder, "call").write_bytes(pickle.dumps(surroundings) + call)
         watch, server = _Watch(Path(folder), timeout), _running_server(folder)
         try:
-            server.ask([folder, modules])
+            server.ask(folder, modules)
             while (code := server.exit_code(folder)) is None:
                 sleep(TICK)
                 if watch.look():
-                    server.kill_child()
-        except (
-            BaseException
-        ):  # an interrupt: nothing is left half done, and the next call starts anew
-            server.end()
+                    _kill(watch.start["pid"])
+        except BaseException:
+            server.end()  # an interrupt: nothing is left half done, and the next call starts anew
             raise
         finally:
             watch.show_output()
@@ -173,6 +171,8 @@ class _Pickler(cloudpickle.Pickler):
             raise TypeError(
                 f"a tensor on {obj.device}, and the child has no GPU: send it as .cpu()"
             )
+        if isinstance(obj, CodeType):  # cloudpickle forgets the file, which a traceback shows
+            return _code, (obj.co_filename, *self.dispatch_table[CodeType](obj)[1])
         if isinstance(obj, ModuleType):
             self.modules.add(obj.__name__)
         elif hasattr(obj, "__qualname__") and getattr(obj, "__module__", None):
@@ -180,6 +180,11 @@ class _Pickler(cloudpickle.Pickler):
             if obj.__module__ == "__main__" and "." not in obj.__qualname__:
                 self.main[obj.__qualname__] = obj
         return super().reducer_override(obj)
+
+
+def _code(file: str, *args: object) -> CodeType:
+    """Code as cloudpickle makes it, with the name of its file."""
+    return CodeType(*args).replace(co_filename=file)
 
 
 def _packed(target: Callable, args: tuple) -> tuple[bytes, list[str]]:
@@ -192,7 +197,7 @@ def _packed(target: Callable, args: tuple) -> tuple[bytes, list[str]]:
     except Exception as error:  # pickle raises what it likes, as AttributeError or TypeError
         came = f"target {getattr(target, '__name__', target)!r} cannot be sent to a new process"
         remedy = (
-            "make locks, generators, open files and iterators of a loader inside the function,"
+            "make locks, generators and iterators of a loader inside the function,"
             " and give it plain values, arrays, tensors and datasets"
         )
         raise TypeError(f"{came} ({type(error).__name__}: {error}): {remedy}") from error
@@ -201,10 +206,8 @@ def _packed(target: Callable, args: tuple) -> tuple[bytes, list[str]]:
 
 def _is_installed(name: str) -> bool:
     """Whether a module belongs to this package or to an installed one, and not to the learner."""
-    file = getattr(sys.modules.get(name), "__file__", None) or ""
-    return name.startswith("dlhelpers.") or not {"site-packages", "dist-packages"}.isdisjoint(
-        Path(file).parts
-    )
+    file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
+    return not {"dlhelpers", "site-packages", "dist-packages"}.isdisjoint(file.parts)
 
 
 # ---- the server and its child, seen from here ----
@@ -231,10 +234,10 @@ class _Server:
         ours = FORKS and self.owner == os.getpid()
         return ours and self.process.poll() is None and monotonic() - self.used < IDLE
 
-    def ask(self, request: list | None) -> None:
-        """Ask for a child that does the call in a folder; None asks for its end."""
+    def ask(self, folder: str, modules: list[str]) -> None:
+        """Ask for a child that does the call in a folder."""
         with suppress(BrokenPipeError):  # the server has ended, and `exit_code` says how
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.write(json.dumps([folder, modules]).encode() + b"\n")
             self.process.stdin.flush()
 
     def exit_code(self, folder: str) -> int | None:
@@ -242,13 +245,6 @@ class _Server:
         self.used = monotonic()
         file = Path(folder, "exit")
         return _read(file) if file.exists() else self.process.poll()
-
-    def kill_child(self) -> None:
-        """Kill the child and what it has started."""
-        if FORKS:
-            self.ask(None)
-        else:
-            _kill(self.process.pid)
 
     def end(self) -> None:
         """End the server, and with it the child."""
@@ -320,14 +316,13 @@ class _Watch:
             self.note(end)
         except FileNotFoundError:
             fields = self.sudden_end(code)
-        except (
-            Exception
-        ) as error:  # a class that exists in the child alone: any error may come of it
+        except Exception as error:
+            # a class that exists in the child alone: any error may come of it
             why = f"the value cannot be read here: {type(error).__name__}: {error}"
             fields = {"outcome": "failed", "error": why}
         if self.start:
             begin = self.start["use"]
-            fields |= {key: self.start[key] for key in ("limit", "capped")}
+            fields |= {"limit": self.start["limit"], "capped": self.start["capped"]}
             fields["peak_private"] = max(0, self.private - begin.private)
             if begin.file_backed is not None:
                 fields["peak_file_backed"] = max(0, self.file_backed - begin.file_backed)
@@ -335,15 +330,15 @@ class _Watch:
 
     def sudden_end(self, code: int) -> dict[str, object]:
         """The fields of a child that ended without a report: stopped by us, by a signal, or by os._exit."""
-        outcome, told = "failed", f": {self.tail}" if self.tail else ""
-        error = f"ended by exit code {code} without a result{told}"
+        told = f" without a result: {self.tail}" if self.tail else " without a result"
+        outcome, error = "failed", f"ended by exit code {code}{told}"
         if code < 0:
             name = signal.Signals(-code).name
-            outcome, error = "killed", f"ended by signal {-code} ({name}) without a result{told}"
-        if tells_out_of_memory(told):
-            outcome = "out of memory"
+            outcome, error = "killed", f"ended by signal {-code} ({name}){told}"
         if self.stopped:
             outcome, error = "killed", f"killed by the parent: {self.stopped}"
+        if tells_out_of_memory(self.tail):
+            outcome = "out of memory"
         return {"outcome": outcome, "error": error, "seconds": perf_counter() - self.began}
 
 
@@ -358,10 +353,8 @@ def serve(idle: float, forks: bool) -> None:
     while not forks or select.select([requests], [], [], idle)[0]:
         line = requests.readline()
         if not line:
-            return
-        if (request := json.loads(line)) is None:
-            continue  # the child to be ended has just done so by itself
-        folder, modules = request
+            break
+        folder, modules = json.loads(line)
         for module in modules:
             with suppress(Exception):  # the child will tell
                 import_module(module)
@@ -371,17 +364,16 @@ def serve(idle: float, forks: bool) -> None:
         code = os.waitstatus_to_exitcode(_attended(child, requests))
         with suppress(FileNotFoundError):  # nobody is there to read it
             _write(Path(folder, "exit"), code)
+    os._exit(0)  # tidying up after PyTorch would take a second
 
 
 def _attended(child: int, requests: io.FileIO) -> int:
-    """Wait until a child has ended, and kill it when told so or when nobody is there any more; return its status."""
+    """Wait until a child has ended, and kill it when nobody is there any more; return its status."""
     done = 0
     while not done:
         done, status = os.waitpid(child, os.WNOHANG)
         if not done and select.select([requests], [], [], TICK)[0]:
-            requests.readline()
-            _kill(child)
-            done, status = os.waitpid(child, 0)
+            _kill(child)  # nothing is asked during a call: it is the end
     _kill(child)  # what it has started
     return status
 
@@ -401,11 +393,12 @@ def _serve_one(folder: Path) -> NoReturn:
     try:
         _leave_server(folder)
         with open(folder / "call", "rb") as file:
-            environment, place, path, limit = pickle.load(file)
+            environment, place, path, cells, limit = pickle.load(file)
             os.environ.clear()
             os.environ.update(environment)
             os.chdir(place)
             sys.path[:] = path
+            linecache.cache.update(cells)
             old, limit = _set_cap(limit)
             use = memory_use()
             start = {"pid": os.getpid(), "use": use, "limit": limit, "capped": old is not None}
@@ -437,9 +430,7 @@ def _leave_server(folder: Path) -> None:
         # the number, since libraries in C print past sys.stdout
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
         stream.reconfigure(encoding="utf-8", errors="replace", write_through=True)
-    with suppress(
-        AttributeError, PermissionError
-    ):  # Windows has none; who was not forked leads one
+    with suppress(AttributeError, PermissionError):  # Windows has none; who was not forked has one
         os.setsid()
 
 
@@ -452,9 +443,8 @@ def _called(file: io.BufferedReader, old: tuple[int, int] | None) -> dict[str, o
         vars(sys.modules["__main__"]).update(unpickler.load())
         doing, begin = "", perf_counter()
         fields = {"outcome": "returned", "value": target(*args)}
-    except (
-        BaseException
-    ) as error:  # a SystemExit or KeyboardInterrupt must not leave the child either
+    except BaseException as error:
+        # a SystemExit or KeyboardInterrupt must not leave the child either
         _lift_cap(old)
         text = "".join(traceback.format_exception_only(error)).strip()
         own = error.with_traceback(error.__traceback__.tb_next)  # without this function
@@ -472,8 +462,7 @@ def _set_cap(limit: int) -> tuple[tuple[int, int] | None, int]:
     """Cap private memory at what is held plus `limit`; return the old pair (None: no cap here) and what is allowed."""
     if resource is None or sys.platform != "linux":
         return None, limit
-    status = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    held = next(int(words[1]) * 1024 for words in status if words[0] == "VmData:")
+    held = psutil.Process().memory_info().data
     old = resource.getrlimit(resource.RLIMIT_DATA)
     bounds = [bound for bound in old if bound != resource.RLIM_INFINITY]
     cap = min(held + limit, sys.maxsize, *bounds)
