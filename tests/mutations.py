@@ -829,8 +829,8 @@ MUTATIONS = [
     Mutation(
         "wish-overruled",
         "machine/devices.py",
-        'wanted = prefer or os.environ.get("DLHELPERS_DEVICE")',
-        'wanted = os.environ.get("DLHELPERS_DEVICE") or prefer',
+        "    if wanted is None:\n",
+        '    if os.environ.get("DLHELPERS_DEVICE"):\n',
         "A device that was asked for by name is not the one that is taken.",
         "",
         "test_devices.py::test_the_variable_beats_the_accelerator_and_the_argument_beats_both",

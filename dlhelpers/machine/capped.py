@@ -250,7 +250,7 @@ class _Server:
         """End the server, and with it the child."""
         with suppress(BrokenPipeError):
             self.process.stdin.close()
-        if not FORKS:
+        if not FORKS and self.process.poll() is None:
             _kill(self.process.pid)
         self.process.wait()
 
