@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "tests"))
@@ -43,17 +44,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """After a lesson's last cell, fail where its kernel held over 1.2 GB at any time."""
+    """After a lesson's last cell, fail where its kernel and what that started held over 1.2 GB at any time."""
     lesson = item.parent
     if (
         type(lesson).__name__ == "IPyNbFile"
         and lesson.kernel
         and getattr(nextitem, "parent", None) is not lesson
     ):
-        # Linux keeps the peak of everything resident; what is file-backed or shared at the end is not private.
+        # Linux keeps the peak of everything resident; what is file-backed or shared at the end is not private. With
+        # the kernel count its children, as the process that `run_limited` keeps.
         pid = lesson.kernel.km.provisioner.pid
-        peak = (
-            memory_line(pid, "VmHWM") - memory_line(pid, "RssFile") - memory_line(pid, "RssShmem")
+        children = psutil.Process(pid).children() if psutil.pid_exists(pid) else []
+        peak = sum(
+            memory_line(each, "VmHWM")
+            - memory_line(each, "RssFile")
+            - memory_line(each, "RssShmem")
+            for each in (pid, *(child.pid for child in children))
         )
         if peak > MAX_PRIVATE:
             pytest.fail(

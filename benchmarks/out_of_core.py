@@ -29,7 +29,7 @@ IN_GROUP, GROUP_LIMIT = 3_000_000_000, 1_000_000_000
 
 
 def model_and_optimizer() -> tuple[nn.Module, torch.optim.Optimizer]:
-    """A small model, and an optimizer made before the fork: the first one of a process imports a great deal."""
+    """A small model and its optimizer."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 64), nn.ReLU(), nn.Linear(64, 3))
     return model, torch.optim.SGD(model.parameters(), lr=0.05)

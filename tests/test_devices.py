@@ -1,7 +1,7 @@
 """Tests of `devices`: which device is picked, how a batch gets there, what a seed fixes."""
 
 import random
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, defaultdict, namedtuple
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from dlhelpers.machine import (
     describe_machine,
     devices,
     loader_options,
+    memory_budget,
     move,
     pick_amp_dtype,
     pick_device,
@@ -50,34 +51,30 @@ def test_the_variable_beats_the_accelerator_and_the_argument_beats_both(monkeypa
     assert pick_device("cuda:1") == torch.device("cuda", 1)
 
 
-def test_an_unknown_device_is_refused_with_the_known_ones():
-    with pytest.raises(
-        ValueError, match="unknown device 'gpu': expected 'cpu', 'cuda', 'xpu' or 'mps'"
-    ):
-        pick_device("gpu")
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", 1.5])
+def test_an_unknown_device_is_refused_with_the_known_ones(name):
+    told = f"unknown device {name!r} in `prefer`: expected 'cpu', 'cuda', 'cuda:1', 'xpu' or 'mps'"
+    with pytest.raises(ValueError, match=told):
+        pick_device(name)
 
 
 def test_an_absent_kind_of_device_is_refused_with_what_there_is(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    with pytest.raises(
-        ValueError, match="(?s)'cuda' is not here: this machine offers only 'cpu'.*Leave `prefer`"
-    ):
+    told = "'cuda' is not here: this machine offers only 'cpu'. Leave `prefer` unset"
+    with pytest.raises(ValueError, match=told):
         pick_device("cuda")
+    monkeypatch.setenv("DLHELPERS_DEVICE", "mps")
+    with pytest.raises(ValueError, match="'mps' is not here.*variable DLHELPERS_DEVICE unset"):
+        pick_device()
+    with pytest.raises(ValueError, match=r"'cuda' is not here: ask for memory_budget\(pick_dev"):
+        memory_budget("cuda")
 
 
 def test_an_absent_index_is_refused_with_the_number_of_devices(monkeypatch):
     pretend_cuda(monkeypatch, 2)
-    with pytest.raises(
-        ValueError, match="'cuda:2' is not here: this machine offers 'cpu' and 2 x 'cuda'"
-    ):
+    told = "'cuda:2' is not here: this machine offers 'cpu' and 2 x 'cuda'"
+    with pytest.raises(ValueError, match=told):
         pick_device("cuda:2")
-
-
-def test_an_absent_device_in_the_variable_is_refused_and_the_variable_named(monkeypatch):
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    monkeypatch.setenv("DLHELPERS_DEVICE", "mps")
-    with pytest.raises(ValueError, match="'mps' is not here.*DLHELPERS_DEVICE"):
-        pick_device()
 
 
 def test_mixed_precision_is_off_on_a_cpu():
@@ -95,26 +92,19 @@ def test_an_emulated_bfloat16_does_not_count(monkeypatch, native, dtype):
 
 def test_move_reaches_every_tensor_and_keeps_every_form():
     one = torch.zeros(2)
-    batch = {
-        "list": [one, one],
-        "tuple": (one, "name"),
-        "pair": Pair(one, 3),
-        "order": OrderedDict(a=one),
+    words = defaultdict(list, a=one)
+    batch = {"list": [one, one], "tuple": (one, "name"), "pair": Pair(one, 3)}
+    batch |= {"order": OrderedDict(a=one), "words": words}
+    # PyTorch's device without data: a real change of device on any machine
+    there = move(batch, "meta")
+    assert {name: type(part) for name, part in there.items()} == {
+        name: type(part) for name, part in batch.items()
     }
-    there = move(
-        batch, "meta"
-    )  # PyTorch's device without data: a real change of device on any machine
-    assert (
-        type(there["list"]) is list
-        and type(there["tuple"]) is tuple
-        and type(there["order"]) is OrderedDict
-    )
-    assert (
-        isinstance(there["pair"], Pair) and there["pair"].label == 3 and there["tuple"][1] == "name"
-    )
-    moved = [*there["list"], there["tuple"][0], there["pair"].image, there["order"]["a"]]
-    assert [tensor.device.type for tensor in moved] == ["meta"] * 5
-    assert batch["list"][0].device.type == "cpu"
+    assert there["pair"].label == 3 and there["tuple"][1] == "name" and there["words"]["b"] == []
+    moved = [*there["list"], there["tuple"][0], there["pair"].image]
+    moved += [there["order"]["a"], there["words"]["a"]]
+    assert [tensor.device.type for tensor in moved] == ["meta"] * 6
+    assert batch["list"][0].device.type == words["a"].device.type == "cpu" and len(words) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What lesson 08 runs in a child process, under a cap on memory or until it is killed.
 
-The functions stand in a module because where a child is spawned (Windows), it imports what it is to run, and a function
-of a notebook's cell cannot be imported.
+They stand in a module, so that tests and benchmarks run the very code that the lesson shows.
 """
 
 from collections.abc import Mapping

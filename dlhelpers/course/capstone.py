@@ -91,7 +91,6 @@ class Attempt:
 
     def _train(self, folder: Path, *epochs: int) -> list[LimitedRun]:
         """Train to each of these epochs, in one place: a second run finds the checkpoint of the first."""
-        _meet_optimizer()
         with TemporaryDirectory(prefix="capstone-run-") as place:
             where = self.project, folder, Path(place, "run.pt")
             limits = {"limit": CAP, "timeout": SECONDS}
@@ -119,13 +118,6 @@ def finished(run: LimitedRun, phase: str) -> list[EpochResult]:
 def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> History:
     torch.seed()  # a process begins with the same random numbers, and a missing seed would go unnoticed
     return project().train(folder, checkpoint, epochs)
-
-
-def _meet_optimizer() -> None:
-    """Take one step here: the first optimizer of a process imports a good part of PyTorch, not to be priced."""
-    weight = torch.zeros(1, requires_grad=True)
-    weight.sum().backward()
-    torch.optim.Adam([weight]).step()
 
 
 # ---- the judges ----

@@ -8,6 +8,7 @@ import platform
 import random
 import sys
 from contextlib import nullcontext
+from copy import copy
 from numbers import Integral
 from typing import Any
 
@@ -27,32 +28,31 @@ def pick_device(prefer: Device | None = None) -> torch.device:
 
     Raises ValueError for a device that has no such name, or that this machine does not have.
     """
-    wanted = prefer or os.environ.get("DLHELPERS_DEVICE")
+    wanted, source = prefer, "`prefer`"
+    if wanted is None:
+        wanted, source = os.environ.get("DLHELPERS_DEVICE"), "the variable DLHELPERS_DEVICE"
     present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if not wanted:
+    if wanted is None or wanted == "":
         return present or torch.device("cpu")
     try:
         device = torch.device(wanted)
-    except RuntimeError:
-        raise ValueError(
-            f"unknown device {str(wanted)!r}: expected 'cpu', 'cuda', 'xpu' or 'mps'"
-        ) from None
+    except (RuntimeError, TypeError):
+        known = "expected 'cpu', 'cuda', 'cuda:1', 'xpu' or 'mps'"
+        raise ValueError(f"unknown device {wanted!r} in {source}: {known}") from None
     if device.type == "cpu":
         return device
     count = torch.accelerator.device_count() if present else 0
     if present is None or device.type != present.type or (device.index or 0) >= count:
         offers = f"'cpu' and {count} x {present.type!r}" if present else "only 'cpu'"
-        raise ValueError(
-            f"device {str(wanted)!r} is not here: this machine offers {offers}."
-            " Leave `prefer` and the variable DLHELPERS_DEVICE unset to take what there is"
-        )
+        here = f"device {str(wanted)!r} is not here: this machine offers {offers}"
+        raise ValueError(f"{here}. Leave {source} unset to take what there is")
     return device
 
 
 def pick_amp_dtype(device: Device) -> torch.dtype | None:
     """Return the type for mixed precision: bfloat16 where the chip has it, else float16 on CUDA, else None.
 
-    An emulated bfloat16 does not count: a T4 says it supports it and is slow (pytorch/pytorch issue 115924).
+    An emulated bfloat16 does not count: a T4 says it supports it and is slow (pytorch/pytorch PR 148322).
     """
     kind = torch.device(device).type
     if kind == "cuda":
@@ -73,7 +73,9 @@ def move(batch: object, device: Device) -> object:
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=device.type == "cuda" and batch.is_pinned())
     if isinstance(batch, dict):
-        return type(batch)((key, move(value, device)) for key, value in batch.items())
+        there = copy(batch)  # of its own kind, as an OrderedDict or a defaultdict
+        there.update({key: move(value, device) for key, value in batch.items()})
+        return there
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(move(part, device) for part in batch))
     if isinstance(batch, (list, tuple)):
@@ -83,11 +85,9 @@ def move(batch: object, device: Device) -> object:
 
 def autocast(device: torch.device, amp_dtype: torch.dtype | None) -> Any:
     """Return a context in which the forward pass uses `amp_dtype`, or does nothing special for None."""
-    return (
-        nullcontext()
-        if amp_dtype is None
-        else torch.autocast(torch.device(device).type, dtype=amp_dtype)
-    )
+    if amp_dtype is None:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=amp_dtype)
 
 
 def synchronize(device: Device) -> None:
@@ -109,13 +109,12 @@ def seed_everything(seed: int) -> None:
 def loader_options(device: Device) -> dict[str, bool | int]:
     """Return DataLoader arguments that suit this machine: workers and pinned memory for CUDA, neither on a CPU.
 
-    A new process that has to import the notebook's own classes cannot find them, so where
-    workers are spawned rather than forked (Windows, macOS) there are none.
+    A new process that has to import the notebook's own classes cannot find them, so where workers are not forked
+    (Windows, macOS, and everywhere from Python 3.14 on) there are none.
     """
     cuda = torch.device(device).type == "cuda"
-    workers = (
-        min(4, cores()) if cuda and sys.platform == "linux" and sys.version_info < (3, 14) else 0
-    )
+    forks = sys.platform == "linux" and sys.version_info < (3, 14)
+    workers = min(4, cores()) if cuda and forks else 0
     return {"num_workers": workers, "pin_memory": cuda, "persistent_workers": workers > 0}
 
 
@@ -128,11 +127,9 @@ def describe_machine() -> Table:
     """Return a table of what decides how lessons run here: device, precision, memory, cores, versions."""
     device = pick_device()
     amp = pick_amp_dtype(device)
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
     rows = [
         ["device", f"{device} ({name})"],
         ["mixed precision", str(amp).removeprefix("torch.") if amp else "off (float32 throughout)"],

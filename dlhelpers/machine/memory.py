@@ -17,10 +17,8 @@ try:
 except ImportError:  # Windows
     resource = None
 
-OWN_GROUPS, GROUPS = (
-    Path("/proc/self/cgroup"),
-    Path("/sys/fs/cgroup"),
-)  # what this process is in, and all groups
+OWN_GROUPS = Path("/proc/self/cgroup")  # what this process is in
+GROUPS = Path("/sys/fs/cgroup")  # all groups
 GROUP_FILES = {  # by controller, version 2 and 1: folder, limit, use, and what memory.stat puts before its names
     "": ("", "memory.max", "memory.current", ""),
     "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
@@ -33,21 +31,23 @@ def memory_budget(device: torch.device | str = "cpu") -> int:
     The host's limits: the control groups around this process (versions 2 and 1), the variable MEM_LIMIT that Binder
     sets, the process's own (RLIMIT_DATA, RLIMIT_AS), and the free memory that psutil reports. What is already used is
     taken off: in a control group by all its processes, which share the limit, elsewhere by this one.
+    Raises ValueError for a device that this machine does not have.
     """
     device = torch.device(device)
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cpu":
+        private = memory_use().private
+        rooms = [psutil.virtual_memory().available, *_group_rooms(private), *_own_rooms()]
+        if told := _number(os.environ.get("MEM_LIMIT")):
+            rooms.append(told - private)
+        return max(0, min(rooms))
+    present = torch.accelerator.current_accelerator(check_available=True)
+    if present is None or present.type != device.type:
+        raise ValueError(
+            f"device {str(device)!r} is not here: ask for memory_budget(pick_device())"
+        )
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    if device.type != "cpu":
-        return torch.accelerator.get_memory_info(device)[0]
-    free, private, told = (
-        psutil.virtual_memory().available,
-        memory_use().private,
-        _number(os.environ.get("MEM_LIMIT")),
-    )
-    rooms = [*_group_rooms(private), *_own_rooms(), *([told - private] if told else [])]
-    return max(0, min([free, *rooms]))
+    return torch.accelerator.get_memory_info(device)[0]
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,9 @@ def tells_out_of_memory(text: str) -> bool:
         "cannot allocate memory",
         "unable to allocate",
         "std::bad_alloc",
+        "cublas_status_alloc_failed",
+        "cudnn_status_alloc_failed",
+        "unable to find an engine to execute",  # cuDNN, where no algorithm's workspace fits
     )
     return any(words in text.lower() for words in known)
 
@@ -116,23 +119,24 @@ def _group_rooms(private: int) -> list[int]:
 
     Files that the system may drop do not count as used; where a group does not tell its use, `private` does.
     """
-    rooms, own = [], [line.split(":", 2)[1:] for line in _text(OWN_GROUPS).splitlines()]
+    rooms = []
+    own = [line.split(":", 2)[1:] for line in _text(OWN_GROUPS).splitlines()]
     for controller, (folder, most, use, prefix) in GROUP_FILES.items():
-        path = Path(
-            next((path for names, path in own if controller in names.split(",")), "").lstrip("/")
-        )
-        for group in [
-            GROUPS / folder / inner for inner in (path, *path.parents)
-        ]:  # a container sees only some of them
-            if (limit := _number(_text(group / most))) is not None:
-                used = _number(_text(group / use))
-                parts = dict(
-                    line.split(" ", 1) for line in _text(group / "memory.stat").splitlines()
-                )
-                files = sum(
-                    int(parts.get(f"{prefix}{name}_file", 0)) for name in ("inactive", "active")
-                )
-                rooms.append(limit - (private if used is None else max(0, used - files)))
+        paths = [path for names, path in own if controller in names.split(",")]
+        path = Path(paths[0].lstrip("/") if paths else "")
+        for inner in (path, *path.parents):  # a container sees only some of them
+            group = GROUPS / folder / inner
+            limit = _number(_text(group / most))
+            if limit is None:
+                continue
+            used = _number(_text(group / use))
+            if used is None:
+                used = private
+            else:
+                parts = dict(line.split() for line in _text(group / "memory.stat").splitlines())
+                kinds = (f"{prefix}inactive_file", f"{prefix}active_file")
+                used = max(0, used - sum(int(parts.get(kind, 0)) for kind in kinds))
+            rooms.append(limit - used)
     return rooms
 
 

@@ -96,15 +96,10 @@ def _forget_peak() -> bool:
 
 def _resident_peak() -> int:
     """The peak of private memory: resident peak (VmHWM) less the file-backed and shared pages of now."""
-    lines = (line.split() for line in STATUS.read_text().splitlines())
-    kilobytes = {
-        words[0]: int(words[1])
-        for words in lines
-        if words[:1] and words[0].startswith(("VmHWM", "Rss"))
-    }
-    return 1024 * (
-        kilobytes["VmHWM:"] - kilobytes.get("RssFile:", 0) - kilobytes.get("RssShmem:", 0)
-    )
+    status = STATUS.read_text()
+    use = memory_use()
+    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    return peak - (use.file_backed or 0) - (use.shared or 0)
 
 
 def predicted_peak(peaks: Sequence[tuple[int, int]], size: int) -> int:

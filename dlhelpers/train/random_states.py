@@ -15,7 +15,8 @@ def random_state() -> dict[str, Any]:
         "python": (version, list(numbers), spare),
         "numpy": (kind, keys.tolist(), place, has_spare, gauss),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # asked only where CUDA is in use: asking would initialise it, on every GPU
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
 
 

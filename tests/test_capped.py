@@ -1,0 +1,604 @@
+"""Tests of `run_limited`: each end that a child can come to, what it is given, and that nothing is left behind."""
+
+import linecache
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from dlhelpers.base.bars import progress_bar
+from dlhelpers.machine import LimitedRun, capped, memory_use, run_limited
+
+ROOT = Path(__file__).resolve().parent.parent
+MB = 1_000_000
+LIMIT = 200 * MB
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux caps private memory")
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+
+
+def servers():
+    """Return the processes below this one that fork the children."""
+    return [process for process in psutil.Process().children() if is_server(process)]
+
+
+def is_server(process):
+    try:
+        return "capped import serve" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False  # it has just ended
+
+
+@pytest.fixture(autouse=True)
+def nothing_but_one_server_is_left():
+    yield
+    assert soon(lambda: len(servers()) <= 1)
+
+
+@pytest.fixture
+def fresh_server():
+    """Begin without a server and end with none, so that one starts in the surroundings of a test."""
+    stop_servers()
+    yield
+    stop_servers()
+
+
+def stop_servers():
+    running = servers()
+    for server in running:
+        server.kill()
+    psutil.wait_procs(running)
+
+
+def hold(megabytes, seconds=0.3):
+    """Fill an array, and keep it long enough to be seen."""
+    block = np.ones(megabytes * MB, dtype=np.uint8)
+    time.sleep(seconds)
+    return int(block[0])
+
+
+def lives(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def soon(condition, seconds=10):
+    """Wait until something holds, as a signal's effect that the system may delay."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def script(folder, text, **variables):
+    """Run a script as a user would, and return what it prints."""
+    (folder / "script.py").write_text(textwrap.dedent(text))
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    run = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+# ---- the cap ----
+
+
+@linux_only
+def test_the_usual_example_fails_with_its_own_error_and_leaves_this_process_alone():
+    before = memory_use().private
+    run = run_limited(lambda: TensorDataset(torch.randn(100000, 3, 224, 224)), limit=512 * MB)
+    assert (run.outcome, run.value, run.capped) == ("out of memory", None, True)
+    assert run.limit == 512 * MB and run.peak_private < 100 * MB
+    assert run.error.startswith("RuntimeError: ")
+    assert "can't allocate memory: you tried to allocate 60211200000 bytes" in run.error
+    assert "torch.randn(100000, 3, 224, 224)" in run.traceback and "_called" not in run.traceback
+    assert memory_use().private - before < 50 * MB
+    assert torch.ones(10 * MB).sum() == 10 * MB, "this process has no cap"
+
+
+@linux_only
+def test_a_file_larger_than_the_cap_cannot_be_loaded_but_can_be_mapped_and_read_whole(tmp_path):
+    file = tmp_path / "block.npy"
+    np.save(file, np.ones(3 * 64 * MB, dtype=np.uint8))
+
+    def total(mmap_mode):
+        return int(np.load(file, mmap_mode=mmap_mode).sum(dtype=np.int64))
+
+    loaded = run_limited(total, None, limit=64 * MB)
+    assert loaded.outcome == "out of memory"
+    assert "MemoryError: Unable to allocate 183. MiB" in loaded.error
+    mapped = run_limited(total, "r", limit=64 * MB)
+    assert (mapped.outcome, mapped.value) == ("returned", 3 * 64 * MB)
+    assert mapped.peak_private < 32 * MB
+
+
+@linux_only
+def test_mapped_pages_count_as_file_backed(tmp_path):
+    file = tmp_path / "block.npy"
+    np.save(file, np.ones(60 * MB, dtype=np.uint8))
+
+    def read():
+        block = np.load(file, mmap_mode="r")
+        most = int(block.max())
+        time.sleep(0.3)
+        return most
+
+    run = run_limited(read, limit=LIMIT)
+    assert run.value == 1 and 50 * MB < run.peak_file_backed < 90 * MB
+
+
+@linux_only
+def test_the_limit_is_what_the_function_may_take_beyond_the_start():
+    fits, too_much = run_limited(hold, 150, limit=LIMIT), run_limited(hold, 300, limit=LIMIT)
+    assert fits.outcome == "returned" and 145 * MB < fits.peak_private < 170 * MB
+    assert too_much.outcome == "out of memory" and too_much.peak_private < 100 * MB
+
+
+@linux_only
+@pytest.mark.parametrize("size", [3_000, 100_000, 3 * MB])
+def test_blocks_of_any_size_fill_the_limit_and_no_more(size):
+    """What a fresh process has freed while it started would be filled uncounted."""
+
+    def fill():
+        blocks = []
+        try:
+            while len(blocks) * size < LIMIT:
+                blocks.append(np.ones(size, np.uint8))
+        except MemoryError:
+            pass
+        return len(blocks) * size
+
+    assert 20 * MB < run_limited(fill, limit=32 * MB).value < 36 * MB
+
+
+@linux_only
+def test_what_the_function_brings_along_counts():
+    brought = np.ones(100 * MB, np.uint8)
+
+    def total(*arrays):
+        return int(brought.sum() + sum(len(array) for array in arrays))
+
+    run = run_limited(total, limit=50 * MB)
+    assert run.outcome == "out of memory" and run.error.startswith("reading the call: MemoryError")
+    assert run_limited(total, limit=LIMIT).value == 100 * MB
+    run = run_limited(len, np.ones(300 * MB, np.uint8), limit=LIMIT)
+    assert run.outcome == "out of memory"
+
+
+@linux_only
+def test_the_first_step_of_an_optimizer_costs_hardly_anything():
+    def step():
+        weight = torch.zeros(1, requires_grad=True)
+        weight.sum().backward()
+        torch.optim.Adam([weight]).step()
+
+    run = run_limited(step, limit=16 * MB)
+    assert run.outcome == "returned" and run.peak_private < 8 * MB, run.error
+
+
+@linux_only
+def test_a_limit_beyond_all_addresses_is_no_limit():
+    run = run_limited(hold, 50, limit=2**63)
+    assert (run.outcome, run.value, run.capped) == ("returned", 1, True)
+
+
+@linux_only
+def test_telling_the_value_does_not_count():
+    run = run_limited(bytes, 70 * MB, limit=100 * MB)
+    assert run.outcome == "returned" and len(run.value) == 70 * MB, run.error
+
+
+class Greedy(TensorDataset):
+    """A dataset whose every sample takes 300 MB for a moment."""
+
+    def __getitem__(self, index):
+        return float(np.ones(300 * MB, dtype=np.uint8)[index])
+
+
+@linux_only
+@pytest.mark.filterwarnings("ignore:.*lead to deadlocks")
+def test_workers_inherit_the_cap():
+    def epoch(dataset):
+        loader = DataLoader(dataset, num_workers=1, multiprocessing_context="fork")
+        return sum(len(batch) if isinstance(batch, list) else 1 for batch in loader)
+
+    assert run_limited(epoch, TensorDataset(torch.zeros(4)), limit=LIMIT).value == 4
+    run = run_limited(epoch, Greedy(torch.zeros(4)), limit=LIMIT)
+    assert run.outcome == "out of memory" and "DataLoader worker process 0" in run.error
+
+
+@linux_only
+@pytest.mark.parametrize(
+    "error, outcome",
+    [
+        (MemoryError("std::bad_alloc"), "out of memory"),
+        (RuntimeError("std::bad_alloc"), "out of memory"),
+        (OSError(12, "Cannot allocate memory"), "out of memory"),
+        (RuntimeError("can't start new thread"), "out of memory"),
+        (OSError(2, "No such file"), "failed"),
+        (ValueError("out of memory"), "failed"),
+    ],
+)
+def test_errors_of_memory_are_told_from_others(error, outcome):
+    def broken():
+        raise error
+
+    run = run_limited(broken, limit=LIMIT)
+    assert run.outcome == outcome and str(error) in run.error
+
+
+@linux_only
+def test_an_allocator_that_aborts_the_process_is_out_of_memory(capfd):
+    def abort():
+        os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n")
+        os.abort()
+
+    run = run_limited(abort, limit=LIMIT)
+    assert run.outcome == "out of memory" and "SIGABRT" in run.error and "bad_alloc" in run.error
+
+
+# ---- other systems ----
+
+
+@linux_only
+def test_without_a_cap_the_run_says_so(tmp_path, monkeypatch, fresh_server):
+    """Some sandboxes take a limit and do not keep it."""
+    system = "import resource; resource.setrlimit = lambda kind, limits: None"
+    (tmp_path / "sitecustomize.py").write_text(system)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    run = run_limited(hold, 300, limit=LIMIT)
+    assert (run.outcome, run.value, run.capped, run.limit) == ("returned", 1, False, LIMIT)
+    assert run.peak_private > 200 * MB
+    assert repr(run) == "returned without a cap on private memory: this system has none"
+    free = iter([2000 * MB, 2000 * MB])
+    answer = {"total": 4000 * MB, "available": property(lambda self: next(free, 300 * MB))}
+    monkeypatch.setattr(psutil, "virtual_memory", type("Memory", (), answer))
+    run = run_limited(time.sleep, 60, limit=LIMIT)
+    assert run.outcome == "killed"
+    assert run.error.endswith("no cap, and less than 400.00 MB of the machine was left")
+
+
+def test_where_nothing_is_forked_each_call_has_a_python_of_its_own(monkeypatch, fresh_server):
+    monkeypatch.setattr(capped, "FORKS", False)
+    run = run_limited(lambda: (os.getpid(), np.ones(5).tolist()), limit=LIMIT)
+    assert run.outcome == "returned" and run.value[1] == [1.0] * 5, run.error
+    assert not lives(run.value[0])
+    began = time.monotonic()
+    assert run_limited(time.sleep, 60, limit=LIMIT, timeout=0.5).outcome == "killed"
+    assert time.monotonic() - began < 50
+
+
+@linux_only
+def test_a_cap_that_is_there_already_is_kept(tmp_path):
+    told = script(
+        tmp_path,
+        """
+        import resource
+        from dlhelpers.machine import run_limited
+        resource.setrlimit(resource.RLIMIT_DATA, (2_000_000_000, 2_000_000_000))
+        run = run_limited(bytes, 1_900_000_000, limit=4_000_000_000)
+        print(run.outcome, run.limit < 2_000_000_000)
+        """,
+    )
+    assert told == "out of memory True\n"
+
+
+# ---- ends ----
+
+
+def test_a_value_comes_back_as_it_is():
+    text = "α" * (3 * MB)
+    value = {"tensor": torch.arange(6).view(2, 3), "array": np.eye(200), "text": text}
+    run = run_limited(lambda *args: (args, value), 1, None, limit=LIMIT)
+    assert run.outcome == "returned" and run.error == run.traceback == ""
+    args, copy = run.value
+    assert args == (1, None) and torch.equal(copy["tensor"], value["tensor"])
+    assert np.array_equal(copy["array"], value["array"]) and copy["text"] == text
+
+
+def test_an_exception_is_told_with_its_type_text_and_place():
+    def broken():
+        raise KeyError("no such class")
+
+    run = run_limited(broken, limit=LIMIT)
+    assert (run.outcome, run.error) == ("failed", "KeyError: 'no such class'")
+    assert 'raise KeyError("no such class")' in run.traceback
+
+
+@posix_only
+@pytest.mark.parametrize(
+    "end, outcome, text",
+    [
+        (lambda: sys.exit(3), "failed", "SystemExit: 3"),
+        (lambda: os._exit(3), "failed", "ended by exit code 3 without a result"),
+        (
+            lambda: os.kill(os.getpid(), signal.SIGKILL),
+            "killed",
+            "ended by signal 9 (SIGKILL) without a result",
+        ),
+        (lambda: os.kill(os.getpid(), signal.SIGINT), "failed", "KeyboardInterrupt"),
+        (lambda: lambda: 1, "failed", "the value, a function, cannot be sent back ("),
+    ],
+)
+def test_other_ends_are_named(end, outcome, text):
+    run = run_limited(end, limit=LIMIT)
+    assert run.outcome == outcome and run.error.startswith(text) and run.value is None
+
+
+def test_a_value_that_only_the_child_understands_is_refused():
+    def make():
+        module = type(sys)("of_the_child")
+        exec("class Thing: pass", module.__dict__)
+        sys.modules["of_the_child"] = module
+        return module.Thing()
+
+    run = run_limited(make, limit=LIMIT)
+    assert run.outcome == "failed"
+    assert run.error.startswith("the value cannot be read here: ModuleNotFoundError")
+
+
+@posix_only
+def test_a_timeout_kills_the_child_and_what_it_started(tmp_path):
+    def start_another():
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        (tmp_path / "pid").write_text(str(child.pid))
+        time.sleep(60)
+
+    run = run_limited(start_another, limit=LIMIT, timeout=1)
+    assert run.outcome == "killed" and 1 <= run.seconds < 5
+    assert run.error == "killed by the parent: it was still running at its timeout of 1 seconds"
+    assert soon(lambda: not lives(int((tmp_path / "pid").read_text())))
+
+
+@posix_only
+def test_what_a_child_leaves_running_is_ended():
+    def leave_another():
+        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid
+
+    pid = run_limited(leave_another, limit=LIMIT).value
+    assert soon(lambda: not lives(pid))
+
+
+@posix_only
+def test_an_interrupt_here_ends_the_child(tmp_path):
+    pid = tmp_path / "pid"
+
+    def sleep():
+        pid.write_text(str(os.getpid()))
+        time.sleep(20)
+        (tmp_path / "woke up").touch()
+
+    def interrupt():
+        if soon(lambda: pid.exists() and pid.read_text(), seconds=60):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_limited(sleep, limit=LIMIT, timeout=60)
+    thread.join()
+    assert soon(lambda: not psutil.pid_exists(int(pid.read_text())))
+    assert not (tmp_path / "woke up").exists(), "it was waited for, not ended"
+    assert run_limited(hold, 1, 0, limit=LIMIT).value == 1, "the next call works"
+
+
+@linux_only
+def test_a_server_that_was_killed_is_replaced():
+    assert run_limited(hold, 1, 0, limit=LIMIT).value == 1
+    stop_servers()
+    assert run_limited(hold, 1, 0, limit=LIMIT).value == 1
+
+
+@linux_only
+def test_an_idle_server_ends_and_the_next_call_has_another(monkeypatch, fresh_server):
+    monkeypatch.setattr(capped, "IDLE", -59.5)
+    pids = [run_limited(os.getppid, limit=LIMIT).value for call in range(2)]
+    assert pids[0] != pids[1]
+    assert soon(lambda: not lives(pids[1]))
+
+
+@linux_only
+def test_the_child_ends_with_a_kernel_that_is_killed(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import os, pathlib, time\n"
+        "from dlhelpers.machine import run_limited\n"
+        "def stay():\n"
+        "    pathlib.Path('pids').write_text(f'{os.getpid()} {os.getppid()}')\n"
+        "    time.sleep(60)\n"
+        "run_limited(stay, limit=200_000_000)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    kernel = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=environment)
+    pids = tmp_path / "pids"
+    assert soon(lambda: pids.exists() and pids.read_text(), seconds=60)
+    kernel.kill()
+    kernel.wait()
+    assert soon(lambda: not any(lives(int(pid)) for pid in pids.read_text().split()))
+
+
+# ---- what the child is given, and what it prints ----
+
+
+def test_the_child_has_the_surroundings_of_now(tmp_path, monkeypatch):
+    def surroundings():
+        return os.environ.get("SET_AFTERWARDS"), os.getcwd(), sys.path
+
+    assert run_limited(surroundings, limit=LIMIT).value[0] is None
+    monkeypatch.setenv("SET_AFTERWARDS", "yes")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run_limited(surroundings, limit=LIMIT).value == ("yes", str(tmp_path), sys.path)
+    (tmp_path / "of_the_learner.py").write_text("def give(): return 1\n")
+    from of_the_learner import give
+
+    assert run_limited(give, limit=LIMIT).value == 1
+    (tmp_path / "of_the_learner.py").write_text("def give(): return 22\n")
+    assert run_limited(give, limit=LIMIT).value == 22, "the server keeps no module of a learner"
+
+
+def test_a_script_without_a_main_guard_runs_once_and_its_classes_come_back(tmp_path):
+    told = script(
+        tmp_path,
+        """
+        import dataclasses
+        import multiprocessing
+        import sys
+        import numpy as np
+        from dlhelpers.machine import run_limited
+
+        print("once")
+        if sys.platform == "linux":
+            multiprocessing.set_start_method("forkserver")  # Python 3.14's own
+
+        @dataclasses.dataclass
+        class Point:
+            x: int
+
+            def twice(self):
+                return FACTOR * self.x
+
+        FACTOR = 2
+        many = np.ones(50_000_000, np.uint8)
+
+        def move(point):
+            return Point(point.twice() + 1)
+
+        print(run_limited(move, Point(3), limit=20_000_000).value == Point(7))
+        print(run_limited(lambda: int(many.sum()), limit=20_000_000).outcome)
+        FACTOR = 10
+        print(run_limited(move, Point(3), limit=20_000_000).value.twice())
+        """,
+    )
+    assert (
+        told == f"once\nTrue\n{'out of memory' if sys.platform == 'linux' else 'returned'}\n310\n"
+    )
+
+
+def test_the_lines_of_a_cell_stand_in_the_traceback(monkeypatch):
+    source = "def learn():\n    raise KeyError('labels')\n"
+    monkeypatch.setitem(linecache.cache, "cell", (len(source), None, source.splitlines(), "cell"))
+    names = {"__name__": "__main__"}
+    exec(compile(source, "cell", "exec"), names)
+    assert "raise KeyError('labels')" in run_limited(names["learn"], limit=LIMIT).traceback
+
+
+def test_what_the_child_prints_appears_here_whole_and_once(capsys):
+    print("before")
+
+    def talk():
+        print("grüße " * 200_000)
+        print("warned", file=sys.stderr)
+        os.write(1, b"from below\n")
+
+    assert run_limited(talk, limit=LIMIT).outcome == "returned"
+    out, err = capsys.readouterr()
+    assert out == "before\n" + "grüße " * 200_000 + "\nfrom below\n" and err == "warned\n"
+
+
+def test_a_progress_bar_of_the_child_is_text(capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+
+    def count():
+        with progress_bar([range(7)], 1, True) as bar:
+            bar.update(7)
+
+    assert run_limited(count, limit=LIMIT).error == ""
+    assert "7/7" in capsys.readouterr().err
+
+
+def test_it_runs_outside_the_main_thread_one_call_after_the_other():
+    runs = []
+
+    def run():
+        runs.append(run_limited(hold, 1, 0, limit=LIMIT).value)
+
+    threads = [threading.Thread(target=run) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert runs == [1, 1, 1]
+
+
+@linux_only
+def test_after_the_first_call_another_starts_at_once():
+    def seconds():
+        began = time.perf_counter()
+        run_limited(abs, -1, limit=LIMIT)
+        return time.perf_counter() - began
+
+    seconds()
+    assert min(seconds() for attempt in range(10)) < 0.3
+
+
+# ---- what is shown, what is refused ----
+
+
+def test_the_first_lines_do_not_vary_and_the_table_has_the_figures():
+    sizes = {"limit": 512 * MB, "peak_private": 3 * MB}
+    run = LimitedRun("failed", error="KeyError: 1\nmore", capped=True, **sizes)
+    assert repr(run) == "failed under a cap of 512.00 MB of private memory\nKeyError: 1"
+    rows = dict(run.table().rows)
+    assert (rows["peak private"], rows["peak file-backed"]) == ("3.00 MB", "unknown")
+    assert rows["limit"] == "512.00 MB"
+    before = LimitedRun("failed", error="no")
+    assert repr(before) == "failed before the function began\nno"
+
+
+@pytest.mark.parametrize("limit", [0, 15_999_999, 5e8, True, "512 MB", None])
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(ValueError) as caught:
+        run_limited(print, limit=limit)
+    text = f"limit is {limit!r}: expected a whole number, at least 16000000 bytes (16 MB)"
+    assert str(caught.value).startswith(text)
+    assert str(caught.value).endswith("500 MB is 500_000_000")
+
+
+@pytest.mark.parametrize("timeout", [0, -1, True, "5", float("nan")])
+def test_a_timeout_that_is_none_is_refused(timeout):
+    with pytest.raises(ValueError, match=r"timeout is .*: expected seconds above 0, or None"):
+        run_limited(print, limit=LIMIT, timeout=timeout)
+
+
+def test_a_result_in_place_of_a_function_is_refused():
+    told = r"target is NoneType: expected a function, .* run_limited\(train, 3, limit="
+    with pytest.raises(TypeError, match=told):
+        run_limited(print(), limit=LIMIT)
+
+
+@pytest.mark.parametrize(
+    "captured",
+    [
+        threading.Lock(),
+        (number for number in range(3)),
+        iter(DataLoader(TensorDataset(torch.zeros(2)))),
+    ],
+    ids=["lock", "generator", "iterator of a loader"],
+)
+def test_what_cannot_leave_this_process_is_refused_with_the_remedy(captured):
+    told = r"'learn' cannot be sent to a new process \(.*\): make locks, generators"
+
+    def learn():
+        return captured
+
+    with pytest.raises(TypeError, match=told):
+        run_limited(learn, limit=LIMIT)
+
+
+def test_a_tensor_of_another_device_is_refused_with_the_remedy():
+    with pytest.raises(TypeError, match="a tensor on meta, and the child has no GPU.*as .cpu()"):
+        run_limited(torch.sum, torch.zeros(2, device="meta"), limit=LIMIT)

@@ -1,0 +1,177 @@
+"""The pretended CUDA sees the mistakes that it is for, and what the course runs on a CPU makes none of them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pretended_cuda import POSSIBLE, pretended_cuda, switched_on
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from dlhelpers.course import capstone
+from dlhelpers.course.capped_examples import train, usual_example, write_shards
+from dlhelpers.course.lessons import lesson_11
+from dlhelpers.machine import describe_machine, pick_device, run_limited
+from dlhelpers.machine.peaks import PeakMemory, release_memory
+from dlhelpers.train import fit, load_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+CPU = torch.device("cpu")
+MB = 1_000_000
+pytestmark = pytest.mark.skipif(
+    not POSSIBLE, reason="pretends a GPU: needs PyTorch built for CUDA, and no GPU"
+)
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+
+@pytest.fixture(autouse=True)
+def cuda():
+    with pretended_cuda():
+        yield
+
+
+def step():
+    weight = torch.zeros(1, requires_grad=True)
+    weight.sum().backward()
+    torch.optim.Adam([weight]).step()
+
+
+def error_in_a_fork(function):
+    """Call a function in a forked child; return the error that it raised there."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            function()
+        except Exception as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with open(read) as pipe:
+        return pipe.read()
+
+
+# ---- broken code in miniature fails ----
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*may lead to deadlocks")
+@pytest.mark.parametrize(
+    "function", [step, torch.cuda.get_rng_state_all, lambda: torch.zeros(1, device="cuda")]
+)
+def test_a_forked_child_that_asks_cuda_for_anything_fails(function):
+    assert torch.cuda.is_available() and torch.accelerator.device_count() == 1
+    assert error_in_a_fork(function).startswith("Cannot re-initialize CUDA in forked subprocess")
+
+
+def test_random_states_asked_for_where_cuda_is_only_available_fail():
+    with pytest.raises(RuntimeError, match="NVIDIA"):
+        torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    assert not torch.cuda.is_initialized()
+
+
+def test_a_cache_emptied_without_asking_fails():
+    with pytest.raises(RuntimeError, match="not initialized"):
+        torch.accelerator.empty_cache()
+
+
+# ---- ours does not ----
+
+
+def test_the_device_is_the_one_that_is_visible_unless_the_cpu_is_asked_for(monkeypatch):
+    monkeypatch.delenv("DLHELPERS_DEVICE", raising=False)
+    assert pick_device() == torch.device("cuda") and pick_device("cpu") == CPU
+    with pytest.raises(ValueError, match="offers 'cpu' and 1 x 'cuda'"):
+        pick_device("cuda:1")
+    monkeypatch.setenv("DLHELPERS_DEVICE", "cpu")
+    assert dict(describe_machine().rows)["device"].startswith("cpu")
+
+
+def test_a_training_on_the_cpu_and_its_checkpoint(tmp_path):
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(model.parameters())
+    loader = DataLoader(TensorDataset(torch.randn(8, 2), torch.arange(8) % 2), batch_size=4)
+    history = fit(
+        model,
+        loader,
+        nn.CrossEntropyLoss(),
+        optimizer,
+        epochs=2,
+        checkpoint=tmp_path / "run.pt",
+        progress=False,
+    )
+    assert len(history) == 2
+    assert len(load_checkpoint(tmp_path / "run.pt", model, optimizer)) == 2
+
+
+def test_memory_of_the_cpu_is_measured_and_released():
+    with PeakMemory(CPU) as peak:
+        torch.ones(10 * MB)
+    release_memory(CPU)
+    assert peak.bytes > 0
+
+
+def sees():
+    step()
+    return torch.accelerator.is_available(), str(pick_device()), os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_a_capped_child_sees_no_gpu_and_takes_a_step(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("DLHELPERS_DEVICE", "cuda")
+    run = run_limited(sees, limit=200 * MB)
+    assert (run.outcome, run.value) == ("returned", (False, "cpu", "")), run.error
+
+
+def test_what_lesson_08_runs_in_a_child(tmp_path):
+    assert run_limited(usual_example, limit=80 * MB).outcome in ("out of memory", "killed")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
+    optimizer = torch.optim.Adam(model.parameters())
+    write_shards(tmp_path / "shards", 200)
+    run = run_limited(train, tmp_path / "shards", model, optimizer, limit=80 * MB)
+    assert run.outcome == "returned", run.error
+    assert model.load_state_dict(run.value)
+
+
+def test_what_lesson_11_runs_here_and_in_a_child(tmp_path):
+    names = {}
+    exec(lesson_11.under_cap.solution().text, names)
+    project, small = names["Project"], capstone.data() / "small"
+    try:
+        assert len(project().train(small, tmp_path / "here.pt", 1)) == 2
+        run = run_limited(project().train, small, tmp_path / "there.pt", 1, limit=capstone.CAP)
+    finally:
+        capstone.clean_up()
+    assert (run.outcome, len(run.value)) == ("returned", 2), run.error
+
+
+# ---- from a process's start ----
+
+
+def test_a_fresh_process_can_pretend_from_its_start(tmp_path):
+    code = "import torch; print(torch.cuda.is_available(), torch.accelerator.device_count())"
+    command = [sys.executable, "-c", code]
+    environment = switched_on(tmp_path)
+    seen = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert seen.stdout == "True 1\n"
+    environment["CUDA_VISIBLE_DEVICES"] = ""
+    seen = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert seen.stdout == "False 0\n"
+
+
+@pytest.mark.skipif(
+    not os.environ.get("DLHELPERS_FULL"), reason="takes minutes: set DLHELPERS_FULL=1"
+)
+@pytest.mark.parametrize("lesson", ["08", "11"])
+def test_a_whole_lesson_passes(tmp_path, lesson):
+    (notebook,) = (ROOT / "notebooks").glob(f"{lesson}_*.ipynb")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(notebook)]
+    run = subprocess.run(
+        command, env=switched_on(tmp_path), cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
