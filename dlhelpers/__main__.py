@@ -46,12 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _add_pack(commands: Any) -> None:
     about = (
-        "Write images as shards. An interrupted pack is finished by the same command, with the same bytes. With --size"
+        "Write images as one file that can be mapped. An interrupted pack is finished by the same command, with the same bytes. With --size"
         " the shorter side is scaled to N pixels and the centre cut out. All images become upright RGB; transparency is"
         " dropped, and of 16 bits the upper 8 are kept."
     )
     pack = commands.add_parser(
-        "pack", help="write a folder of images, or a named dataset, as shards", description=about
+        "pack", help="write a folder of images, or a named dataset, as one file", description=about
     )
     pack.add_argument(
         "source",
@@ -61,12 +61,6 @@ def _add_pack(commands: Any) -> None:
     )
     pack.add_argument("target", metavar="TARGET", type=Path, help="the folder to write")
     pack.add_argument("--size", type=_at_least(1), metavar="N", help="side of the images in pixels")
-    pack.add_argument(
-        "--rows-per-shard",
-        type=_at_least(1),
-        metavar="N",
-        help="samples in a shard (default: 64 MiB)",
-    )
     pack.add_argument(
         "--seed", type=_at_least(0), default=0, metavar="N", help="of the order (default: 0)"
     )
@@ -95,10 +89,10 @@ def _add_pack(commands: Any) -> None:
 
 def _add_verify(commands: Any) -> None:
     verify = commands.add_parser(
-        "verify", help="say whether every byte of a dataset in shards is as it was written"
+        "verify", help="say whether every byte of a packed dataset is as it was written"
     )
     verify.add_argument(
-        "target", metavar="TARGET", type=Path, help="the folder that holds the shards"
+        "target", metavar="TARGET", type=Path, help="the folder that holds the dataset"
     )
     verify.set_defaults(run=_verify)
 
@@ -173,7 +167,6 @@ def _pack(options: argparse.Namespace) -> int:
 
     names = [name for name in NAMES if name != "folder"]
     shared = {
-        "rows_per_shard": options.rows_per_shard,
         "shuffle_seed": options.seed,
         "processes": options.processes,
         "overwrite": options.overwrite,
@@ -186,7 +179,7 @@ def _pack(options: argparse.Namespace) -> int:
         dataset = load(
             options.source, options.split or "train", size=options.size, download=options.download
         )
-        report = pack_dataset(dataset, options.target, classes=list(dataset.classes), **shared)
+        report = pack_dataset(dataset, options.target, **shared)
     else:
         if options.download or options.split:
             options.parser.error(

@@ -1,12 +1,12 @@
-"""Train on shards with one process or with many: the script is the same, torchrun decides.
+"""Train on a packed dataset with one process or with many: the script is the same, torchrun decides.
 
-    python examples/train_distributed.py shards/train --valid shards/valid
-    torchrun --standalone --nproc-per-node=2 --max-restarts=3 examples/train_distributed.py shards/train
+    python examples/train_distributed.py packed/train --valid packed/valid
+    torchrun --standalone --nproc-per-node=2 --max-restarts=3 examples/train_distributed.py packed/train
 
 On several machines, start the same command on each; the checkpoint has to lie on a disk that all of them see:
 
     torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 --rdzv-id=run1 \\
-        --max-restarts=3 examples/train_distributed.py shards/train --checkpoint /shared/run1.pt
+        --max-restarts=3 examples/train_distributed.py packed/train --checkpoint /shared/run1.pt
 
 A run that was killed goes on from its checkpoint: torchrun starts the processes again, or you do, with the same
 command. Each rank takes --batch-size samples a step, so a step of all takes ranks x batch size.
@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from dlhelpers.data import BlockShuffleSampler
-from dlhelpers.packed import ShardDataset, to_float
+from dlhelpers.packed import PackedDataset, to_float
 from dlhelpers.train import (
     History,
     Ranks,
@@ -50,8 +50,8 @@ def network(channels: int, classes: int) -> nn.Module:
 
 
 def loader_of(folder: Path, options: argparse.Namespace, ranks: Ranks) -> DataLoader:
-    """Return a loader of this rank's part of a folder of shards; over all ranks each sample comes once."""
-    dataset = ShardDataset(folder, transform=to_float)
+    """Return a loader of this rank's part of a packed folder; over all ranks each sample comes once."""
+    dataset = PackedDataset(folder, transform=to_float)
     sampler = BlockShuffleSampler(
         len(dataset), seed=options.seed, rank=ranks.rank, world=ranks.world
     )
@@ -98,9 +98,9 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("train", type=Path, help="folder of shards to train on")
+    parser.add_argument("train", type=Path, help="packed folder to train on")
     parser.add_argument(
-        "--valid", type=Path, help="folder of shards to measure on after each epoch"
+        "--valid", type=Path, help="packed folder to measure on after each epoch"
     )
     parser.add_argument(
         "--checkpoint",

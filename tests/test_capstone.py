@@ -11,7 +11,7 @@ from judged import STATED, going_on, past, project
 from dlhelpers.course import capstone
 from dlhelpers.course.lessons import lesson_11
 from dlhelpers.machine import LimitedRun, bytes_of
-from dlhelpers.packed import ShardDataset
+from dlhelpers.packed import PackedDataset
 
 SOLUTION = lesson_11.under_cap.solution().text
 
@@ -35,13 +35,13 @@ def test_the_data_are_what_the_lesson_says_and_five_times_the_cap():
     folder = capstone.data()
     assert capstone.data() == folder
     counts = {
-        name: len(ShardDataset(folder / name))
+        name: len(PackedDataset(folder / name))
         for name in ("train", "held-out", "small/train", "small/held-out")
     }
     assert [*counts.values()] == [capstone.SAMPLES, capstone.HELD_OUT, *capstone.FEW]
     price = bytes_of(capstone.SHAPE, torch.uint8, count=counts["train"])
     assert price == STATED["dataset_bytes"] > 5 * capstone.CAP
-    first = [ShardDataset(folder / name)[0].image for name in ("train", "held-out")]
+    first = [PackedDataset(folder / name)[0].image for name in ("train", "held-out")]
     assert not torch.equal(*first), "what is held out must not be among what is learned from"
 
 

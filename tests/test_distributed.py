@@ -31,7 +31,7 @@ from torch.utils.data import (
 )
 
 from dlhelpers.data import BlockShuffleSampler
-from dlhelpers.packed import ShardWriter
+from dlhelpers.packed import PackedWriter
 from dlhelpers.train import (
     History,
     accuracy,
@@ -758,7 +758,7 @@ def shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards") / "train"
     random = torch.Generator().manual_seed(0)
     images = torch.randint(256, (1001, 1, 8, 8), generator=random, dtype=torch.uint8)
-    with ShardWriter(folder, classes=["a", "b"], shape=(1, 8, 8), rows_per_shard=300) as writer:
+    with PackedWriter(folder, classes=["a", "b"], shape=(1, 8, 8)) as writer:
         writer.add(images, (images.float().mean(dim=(1, 2, 3)) > 127).long())
     return folder
 

@@ -14,7 +14,7 @@ from PIL import Image
 from dlhelpers.__main__ import main
 from dlhelpers.course.records import record
 from dlhelpers.data import load
-from dlhelpers.packed import ShardDataset, pack_folder
+from dlhelpers.packed import PackedDataset, pack_folder
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_a_flipped_byte_is_found(folder, tmp_path, capsys):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_named_dataset_is_packed(tmp_path, capsys, split):
     assert run(capsys, "pack", "digits", tmp_path / "out", "--split", split)[0] == 0
-    packed, dataset = ShardDataset(tmp_path / "out"), load("digits", split)
+    packed, dataset = PackedDataset(tmp_path / "out"), load("digits", split)
     assert len(packed) == len(dataset) and list(packed.classes) == dataset.classes
     total = (dataset.images * 255).round().sum()
     assert sum(packed[k][0].sum() for k in range(len(packed))) == total
@@ -88,7 +88,7 @@ def test_a_named_dataset_is_packed(tmp_path, capsys, split):
 def test_a_generated_dataset_takes_a_size(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("dlhelpers.data.datasets.Shapes.__len__", lambda self: 20)
     assert run(capsys, "pack", "shapes", tmp_path / "out", "--size", 16, "--processes", 1)[0] == 0
-    assert ShardDataset(tmp_path / "out").shape == (3, 16, 16)
+    assert PackedDataset(tmp_path / "out").shape == (3, 16, 16)
 
 
 def test_a_named_dataset_that_is_not_here_says_how_to_fetch_it(tmp_path, capsys, monkeypatch):

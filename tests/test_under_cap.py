@@ -16,7 +16,7 @@ from dlhelpers.course.capped_examples import (
 from dlhelpers.course.capped_examples import write_shards as write
 from dlhelpers.data import draw_shapes, load
 from dlhelpers.machine import run_limited
-from dlhelpers.packed import ShardDataset
+from dlhelpers.packed import PackedDataset
 
 
 def test_three_writers_write_the_same_images(tmp_path):
@@ -24,7 +24,7 @@ def test_three_writers_write_the_same_images(tmp_path):
     write_files(tmp_path / "files", 120)
     write_map(tmp_path / "one.npy", 120)
     assert write(tmp_path / "shards", 120, rows=50) == 120
-    one, shards = OneMap(tmp_path / "one.npy"), ShardDataset(tmp_path / "shards")
+    one, shards = OneMap(tmp_path / "one.npy"), PackedDataset(tmp_path / "shards")
     assert len(one) == len(shards) == 120
     assert np.array_equal(torch.stack([one[k][0] for k in range(120)]).numpy(), images)
     assert np.array_equal(torch.stack([sample.image for sample in shards]).numpy(), images)
@@ -59,7 +59,7 @@ def test_killed_writers_leave_what_the_lesson_says(tmp_path):
     assert (one.max(axis=(1, 2, 3)) == 0).tolist() == [False] * 100 + [True] * 200
     assert write(tmp_path / "shards", 300) == 100
     assert np.array_equal(
-        ShardDataset(tmp_path / "shards")[299].image.numpy(), draw_shapes(299, 300, size=64)[0][0]
+        PackedDataset(tmp_path / "shards")[299].image.numpy(), draw_shapes(299, 300, size=64)[0][0]
     )
 
 
@@ -79,4 +79,4 @@ def test_training_changes_the_weights_that_it_returns(tmp_path):
     assert torch.equal(weights["1.weight"], model[1].weight) and not torch.equal(
         before, weights["1.weight"]
     )
-    assert images_per_second(ShardDataset(tmp_path / "shards")) > 0
+    assert images_per_second(PackedDataset(tmp_path / "shards")) > 0

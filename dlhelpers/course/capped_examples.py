@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from dlhelpers.data.drawn import SHAPES, draw_shapes
 from dlhelpers.data.sampling import BlockShuffleSampler
 from dlhelpers.measure.speed import loader_speed
-from dlhelpers.packed.shard_writer import ShardWriter
-from dlhelpers.packed.shards import ShardDataset
+from dlhelpers.packed.reader import PackedDataset
+from dlhelpers.packed.writer import PackedWriter
 from dlhelpers.train.loop import fit
 
 
@@ -56,12 +56,10 @@ def write_map(path: Path, count: int, die_at: int | None = None) -> None:
         images[k : k + 50], labels = draw_shapes(k, min(k + 50, count), size=64)
 
 
-def write_shards(
-    folder: Path, count: int, die_at: int | None = None, rows: int = 100, seed: int = 0
-) -> int:
-    """Write `count` images in shards of `rows`, 50 at a time; return how many were drawn. `die_at` as in write_map."""
-    options = {"classes": SHAPES, "shape": (3, 64, 64), "rows_per_shard": rows}
-    with ShardWriter(folder, samples=count, source=f"shapes, seed {seed}", **options) as writer:
+def write_packed(folder: Path, count: int, die_at: int | None = None, seed: int = 0) -> int:
+    """Write `count` images as a packed dataset, 50 at a time; return how many were drawn. `die_at` as in write_map."""
+    options = {"classes": SHAPES, "shape": (3, 64, 64), "source": f"shapes, seed {seed}"}
+    with PackedWriter(folder, samples=count, **options) as writer:
         start = writer.done
         for k in range(start, count, 50):
             if k == die_at:
@@ -95,8 +93,8 @@ def every_fourth(images: Tensor) -> Tensor:
 
 
 def train(folder: Path, model: nn.Module, optimizer: Optimizer) -> Mapping[str, Tensor]:
-    """Train for one epoch on the shards of a folder and return the weights."""
-    dataset = ShardDataset(folder, transform=every_fourth)
+    """Train for one epoch on a packed dataset and return the weights."""
+    dataset = PackedDataset(folder, transform=every_fourth)
     sampler = BlockShuffleSampler(len(dataset), block=256, window=8)
     loader = DataLoader(dataset, batch_size=64, sampler=sampler)
     fit(model, loader, nn.CrossEntropyLoss(), optimizer, epochs=1, progress=False)

@@ -18,7 +18,7 @@ import torch
 
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import Table
-from dlhelpers.course.capped_examples import write_shards
+from dlhelpers.course.capped_examples import write_packed
 from dlhelpers.course.judges import NotWritten, is_blank
 from dlhelpers.machine.capped import LimitedRun, run_limited
 from dlhelpers.train.history import EpochResult, History
@@ -41,7 +41,7 @@ _places: list[TemporaryDirectory] = []
 
 
 def data() -> Path:
-    """Return the folder of the shards `train` and `held-out`, and of both again in `small`, written at the first call.
+    """Return the folder of the datasets `train` and `held-out`, and of both again in `small`, written at the first call.
 
     It is removed by `clean_up`, or when the process ends.
     """
@@ -51,13 +51,13 @@ def data() -> Path:
         for folder, counts in (("", (SAMPLES, HELD_OUT)), ("small", FEW)):
             Path(place.name, folder).mkdir(exist_ok=True)
             for seed, name in enumerate(("train", "held-out")):
-                write_shards(Path(place.name, folder, name), counts[seed], rows=1_000, seed=seed)
+                write_packed(Path(place.name, folder, name), counts[seed], seed=seed)
         _places.append(place)
     return Path(_places[0].name)
 
 
 def clean_up() -> None:
-    """Remove the folder of the shards; `data` writes it again."""
+    """Remove the folder; `data` writes it again."""
     while _places:
         _places.pop().cleanup()
 
@@ -129,7 +129,7 @@ def judge_price(answer: type) -> str | None:
         return problem
     stated = answer().dataset_bytes
     known = {
-        4 * BYTES: "that is the price as float32. In the shards a number takes one byte.",
+        4 * BYTES: "that is the price as float32. In the file a number takes one byte.",
         BYTES // 3: "an image has three channels.",
         BYTES + 8 * SAMPLES: "leave the labels out.",
         BYTES + HELD_OUT * prod(SHAPE): "leave the held-out images out.",
@@ -286,7 +286,7 @@ def _unended(run: LimitedRun) -> str | None:
         # the error of a run that did not fail begins with "killed by"
         how = "failed: " if run.outcome == "failed" else "was "
         bytes_given = "unsigned char" in run.error
-        hint = "The shards hold bytes: a transform makes floats. " if bytes_given else ""
+        hint = "The file holds bytes: a transform makes floats. " if bytes_given else ""
         return f"the run {how}{run.error}\n{hint}Called by hand, `train` shows where."
     if not isinstance(run.value, History):
         return f"`train` gave back {type(run.value).__name__}: return the history that `fit` gives."

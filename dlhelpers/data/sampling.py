@@ -42,8 +42,10 @@ class Split:
         Raises IndexError where the rank has no such sample.
         """
         if np.any(np.less(number, 0) | np.greater_equal(number, self.count)):
-            raise IndexError(f"number {number} is not among the {self.count} samples of rank {self.rank}:"
-                             f" expected 0 to {self.count - 1}")
+            raise IndexError(
+                f"number {number} is not among the {self.count} samples of rank {self.rank}:"
+                f" expected 0 to {self.count - 1}"
+            )
         return (self.rank + number * self.world) % self.samples
 
 
@@ -67,33 +69,60 @@ def split_epoch(samples: int, *, rank: int = 0, world: int = 1, policy: str = "e
     return Split(samples, rank, world, policy, full + int(more))
 
 
-class BlockShuffleSampler(Sampler[int]):
+class BlockShuffleSampler(Sampler):
     """Yields this rank's indices of an epoch. Use it as `DataLoader(dataset, batch_size=64, sampler=sampler)`.
+
+    With `batch_size` it yields arrays of indices: use it as `DataLoader(dataset, batch_sampler=sampler)`, which spares
+    the loader a Python number for each sample.
 
     samples      the length of the dataset
     block        neighbours that stay together until they are mixed; the last block may be shorter
     window       blocks that are mixed at a time: block x window indices, or all, are held in memory
     seed         decides, with the epoch, about the order: the same on every rank
-    rank, world  which of how many ranks this is; policy says what becomes of a remainder, see `splits.split_epoch`
+    rank, world  which of how many ranks this is; policy says what becomes of a remainder, see `split_epoch`
+    batch_size   samples in a batch; with `drop_last` a short last one is left out
     The order comes from numpy.random.default_rng with seed and epoch; workers do not matter to it, and any place in it
     is found without drawing what lies before. Raises ValueError for numbers out of range, and where
     "drop" would leave nothing.
     """
 
-    def __init__(self, samples: int, *, block: int = 1024, window: int = 32, seed: int = 0, rank: int = 0,
-                 world: int = 1, policy: str = "exact"):
+    def __init__(
+        self,
+        samples: int,
+        *,
+        block: int = 1024,
+        window: int = 32,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        policy: str = "exact",
+        batch_size: int | None = None,
+        drop_last: bool = False,
+    ):
         if isinstance(samples, Sized):
-            raise TypeError(f"samples is a {type(samples).__name__}: expected its length, as len(dataset)")
+            raise TypeError(
+                f"samples is a {type(samples).__name__}: expected its length, as len(dataset)"
+            )
         for name, value in (("samples", samples), ("block", block), ("window", window)):
             check_whole(name, value, 1)
         check_whole("seed", seed, 0)
         self.split = split_epoch(samples, rank=rank, world=world, policy=policy)
         if policy == "drop" and not self.split.count:
-            raise ValueError(f"{samples} samples give none of {world} ranks a whole share, and policy 'drop' leaves out"
-                             " the rest: use fewer processes, or 'pad'")
+            raise ValueError(
+                f"{samples} samples give none of {world} ranks a whole share, and policy 'drop' leaves out"
+                " the rest: use fewer processes, or 'pad'"
+            )
         self.samples, self.window, self.seed = int(samples), int(window), int(seed)
-        self.block = min(int(block), self.samples)  # a longer one would cost memory and give the same order
+        self.block = min(
+            int(block), self.samples
+        )  # a longer one would cost memory and give the same order
         self.rank, self.world, self.policy = rank, world, policy
+        self.batch_size = None if batch_size is None else check_whole("batch_size", batch_size, 1)
+        if drop_last and batch_size is None:
+            raise ValueError(
+                "drop_last needs batch_size: without it, give drop_last to the DataLoader"
+            )
+        self.drop_last = drop_last
         self.epoch = self.samples_done = 0
 
     def set_epoch(self, epoch: int, samples_done: int = 0) -> None:
@@ -110,21 +139,45 @@ class BlockShuffleSampler(Sampler[int]):
         self.epoch, self.samples_done = int(epoch), int(samples_done)
 
     def __len__(self) -> int:
-        return self.split.count - self.samples_done
+        left = self.split.count - self.samples_done
+        if self.batch_size is None:
+            return left
+        return left // self.batch_size if self.drop_last else -(-left // self.batch_size)
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[int] | Iterator[np.ndarray]:
+        if self.batch_size is None:
+            for indices in self._windows():
+                yield from indices.tolist()
+            return
+        rest = np.empty(0, np.int64)
+        for indices in self._windows():
+            rest = np.concatenate([rest, indices])
+            full = len(rest) - len(rest) % self.batch_size
+            yield from rest[:full].reshape(-1, self.batch_size)
+            rest = rest[full:]
+        if len(rest) and not self.drop_last:
+            yield rest
+
+    def _windows(self) -> Iterator[np.ndarray]:
+        """Yield this rank's indices of an epoch, a window of blocks at a time."""
         blocks = np.arange(-(-self.samples // self.block), dtype=np.int64)
         np.random.default_rng([self.seed, self.epoch]).shuffle(blocks)
-        missing = len(blocks) * self.block - self.samples  # what the last block lacks, wherever it has come to lie
+        missing = (
+            len(blocks) * self.block - self.samples
+        )  # what the last block lacks, wherever it has come to lie
         size, number, epoch = self.block * self.window, self.samples_done, self.epoch
         short_end = (int(np.argmax(blocks)) // self.window + 1) * size - missing
         while number < self.split.count:
             position = self.split.position(number)
             lacking = missing if position >= short_end else 0
             window = (position + lacking) // size
-            order = self._mixed(blocks[window * self.window : (window + 1) * self.window], window, epoch)
-            mine = order[position + lacking - window * size :: self.world][: self.split.count - number]
-            yield from mine.tolist()
+            order = self._mixed(
+                blocks[window * self.window : (window + 1) * self.window], window, epoch
+            )
+            mine = order[position + lacking - window * size :: self.world][
+                : self.split.count - number
+            ]
+            yield mine
             number += len(mine)
 
     def _mixed(self, blocks: np.ndarray, window: int, epoch: int) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""More data than memory: images on disk, mapped."""
+"""More data than memory: one file of images, mapped."""
 
 from dlhelpers.packed.packing import pack_dataset, pack_folder
-from dlhelpers.packed.shard_writer import ShardWriter
-from dlhelpers.packed.shards import ShardDataset, to_float
+from dlhelpers.packed.reader import PackedDataset, to_float
 from dlhelpers.packed.verifying import verify
+from dlhelpers.packed.writer import PackedWriter
 
-__all__ = ["ShardDataset", "ShardWriter", "pack_dataset", "pack_folder", "to_float", "verify"]
+__all__ = ["PackedDataset", "PackedWriter", "pack_dataset", "pack_folder", "to_float", "verify"]

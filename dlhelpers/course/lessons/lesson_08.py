@@ -63,15 +63,15 @@ promised_rows = Prediction(
 
 drawn_again = Prediction(
     "lesson_08.drawn_again",
-    "The writer of shards, 100 images each, was killed after 650 of 1,000 images, and starts again with equal settings."
+    "The writer of blocks, 651 images each, was killed after 700 of 1,000 images, and starts again with equal settings."
     " How many images does it draw this time?",
-    answer=400,
-    because="Six shards were finished and are kept. The 50 images of the seventh were still in memory.",
+    answer=349,
+    because="One block was finished and is kept. The 49 images of the second were still in memory.",
     wrong={
-        350: "50 of the 650 were waiting for their shard to fill, and died with the process.",
-        1000: "Finished shards are kept: their hashes show that they are right.",
+        300: "49 of the 700 were waiting for their block to fill, and died with the process.",
+        1000: "Finished blocks are kept: their hashes show that they are right.",
     },
-    hints=["How many shards of 100 had been finished?", "An unfinished shard is in memory only."],
+    hints=["How many blocks of 651 had been finished?", "An unfinished block is in memory only."],
 )
 
 memory_growth = Prediction(
@@ -91,28 +91,28 @@ memory_growth = Prediction(
 
 classes_in_batch = Prediction(
     "lesson_08.classes_in_batch",
-    "30,000 images of 3 classes lie in shards of 1,000, sorted by class. An epoch takes the shards in random order and"
-    " shuffles each in itself. How many classes does a batch of 60 hold on average, to the nearest whole number?",
+    "30,000 images of 3 classes lie in one file, sorted by class. An epoch takes blocks of 1,000 neighbours in random"
+    " order and shuffles each in itself. How many classes does a batch of 60 hold on average, to the nearest whole"
+    " number?",
     answer=1,
-    because="Whatever is shuffled inside a shard of one class stays one class.",
+    because="Whatever is shuffled inside a block of one class stays one class.",
     wrong={
-        3: "A batch comes from one shard, or at a border from two, and a shard holds one class.",
-        2: "Only a batch at the border of two shards can hold two, and few batches do.",
+        3: "A batch comes from one block, or at a border from two, and a block holds one class.",
+        2: "Only a batch at the border of two blocks can hold two, and few batches do.",
     },
-    hints=["Which classes does one shard hold?"],
+    hints=["Which classes does one block hold?"],
 )
 
 finds_flip = Prediction(
     "lesson_08.finds_flip",
-    'One bit of the 252 MB is wrong. Which check of `ShardDataset` refuses the folder: "size", "hash", "both" or'
-    ' "neither"?',
-    answer="hash",
-    choices=("size", "hash", "both", "neither"),
+    'One bit of the 252 MB is wrong. Who finds it: "opening", "verify", "both" or "neither"?',
+    answer="verify",
+    choices=("opening", "verify", "both", "neither"),
     because="The file is as long as before, and its header is right. Only a look at every byte can tell.",
     wrong={
-        "size": "A flipped bit makes no file longer or shorter.",
-        "both": "The sizes agree with the manifest.",
-        "neither": 'With check="hash" every byte is read and compared with what was written.',
+        "opening": "A flipped bit makes no file longer or shorter.",
+        "both": "The lengths agree with the manifest.",
+        "neither": "`verify` reads every byte and compares its hash with that of what was written.",
     },
     hints=["What has changed about the file, and who would see it?"],
 )
@@ -146,7 +146,8 @@ which_number = Question(
 shards_needed = Exercise(
     "lesson_08.shards_needed",
     """
-    Write `shards_needed(samples, shape, shard_bytes)`: how many shards hold `samples` images of bytes (uint8) of this
+    Some formats cut a dataset into several files, *shards* (lesson 09 has some). Write
+    `shards_needed(samples, shape, shard_bytes)`: how many shards hold `samples` images of bytes (uint8) of this
     shape, when the images of a shard may take at most `shard_bytes`? Leave labels and headers out. An image is never
     cut in two.
     """,

@@ -75,7 +75,7 @@ WORKED = """
     from dlhelpers.train.history import History
     from dlhelpers.train.loop import accuracy, fit
     from dlhelpers.data.sampling import BlockShuffleSampler
-    from dlhelpers.packed.shards import ShardDataset
+    from dlhelpers.packed.reader import PackedDataset
     from dlhelpers.course.capped_examples import every_fourth
 
 
@@ -93,10 +93,10 @@ WORKED = """
             model = nn.Sequential(first, nn.ReLU(), nn.Flatten(), middle, nn.ReLU(), nn.Linear(32, 3))
             optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
             done = load_checkpoint(checkpoint, model, optimizer) if checkpoint.exists() else History()
-            train = ShardDataset(data / "train", transform=every_fourth)
+            train = PackedDataset(data / "train", transform=every_fourth)
             sampler = BlockShuffleSampler(len(train), block=256, window=8)
             train_loader = DataLoader(train, batch_size=self.batch_size, sampler=sampler)
-            held_out = ShardDataset(data / "held-out", transform=every_fourth)
+            held_out = PackedDataset(data / "held-out", transform=every_fourth)
             valid_loader = DataLoader(held_out, batch_size=250)
             run = {"valid_loader": valid_loader, "metrics": {"accuracy": accuracy}, "seed": 0, "progress": False}
             run |= {"epochs": epochs - done.epochs, "history": done, "checkpoint": checkpoint}
@@ -107,7 +107,7 @@ price = Exercise(
     "lesson_11.price",
     """
     Requirement 1, the price. State `dataset_bytes` in your `Project`, before the run: the bytes of the 12,345
-    images of 3 x 64 x 64 as they lie in the shards (uint8), without labels and without the held-out images.
+    images of 3 x 64 x 64 as they lie in the file (uint8), without labels and without the held-out images.
     """,
     minutes=5,
     judge=capstone.judge_price,
@@ -153,7 +153,7 @@ under_cap = Exercise(
     judge=capstone.judge_under_cap,
     praise="it came to its end under the cap.",
     hints=[
-        "Lesson 08: `ShardDataset` with a transform (`every_fourth` of `course.capped_examples`), and a plain loader.",
+        "Lesson 08: `PackedDataset` with a transform (`every_fourth` of `course.capped_examples`), and a plain loader.",
         "No tensor may hold all images. If a batch is too large: fewer pixels, fewer images, or `micro_batch_size`.",
     ],
     solution=WORKED,

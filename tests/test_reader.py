@@ -1,0 +1,221 @@
+"""Tests of `packed.reader`: what comes back, with any workers, and what a dataset refuses."""
+
+import multiprocessing
+import os
+import pickle
+import shutil
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
+
+from dlhelpers.data import BlockShuffleSampler
+from dlhelpers.machine import memory_use
+from dlhelpers.packed import PackedDataset, PackedWriter, to_float
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (60, 3, 5, 4), dtype=np.uint8)
+LABELS = np.arange(60) * 7 % 4
+
+
+def write(folder, images=IMAGES, labels=LABELS, **options):
+    with PackedWriter(folder, classes=list("abcd"), shape=images.shape[1:], **options) as writer:
+        writer.add(images, labels)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    write(tmp_path / "a folder, é")
+    return tmp_path / "a folder, é"
+
+
+def test_samples_come_back_in_the_order_of_writing(stored):
+    dataset = PackedDataset(stored)
+    assert len(dataset) == 60 and dataset.classes == list("abcd") and dataset.shape == (3, 5, 4)
+    assert dataset.bytes == sum(
+        (stored / name).stat().st_size for name in ("images.npy", "labels.npy")
+    )
+    for k, (image, label) in enumerate(dataset):
+        assert image.dtype == torch.uint8 and torch.equal(image, torch.from_numpy(IMAGES[k]))
+        assert type(label) is int and label == LABELS[k]
+    assert dataset[-1].label == dataset[59].label and dataset[np.int64(3)].label == LABELS[3]
+    assert "label=3" in repr(dataset[1]) and len(dataset[1]) == 2
+
+
+def test_indices_count_as_in_a_list(stored):
+    dataset = PackedDataset(stored)
+    for indices in ([], [5], [3, 3, -1, -60, 59], np.array([7, 2], np.uint8), range(9), (1, 2)):
+        batch = dataset.__getitems__(indices)
+        assert batch.images.tolist() == IMAGES[list(indices)].tolist()
+        assert (
+            batch.labels.dtype == torch.int64
+            and batch.labels.tolist() == LABELS[list(indices)].tolist()
+        )
+    for part in (slice(0, 2), slice(50, 99), slice(None, None, -7)):
+        assert dataset[part].labels.tolist() == LABELS[part].tolist()
+    for index in (60, -61):
+        with pytest.raises(IndexError):
+            dataset[index]
+        with pytest.raises(IndexError):
+            dataset.__getitems__([0, index])
+    for indices in ([1.0], np.array([1.5]), np.array([True] * 60), ["a"]):
+        with pytest.raises(TypeError):
+            dataset.__getitems__(indices)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_two_epochs_are_the_same_for_any_workers_and_start_method(stored, workers, method):
+    if method not in multiprocessing.get_all_start_methods() or not workers and method != "spawn":
+        pytest.skip(f"no {method} here, or nothing that starts")
+    dataset = PackedDataset(stored, transform=to_float)
+    context = method if workers else None
+    sampler = BlockShuffleSampler(60, block=10, window=2, batch_size=16)
+    loader = DataLoader(
+        dataset, batch_sampler=sampler, num_workers=workers, multiprocessing_context=context
+    )
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        order = np.concatenate(list(sampler))
+        batches = list(loader)
+        assert [len(labels) for _, labels in batches] == [16, 16, 16, 12]
+        assert torch.equal(
+            torch.cat([images for images, _ in batches]), torch.tensor(IMAGES[order]) / 255
+        )
+        assert torch.cat([labels for _, labels in batches]).tolist() == LABELS[order].tolist()
+
+
+def test_a_batch_is_one_gather_and_its_samples_are_made_only_where_they_are_wanted(stored):
+    asked = []
+
+    class Watched(PackedDataset):
+        def __getitems__(self, indices):
+            asked.append(len(indices))
+            return super().__getitems__(indices)
+
+    (images, labels), *_ = DataLoader(Watched(stored), batch_size=16)
+    assert asked == [16, 16, 16, 12] and labels.tolist() == LABELS[:16].tolist()
+    seen = []
+    loader = DataLoader(PackedDataset(stored), 16, collate_fn=lambda batch: seen.extend(batch))
+    list(loader)
+    assert [label for _, label in seen] == LABELS.tolist()
+    assert np.array_equal(torch.stack([image for image, _ in seen]), IMAGES)
+
+
+def test_parts_and_sums_of_datasets_read_the_same_samples(stored, tmp_path):
+    dataset = PackedDataset(stored)
+    part = Subset(dataset, range(10, 40))
+    assert next(iter(DataLoader(part, 30)))[1].tolist() == LABELS[10:40].tolist()
+    split, _ = random_split(dataset, [45, 15], torch.Generator().manual_seed(0))
+    assert sorted(next(iter(DataLoader(split, 45)))[1].tolist()) == sorted(
+        LABELS[split.indices].tolist()
+    )
+    both = ConcatDataset([dataset, part])
+    images, labels = next(iter(DataLoader(both, 90)))
+    assert labels.tolist() == [*LABELS, *LABELS[10:40]] and images.shape == (90, 3, 5, 4)
+    alone = next(iter(DataLoader(dataset, batch_size=None)))
+    assert torch.equal(alone[0], torch.from_numpy(IMAGES[0])) and alone[1] == 0
+
+
+def test_a_transform_is_given_the_whole_batch(stored):
+    shapes = []
+
+    def first_channel(images):
+        shapes.append(tuple(images.shape))
+        return images[:, :1].float()
+
+    dataset = PackedDataset(stored, transform=first_channel)
+    images, _ = next(iter(DataLoader(dataset, batch_size=20)))
+    assert images.shape == (20, 1, 5, 4) and shapes == [(20, 3, 5, 4)]
+    assert dataset[4][0].shape == (1, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("transform", "came"),
+    [(torch.sum, r"\(\)"), (lambda x: x[:3], r"\(3, 3, 5, 4\)"), (list, "list")],
+)
+def test_a_transform_that_loses_the_batch_is_refused(stored, transform, came):
+    with pytest.raises(ValueError, match=f"transform returned {came} .*a tensor of 4 rows"):
+        PackedDataset(stored, transform=transform)[0:4]
+    with pytest.raises(TypeError, match="transform is 3: expected a function"):
+        PackedDataset(stored, transform=3)
+
+
+def test_writing_into_a_batch_never_reaches_the_files(stored):
+    before = (stored / "images.npy").read_bytes()
+    for images, labels in DataLoader(PackedDataset(stored), batch_size=16):
+        images += 1
+        labels += 1
+    assert (stored / "images.npy").read_bytes() == before
+
+
+def test_a_pickled_dataset_is_small_and_reads_the_same(stored):
+    dataset = PackedDataset(stored)
+    dataset[0]
+    content = pickle.dumps(dataset)
+    assert len(content) < 2_000
+    assert pickle.loads(content)[7].label == LABELS[7]
+
+
+def test_a_dataset_written_anew_is_not_taken_for_the_old_one(stored):
+    dataset = PackedDataset(stored)
+    content = pickle.dumps(dataset)
+    write(stored, IMAGES[::-1], LABELS[::-1], overwrite=True)
+    assert dataset[0].label == LABELS[0]  # what is mapped stays as it was
+    with pytest.raises(RuntimeError, match="was written anew since this dataset was opened"):
+        pickle.loads(content)[0]
+    assert PackedDataset(stored)[0].label == LABELS[-1]
+
+
+def test_a_dataset_is_copied_while_it_is_mapped_and_read_where_nothing_may_be_written(
+    stored, tmp_path
+):
+    dataset = PackedDataset(stored)
+    dataset[0]
+    shutil.copytree(stored, tmp_path / "copy")
+    for path in (*(tmp_path / "copy").iterdir(), tmp_path / "copy"):
+        path.chmod(0o500)
+    assert PackedDataset(tmp_path / "copy")[5].label == LABELS[5]
+    (tmp_path / "copy").chmod(0o700)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="private memory is read from the system as on Linux"
+)
+def test_an_epoch_needs_no_more_private_memory_for_16_times_the_data(tmp_path):
+    peaks = []
+    for count in (1_000, 16_000):
+        with PackedWriter(tmp_path / f"{count}", classes=["a"], shape=(3, 64, 64)) as writer:
+            for _ in range(0, count, 500):
+                writer.add(np.zeros((500, 3, 64, 64), np.uint8), np.zeros(500, np.int64))
+        loader = DataLoader(PackedDataset(tmp_path / f"{count}"), 100, shuffle=True)
+        peaks.append(max(memory_use().private for _ in loader))
+    assert peaks[1] - peaks[0] < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("images.npy", lambda path: path.unlink(), "images.npy is missing"),
+        (
+            "labels.npy",
+            lambda path: os.truncate(path, 300),
+            "labels.npy holds 300 bytes: expected 608",
+        ),
+        (
+            "labels.npy",
+            lambda path: path.write_bytes(path.read_bytes() + b"x"),
+            "609 bytes: expected 608",
+        ),
+        ("images.npy", lambda path: os.truncate(path, 0), "images.npy holds 0 bytes"),
+        ("images.npy", lambda path: np.save(path, IMAGES.swapaxes(1, 2)), "another header"),
+    ],
+)
+def test_a_file_of_another_length_or_header_is_named_at_opening(stored, name, damage, message):
+    content = pickle.dumps(PackedDataset(stored))
+    damage(stored / name)
+    for opened in (partial(PackedDataset, stored), lambda: pickle.loads(content)[0]):
+        with pytest.raises(ValueError, match=f"{message}.* Copy the file again from its source"):
+            opened()

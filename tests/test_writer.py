@@ -1,0 +1,454 @@
+"""Tests of `packed.writer`: what is written, going on, what is refused, and writers that are killed."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import tracemalloc
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dlhelpers.packed import PackedDataset, PackedWriter, verify
+from dlhelpers.packed import writer as writer_module
+
+CLASSES = ("cat", "dog", "owl")
+SHAPE = (3, 16, 16)
+SAMPLES, ROWS = 50, 12  # five blocks, the last of two samples
+IMAGES = np.random.default_rng(0).integers(0, 256, (SAMPLES, *SHAPE), dtype=np.uint8)
+LABELS = np.arange(SAMPLES) % 3
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(writer_module, "BLOCK_BYTES", ROWS * 768 + 100)
+
+
+def writer(folder, **changes):
+    settings = {"classes": CLASSES, "shape": SHAPE, "samples": SAMPLES, "source": "numbers"}
+    return PackedWriter(folder, **{**settings, **changes})
+
+
+def write(folder, *, images=IMAGES, labels=LABELS, batch=7, **changes):
+    """Write all samples, from where a stopped writer left off; the number of samples it had to write."""
+    with writer(folder, **changes) as packed:
+        start = packed.done
+        for at in range(start, len(images), batch):
+            packed.add(images[at : at + batch], labels[at : at + batch])
+    return len(images) - start
+
+
+def write_old(folder):
+    write(folder, images=IMAGES[:40], labels=(LABELS[:40] + 1) % 3, samples=40, source="old")
+
+
+def snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def state(folder):
+    """What a reader finds: nothing, an unfinished dataset, the old one or the new one, every byte of it right."""
+    try:
+        dataset = PackedDataset(folder)
+    except FileNotFoundError:
+        return "nothing"
+    except ValueError as error:
+        assert "unfinished dataset" in str(error)
+        return "unfinished"
+    assert verify(folder, progress=False).ok
+    whole = dataset[0 : len(dataset)]
+    if len(whole) == SAMPLES:
+        assert np.array_equal(whole.images, IMAGES) and np.array_equal(whole.labels, LABELS)
+        return "new"
+    assert np.array_equal(whole.images, IMAGES[:40])
+    assert np.array_equal(whole.labels, (LABELS[:40] + 1) % 3)
+    return "old"
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer_module, "BLOCK_BYTES", ROWS * 768 + 100)
+        write(folder)
+    return snapshot(folder)
+
+
+# What is written
+
+
+def test_what_is_written_can_be_read_with_numpy_alone(tmp_path, unbroken):
+    assert write(tmp_path / "new" / "folder é ü") == SAMPLES
+    folder = tmp_path / "new" / "folder é ü"
+    assert sorted(snapshot(folder)) == ["images.npy", "labels.npy", "manifest.json"]
+    assert snapshot(folder) == unbroken
+    images, labels = (np.load(folder / f"{name}.npy") for name in ("images", "labels"))
+    assert images.dtype == np.uint8 and np.array_equal(images, IMAGES)
+    assert labels.dtype == np.int64 and np.array_equal(labels, LABELS)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [block[0] for block in manifest["blocks"]] == [12, 12, 12, 12, 2]
+    assert manifest["classes"] == list(CLASSES) and manifest["shape"] == list(SHAPE)
+
+
+@pytest.mark.parametrize("batch", [1, 12, 24, 50])
+@pytest.mark.parametrize("samples", [None, SAMPLES])
+def test_neither_the_batches_nor_the_form_change_a_byte(tmp_path, unbroken, batch, samples):
+    tensors = {
+        "images": torch.from_numpy(IMAGES),
+        "labels": torch.from_numpy(LABELS).to(torch.uint8),
+    }
+    write(tmp_path / "arrays", batch=batch, samples=samples)
+    write(tmp_path / "tensors", batch=batch, samples=samples, **tensors)
+    assert snapshot(tmp_path / "arrays") == unbroken == snapshot(tmp_path / "tensors")
+
+
+def test_views_lists_and_empty_batches_are_taken(tmp_path, unbroken):
+    backwards = np.ascontiguousarray(IMAGES[::-1])
+    with writer(
+        tmp_path, classes=np.array(CLASSES), shape=np.array(SHAPE), samples=np.int64(50)
+    ) as packed:
+        packed.add(IMAGES[:0], LABELS[:0])
+        packed.add(backwards[::-1], list(map(int, LABELS)))
+    assert snapshot(tmp_path) == unbroken
+
+
+def test_a_header_has_its_length_whatever_the_number_of_rows(tmp_path):
+    for samples in (1, 1000):
+        images = np.zeros((samples, 1, 2, 2), np.uint8)
+        with writer(tmp_path / f"{samples}", shape=(1, 2, 2), samples=samples) as packed:
+            packed.add(images, np.zeros(samples, np.int64))
+        for name, row in (("images", 4), ("labels", 8)):
+            path = tmp_path / f"{samples}" / f"{name}.npy"
+            assert path.stat().st_size == 128 + samples * row and len(np.load(path)) == samples
+
+
+# An old dataset
+
+
+def test_an_old_dataset_is_refused_and_untouched(tmp_path):
+    write_old(tmp_path)
+    for lost in (None, "manifest.json"):
+        if lost:
+            (tmp_path / lost).unlink()
+        before = snapshot(tmp_path)
+        with pytest.raises(
+            FileExistsError, match="holds a dataset: choose another folder, or pass"
+        ):
+            write(tmp_path)
+        assert snapshot(tmp_path) == before
+
+
+def test_an_old_dataset_stays_readable_until_the_new_one_is_whole(tmp_path, unbroken):
+    write_old(tmp_path)
+    (tmp_path / "notes.txt").write_text("a file of the user")
+    with writer(tmp_path, overwrite=True) as packed:
+        for k in range(SAMPLES):
+            packed.add(IMAGES[k : k + 1], LABELS[k : k + 1])
+            assert state(tmp_path) == "old"
+    assert snapshot(tmp_path) == {**unbroken, "notes.txt": b"a file of the user"}
+
+
+# Going on
+
+
+def stop_after(folder, count, **changes):
+    with pytest.raises(ZeroDivisionError), writer(folder, **changes) as packed:
+        packed.add(IMAGES[:count], LABELS[:count])
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("count", [0, 5, 12, 30, 50])
+@pytest.mark.parametrize("samples", [None, SAMPLES])
+def test_an_exception_leaves_an_unfinished_dataset_and_a_start_for_the_next(
+    tmp_path, unbroken, count, samples
+):
+    stop_after(tmp_path, count, samples=samples)
+    assert state(tmp_path) == "unfinished"
+    assert write(tmp_path, samples=samples) == SAMPLES - count // ROWS * ROWS
+    assert snapshot(tmp_path) == unbroken
+
+
+@pytest.mark.parametrize(
+    "change", [{"source": "else"}, {"samples": None}, {"classes": ("cat", "dog", "elk")}]
+)
+def test_other_settings_start_afresh_and_say_so(tmp_path, change):
+    stop_after(tmp_path / "resumed", 30)
+    with pytest.warns(
+        UserWarning, match="unfinished, and 2 of its blocks will be written anew"
+    ) as caught:
+        assert write(tmp_path / "resumed", **change) == SAMPLES
+    assert caught[0].filename == __file__
+    write(tmp_path / "apart", **change)
+    assert snapshot(tmp_path / "resumed") == snapshot(tmp_path / "apart")
+
+
+def test_without_a_source_nothing_is_taken_over(tmp_path, unbroken):
+    stop_after(tmp_path, 30, source=None)
+    with pytest.warns(UserWarning, match="no source="):
+        assert write(tmp_path, source=None) == SAMPLES
+    assert snapshot(tmp_path) == unbroken
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+@pytest.mark.parametrize("part", ["images", "labels"])
+def test_a_damaged_block_and_those_after_it_are_written_anew(tmp_path, unbroken, damage, part):
+    stop_after(tmp_path, 40)
+    path = tmp_path / f"{part}.npy.part"
+    content = bytearray(path.read_bytes())
+    content[-1 - 12 * (768 if part == "images" else 8)] ^= 1  # in the second block
+    path.write_bytes(content[:-1] if damage == "cut" else content)
+    kept = {"flip": 1, "cut": 1, "remove": 0}[damage]
+    if damage == "remove":
+        path.unlink()
+    with pytest.warns(UserWarning, match="written anew: they are not as they were written"):
+        assert write(tmp_path) == SAMPLES - kept * ROWS
+    assert snapshot(tmp_path) == unbroken
+
+
+@pytest.mark.parametrize("cut", [1, 30])
+def test_a_line_of_the_journal_that_was_cut_short_does_not_count(tmp_path, unbroken, cut):
+    stop_after(tmp_path, 40)
+    journal = tmp_path / "unfinished.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    assert write(tmp_path) == SAMPLES - 2 * ROWS
+    assert snapshot(tmp_path) == unbroken
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"{\n[]\n", None])
+def test_a_damaged_journal_starts_afresh(tmp_path, unbroken, content):
+    stop_after(tmp_path, 40)
+    journal = tmp_path / "unfinished.jsonl"
+    if content is None:
+        content = journal.read_bytes().split(b"\n")[0] + b"\n{]\n[[1]]\n"
+    journal.write_bytes(content)
+    with pytest.warns(UserWarning) if content.count(b"\n") > 1 else pytest.MonkeyPatch.context():
+        assert write(tmp_path) == SAMPLES
+    assert snapshot(tmp_path) == unbroken
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": 3}, "classes is 3: expected a list of names, each once"),
+        ({"classes": "cat"}, "classes is 'cat': expected a list of names"),
+        ({"classes": []}, r"classes is \[\]"),
+        ({"classes": ["a", "a"]}, "each once"),
+        ({"classes": [1, 2]}, "a list of names"),
+        ({"classes": ["a", "b\x1b[31m"]}, r"class name 'b\\x1b\[31m' holds a control character"),
+        ({"shape": 8}, r"shape is 8: expected \(channels, height, width\)"),
+        ({"shape": (8, 8)}, r"expected \(channels, height, width\)"),
+        ({"shape": (3, 0, 8)}, "a side of shape is 0"),
+        ({"samples": 0}, "samples is 0"),
+        ({"samples": 1.5}, "samples is 1.5"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_made(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        writer(tmp_path / "new", **change)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES / 255, LABELS, "images are float64: expected uint8"),
+        (IMAGES[:, :1], LABELS, r"expected \(n, 3, 16, 16\)"),
+        (IMAGES[0], [1], r"images have the shape \(3, 16, 16\)"),
+        (IMAGES[:2], [0.0, 1.0], "labels are float64"),
+        (IMAGES[:2], [0], r"2 images came with labels of shape \(1,\)"),
+        (IMAGES[:2], [0, 3], "a label is 3: expected 0 to 2"),
+        (IMAGES[:2], [-1, 0], "a label is -1"),
+        (
+            np.zeros((51, *SHAPE), np.uint8),
+            np.zeros(51, int),
+            "this batch makes 63 samples: expected 50",
+        ),
+    ],
+)
+def test_a_wrong_batch_is_refused_and_nothing_is_lost(tmp_path, unbroken, images, labels, message):
+    with writer(tmp_path) as packed:
+        packed.add(IMAGES[:12], LABELS[:12])
+        with pytest.raises((TypeError, ValueError), match=message):
+            packed.add(images, labels)
+        packed.add(IMAGES[12:], LABELS[12:])
+    assert snapshot(tmp_path) == unbroken
+
+
+@pytest.mark.parametrize(("samples", "count"), [(SAMPLES, 40), (None, 0)])
+def test_too_few_samples_are_no_dataset(tmp_path, samples, count):
+    with pytest.raises(ValueError, match=f"was given {count} samples: expected"):
+        with writer(tmp_path, samples=samples) as packed:
+            packed.add(IMAGES[:count], LABELS[:count])
+    assert state(tmp_path) == "unfinished"
+
+
+def test_a_writer_is_used_inside_with(tmp_path):
+    with pytest.raises(RuntimeError, match="use `with PackedWriter"):
+        writer(tmp_path).add(IMAGES, LABELS)
+
+
+# Two writers, and killed ones
+
+needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="the child is forked, as on Linux")
+
+
+def in_child(function, *arguments):
+    """Start a function in a forked process."""
+    child = multiprocessing.get_context("fork").Process(target=function, args=arguments)
+    child.start()
+    return child
+
+
+def hold(folder, opened):
+    with writer(folder):
+        if os.fork() == 0:
+            time.sleep(20)  # a worker of the writer, which outlives it
+            os._exit(0)
+        opened.set()
+        time.sleep(20)
+
+
+@needs_fork
+def test_a_second_writer_is_refused_until_the_first_has_died(tmp_path, unbroken):
+    opened = multiprocessing.get_context("fork").Event()
+    child = in_child(hold, tmp_path, opened)
+    try:
+        assert opened.wait(10)
+        with pytest.raises(BlockingIOError, match="another writer is at work in"):
+            write(tmp_path)
+    finally:
+        child.kill()
+        child.join()
+    assert write(tmp_path) == SAMPLES
+    assert snapshot(tmp_path) == unbroken
+
+
+def test_two_writers_in_one_process_are_not_two(tmp_path):
+    with writer(tmp_path) as packed:
+        with pytest.raises(BlockingIOError), writer(tmp_path):
+            pass
+        packed.add(IMAGES, LABELS)
+    assert state(tmp_path) == "new"
+
+
+def write_until(folder, stop, counted):
+    """Write, and kill this process before the call number `stop` of those that reach the disk or change a name."""
+    calls = 0
+
+    def watched(function):
+        def call(*arguments, **options):
+            nonlocal calls
+            calls += 1
+            if calls == stop:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+
+        return call
+
+    os.fsync, os.replace, Path.unlink = map(watched, (os.fsync, os.replace, Path.unlink))
+    write(folder, overwrite=True)
+    counted.value = calls
+
+
+@needs_fork
+@pytest.mark.parametrize("old", [False, True])
+def test_a_writer_killed_at_any_step_leaves_the_old_an_unfinished_or_the_whole_dataset(
+    tmp_path, unbroken, old
+):
+    steps = multiprocessing.get_context("fork").Value("i", 0)
+    if old:
+        write_old(tmp_path / "count")
+    in_child(write_until, tmp_path / "count", 0, steps).join()
+    states = []
+    assert steps.value >= 20
+    for stop in range(1, steps.value + 1):
+        folder = tmp_path / f"{stop}"
+        if old:
+            write_old(folder)
+        child = in_child(write_until, folder, stop, steps)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        states.append(state(folder))
+        write(folder, overwrite=True)
+        assert snapshot(folder) == unbroken
+    assert set(states) == ({"old", "unfinished", "new"} if old else {"unfinished", "new"})
+
+
+@needs_fork
+def test_a_writer_killed_at_a_random_time_is_finished_with_the_same_bytes(tmp_path, unbroken):
+    states = set()
+    for number in range(20):
+        folder = tmp_path / f"{number}"
+        write_old(folder)
+        child = in_child(partial(write, batch=1, overwrite=True), folder)
+        time.sleep(random.Random(number).uniform(0, 0.05))
+        child.kill()
+        child.join()
+        states.add(state(folder))
+        write(folder, overwrite=True)
+        assert snapshot(folder) == unbroken
+    assert states <= {"old", "unfinished", "new"} and len(states) > 1
+
+
+# A full disk
+
+
+def write_limited(folder, limit, messages):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        write(folder, overwrite=True)
+    except OSError as error:
+        messages.put(str(error))
+
+
+@needs_fork
+@pytest.mark.parametrize("limit", [100, 500, 128 + 30 * 768])
+def test_a_full_disk_names_file_and_remedy_and_leaves_the_old_dataset(tmp_path, unbroken, limit):
+    write_old(tmp_path)
+    before = snapshot(tmp_path)
+    messages = multiprocessing.get_context("fork").SimpleQueue()
+    in_child(write_limited, tmp_path, limit, messages).join()
+    message = messages.get()
+    assert str(tmp_path) in message and "free some space, or choose another disk" in message
+    assert state(tmp_path) == "old" and before.items() <= snapshot(tmp_path).items()
+    write(tmp_path, overwrite=True)
+    assert snapshot(tmp_path) == unbroken
+
+
+def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 1000))
+    with pytest.raises(
+        OSError, match="is to take 38.80 kB, and its disk has 1.00 kB free: free some"
+    ):
+        write(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_says_so(tmp_path):
+    if os.name == "nt" or os.geteuid() == 0:
+        pytest.skip("a system, or a user, who may write everywhere")
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError):
+        write(tmp_path)
+
+
+def test_a_writer_holds_one_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer_module, "BLOCK_BYTES", 1_000_000)
+    tracemalloc.start()
+    with writer(tmp_path, samples=None, shape=(3, 64, 64)) as packed:
+        for _ in range(20):
+            packed.add(np.zeros((40, 3, 64, 64), np.uint8), np.zeros(40, int))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000  # a block, and the batch that is given
