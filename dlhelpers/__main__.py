@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 lines[-1]
                 .replace("overwrite=True", "--overwrite")
                 .replace("download=True", "--download")
+                .replace("size=", "--size ")
             )
     return 1
 

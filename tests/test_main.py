@@ -42,7 +42,7 @@ def run(capsys, *arguments):
 
 
 def flip(target):
-    path = next(target.glob("images-*.npy"))
+    path = target / "images.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -50,15 +50,10 @@ def flip(target):
 
 
 def test_a_folder_is_packed_and_verified(folder, tmp_path, capsys):
-    code, out, errors = run(
-        capsys, "pack", folder, tmp_path / "out", "--rows-per-shard", 5, "--seed", 3, "--size", 4
-    )
+    code, out, errors = run(capsys, "pack", folder, tmp_path / "out", "--seed", 3, "--size", 4)
     assert (code, errors) == (0, []) and out[-1].startswith(f"{tmp_path / 'out'} is whole, after ")
-    assert [line.split()[-1] for line in out if line.startswith(("samples", "shards"))] == [
-        "12",
-        "3",
-    ]
-    pack_folder(folder, tmp_path / "same", size=4, rows_per_shard=5, shuffle_seed=3, progress=False)
+    assert [line.split()[-1] for line in out if line.startswith("samples")] == ["12"]
+    pack_folder(folder, tmp_path / "same", size=4, shuffle_seed=3, progress=False)
     files = [
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         for name in ("out", "same")
@@ -170,10 +165,6 @@ def test_what_cannot_be_verified_is_a_failure(tmp_path, capsys, make, message):
         (
             ["pack", "digits", "out", "--seed", "-1"],
             "argument --seed: .* whole number, at least 0|expected one argument",
-        ),
-        (
-            ["pack", "digits", "out", "--rows-per-shard", "0"],
-            "'0' is not a whole number, at least 1",
         ),
         (
             ["pack", "digits", "out", "--processes", "two"],

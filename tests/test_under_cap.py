@@ -1,5 +1,7 @@
 """What lesson 08 runs in children: the writers write the same images, whole or to where they were killed."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ from dlhelpers.course.capped_examples import (
     write_files,
     write_map,
 )
-from dlhelpers.course.capped_examples import write_shards as write
+from dlhelpers.course.capped_examples import write_packed as write
 from dlhelpers.data import draw_shapes, load
 from dlhelpers.machine import run_limited
 from dlhelpers.packed import PackedDataset
@@ -23,16 +25,15 @@ def test_three_writers_write_the_same_images(tmp_path):
     images, labels = draw_shapes(0, 120, size=64)
     write_files(tmp_path / "files", 120)
     write_map(tmp_path / "one.npy", 120)
-    assert write(tmp_path / "shards", 120, rows=50) == 120
-    one, shards = OneMap(tmp_path / "one.npy"), PackedDataset(tmp_path / "shards")
-    assert len(one) == len(shards) == 120
+    assert write(tmp_path / "packed", 120) == 120
+    one, packed = OneMap(tmp_path / "one.npy"), PackedDataset(tmp_path / "packed")
+    assert len(one) == len(packed) == 120
     assert np.array_equal(torch.stack([one[k][0] for k in range(120)]).numpy(), images)
-    assert np.array_equal(torch.stack([sample.image for sample in shards]).numpy(), images)
-    assert [sample.label for sample in shards] == labels.tolist()
+    assert np.array_equal(torch.stack([sample.image for sample in packed]).numpy(), images)
+    assert [sample.label for sample in packed] == labels.tolist()
     files = load("folder", "train", root=tmp_path / "files")
-    path, label = files.samples[0]
-    number = int(path.rsplit("/", 1)[-1].rsplit("\\", 1)[-1].removesuffix(".jpg"))
-    assert labels[number] == label
+    number = int(Path(files.names[0]).stem)
+    assert labels[number] == files[0][1]
     assert (
         files[0][0].numpy() * 255 - images[number]
     ).__abs__().mean() < 15  # JPEG loses some of the noise
@@ -50,16 +51,19 @@ def test_killed_writers_leave_what_the_lesson_says(tmp_path):
     for writer, name, last in (
         (write_files, "files", 12),
         (write_map, "one.npy", 100),
-        (write, "shards", 250),
+        (write, "packed", 700),
     ):
-        run = run_limited(writer, tmp_path / name, 300, last, limit=200_000_000)
+        run = run_limited(
+            writer, tmp_path / name, 1_000 if name == "packed" else 300, last, limit=200_000_000
+        )
         assert run.outcome != "returned"
     assert len(list((tmp_path / "files").rglob("*.jpg"))) == 12
     one = np.load(tmp_path / "one.npy")
     assert (one.max(axis=(1, 2, 3)) == 0).tolist() == [False] * 100 + [True] * 200
-    assert write(tmp_path / "shards", 300) == 100
+    assert write(tmp_path / "packed", 1_000) == 1_000 - 651
     assert np.array_equal(
-        PackedDataset(tmp_path / "shards")[299].image.numpy(), draw_shapes(299, 300, size=64)[0][0]
+        PackedDataset(tmp_path / "packed")[999].image.numpy(),
+        draw_shapes(999, 1_000, size=64)[0][0],
     )
 
 
@@ -71,12 +75,12 @@ def test_every_fourth_pixel_as_floats():
 
 
 def test_training_changes_the_weights_that_it_returns(tmp_path):
-    write(tmp_path / "shards", 200)
+    write(tmp_path / "packed", 200)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
     before = model[1].weight.detach().clone()
-    weights = train(tmp_path / "shards", model, torch.optim.SGD(model.parameters(), lr=0.1))
+    weights = train(tmp_path / "packed", model, torch.optim.SGD(model.parameters(), lr=0.1))
     assert torch.equal(weights["1.weight"], model[1].weight) and not torch.equal(
         before, weights["1.weight"]
     )
-    assert images_per_second(PackedDataset(tmp_path / "shards")) > 0
+    assert images_per_second(PackedDataset(tmp_path / "packed")) > 0

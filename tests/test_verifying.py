@@ -30,7 +30,8 @@ def faults(folder):
     return verify(folder, progress=False).faults
 
 
-def test_what_was_written_has_no_faults(folder, capsys):
+def test_what_was_written_has_no_faults(folder, capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
     report = verify(folder, progress=True)
     assert report.ok and report.faults == () and report.samples == 30
     assert report.bytes == 256 + 30 * (16 + 8) and report.seconds > 0

@@ -31,7 +31,9 @@ class Unusable(ValueError):
     """A sample that cannot be used, and whether it may be left out: not where the disk is to blame."""
 
     def __init__(self, name: str, reason: str, skippable: bool = True):
-        super().__init__(f"{name} cannot be used: {reason}")
+        super().__init__(
+            f"{name} cannot be used: {reason}: remove it, or save it again as PNG or JPEG"
+        )
         self.name, self.reason, self.skippable = name, reason, skippable
 
 

@@ -108,7 +108,10 @@ def pack_folder(
         raise ValueError(
             f"{target} lies in {source}, where it would be taken for a class: choose a folder outside"
         )
-    files = ImageFiles(source, found, size, skip=on_error == "skip")
+    try:
+        files = ImageFiles(source, found, size, skip=on_error == "skip")
+    except Unusable as error:  # a header that cannot be read
+        _refuse(Bad(0, error.name, error.reason, True), False)
     seen = hashlib.sha256(f"{size} {PIL.__version__}".encode())
     for name in found.names:
         path = source / name
@@ -168,7 +171,6 @@ class _Samples:
         image, label = self.dataset[index]
         try:
             pixels = as_uint8(image).contiguous().numpy()
-            number = operator.index(label)
         except (TypeError, ValueError) as error:
             raise Unusable(f"sample {index}", str(error), skippable=False) from None
         self.shape = self.shape or pixels.shape
