@@ -75,7 +75,7 @@ addresses: .venv/.ok  # write the course's address from pyproject.toml into ever
 	@touch $@
 
 # ONLY=packing runs one of them, QUICK=1 tries each in a minute and leaves benchmarks/results alone.
-ONLY ?= loop_overhead shards out_of_core packing study ddp
+ONLY ?= loop_overhead packed out_of_core packing study ddp
 benchmarks: .venv/.bench  # side by side with peers, on a quiet machine; about twenty minutes
 	@set -e; for name in $(ONLY); do echo; $(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick); done
 

@@ -1,4 +1,4 @@
-"""The same images in our shards and in the formats of others, for the benchmark of shuffled epochs.
+"""The same images in our packed format and in the formats of others, for the benchmark of shuffled epochs.
 
 Each function writes all images and labels into a folder, and returns what makes the batches of a pass. Each format is
 read as its documentation shows, with no more of our own than it takes. Nothing is imported before it is asked for.
@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from dlhelpers.data import BlockShuffleSampler
-from dlhelpers.packed import ShardDataset, ShardWriter
+from dlhelpers.packed import PackedDataset, PackedWriter
 
 Reader = Callable[[int], Iterable]  # the number of the pass -> batches
 
@@ -84,23 +84,23 @@ def by_gather(
     return batches, shuffled(Whole(stored, labels), size, collate_fn=lambda batch: batch)
 
 
-def by_shards(
+def by_packed(
     folder: Path, images: np.ndarray, labels: np.ndarray, size: int
 ) -> tuple[Reader, Reader]:
     """Ours, in any order and by blocks."""
-    with ShardWriter(
-        folder / "shards", classes=[*"0123456789"], shape=images.shape[1:], samples=len(labels)
+    with PackedWriter(
+        folder / "packed", classes=[*"0123456789"], shape=images.shape[1:], samples=len(labels)
     ) as writer:
         for start in range(0, len(labels), 1000):
             writer.add(images[start : start + 1000], labels[start : start + 1000])
-    shards = ShardDataset(folder / "shards")
+    packed = PackedDataset(folder / "packed")
 
     def blocks(number: int) -> DataLoader:
-        sampler = BlockShuffleSampler(len(labels), seed=0)
+        sampler = BlockShuffleSampler(len(labels), seed=0, batch_size=size)
         sampler.set_epoch(number)
-        return DataLoader(shards, size, sampler=sampler)
+        return DataLoader(packed, batch_sampler=sampler)
 
-    return shuffled(shards, size), blocks
+    return shuffled(packed, size), blocks
 
 
 def by_files(folder: Path, images: np.ndarray, labels: np.ndarray, size: int) -> Reader:

@@ -17,7 +17,7 @@ import torch
 from report import Report, options
 from torch import nn
 
-from dlhelpers.course.capped_examples import train, write_shards
+from dlhelpers.course.capped_examples import train, write_packed
 from dlhelpers.machine import human_bytes, run_limited
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
@@ -40,7 +40,7 @@ def grow(report: Report, folder: Path, times: tuple[int, ...]) -> None:
     peaks, found = [], {"the cap on private memory": [LIMIT / 1e6]}
     for factor in times:
         place, size = folder / str(factor), factor * SMALLEST
-        write_shards(place, size // IMAGE_BYTES, rows=5_000)
+        write_packed(place, size // IMAGE_BYTES)
         run = run_limited(train, place, *model_and_optimizer(), limit=LIMIT)
         if run.outcome != "returned":
             raise SystemExit(f"{human_bytes(size)}: {run}")
@@ -62,7 +62,7 @@ def grow(report: Report, folder: Path, times: tuple[int, ...]) -> None:
 def inside(group: Path, place: Path) -> None:
     """Enter the group, write the dataset and train on it: what the child does."""
     enter(group)
-    write_shards(place, IN_GROUP // IMAGE_BYTES, rows=5_000)
+    write_packed(place, IN_GROUP // IMAGE_BYTES)
     weights = train(place, *model_and_optimizer())
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise SystemExit("training gave no finite weights")

@@ -4,7 +4,7 @@
 
 1. Packing a folder of JPEG files, warm in the page cache, with one process and with one for each core, beside decoding
    alone: the same files decoded and scaled in as many processes, and thrown away.
-2. Verifying the shards, beside the speed of SHA-256 over bytes in memory.
+2. Verifying the file, beside the speed of SHA-256 over bytes in memory.
 3. The wait before the first batch: of a shuffled order of 10 million samples, beside torch's own, and of the import.
 """
 
@@ -29,8 +29,8 @@ from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
 from dlhelpers.data import BlockShuffleSampler
 from dlhelpers.machine import cores
-from dlhelpers.packed import ShardWriter, pack_folder, verify
-from dlhelpers.packed.image_files import read_image
+from dlhelpers.packed import PackedWriter, pack_folder, verify
+from dlhelpers.data.folders import decode_image
 
 SIZE, WIDTH, HEIGHT = (
     224,
@@ -59,7 +59,7 @@ def write_files(folder: Path, count: int) -> list[Path]:
 
 def decode(path: Path) -> None:
     """Read, decode and scale one file as packing does, and keep nothing."""
-    read_image(path.read_bytes(), SIZE)
+    decode_image(path.read_bytes(), SIZE)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -104,15 +104,13 @@ def pack_speed(report: Report, folder: Path, count: int, rounds: int) -> None:
 def verify_speed(report: Report, folder: Path, size: int, rounds: int) -> None:
     """Measure bytes a second of verifying a dataset, and of hashing as many bytes in memory."""
     images = np.random.default_rng(0).integers(0, 256, (1000, 3, 64, 64), dtype=np.uint8)
-    with ShardWriter(
-        folder / "shards", classes=["one"], shape=(3, 64, 64), rows_per_shard=4000
-    ) as writer:
+    with PackedWriter(folder / "packed", classes=["one"], shape=(3, 64, 64)) as writer:
         for _ in range(size // images.nbytes):
             writer.add(images, np.zeros(len(images), np.int64))
     block = images.tobytes() * 4
 
     def verifying(number: int) -> float:
-        found = verify(folder / "shards", progress=False)
+        found = verify(folder / "packed", progress=False)
         if not found.ok:
             raise SystemExit(f"the dataset is not whole: {found}")
         return found.bytes / found.seconds / 1e9
@@ -129,7 +127,7 @@ def verify_speed(report: Report, folder: Path, size: int, rounds: int) -> None:
         all_cores: partial(hashing, cores()),
     }
     found = take_turns(arms, rounds)
-    report.panel(f"Verifying {size / 1e9:.1f} GB of shards", "GB a second", found, ours=["verify"])
+    report.panel(f"Verifying {size / 1e9:.1f} GB", "GB a second", found, ours=["verify"])
     once = middle(paired(found["verify"], found["SHA-256 in memory, 1 thread"]))
     report.goal("verify against SHA-256 in one thread, times the cores", once / cores(), ">=", 0.8)
     report.goal(

@@ -155,7 +155,7 @@ class PackedWriter:
             self._need_space((self.samples - self.done) * (self._row + 8))
         self._journal.truncate(sum(len(line) + 1 for line in lines[: kept + 1]) if kept else 0)
         if not kept:
-            _write(self._journal, self._settings + b"\n")
+            self._write_part(self._journal, self._settings + b"\n")
         os.fsync(self._journal.fileno())
         for name, row in self._files():
             part = (self.folder / name).open("r+b" if kept else "w+b", buffering=0)

@@ -1,6 +1,6 @@
-"""How fast does a shuffled epoch come out of shards, and out of the formats that others use for the same images?
+"""How fast does a shuffled epoch come out of a packed dataset, and out of the formats that others use for the same images?
 
-    python benchmarks/shards.py --passes 3
+    python benchmarks/packed.py --passes 3
 
 Every reader holds the same images and labels on the same disk, warm in the page cache. The readers take turns, pass by
 pass, in one process, one thread, no workers. Shuffled means: in random order where the format can, by a shuffle buffer
@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from formats import PEERS, Reader, by_files, by_gather, by_shards
+from formats import PEERS, Reader, by_files, by_gather, by_packed
 from report import Report, middle, options, paired, take_turns
 
 CASES = (
@@ -24,9 +24,9 @@ CASES = (
 BOUNDS = (
     "plain gather, no DataLoader",
     "plain gather, in a DataLoader",
-)  # one memory map, no shards, no checks
+)  # one memory map, no checks
 FILES = "a PNG file for each image"
-OURS = ("shards, shuffle=True", "shards, BlockShuffleSampler")
+OURS = ("packed, shuffle=True", "packed, batches of arrays")
 
 
 def images_a_second(reader: Reader, count: int, number: int) -> float:
@@ -49,7 +49,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     question = "How fast does a shuffled epoch come out of a format?"
-    report = Report("shards", question, [*PEERS, "pillow"], quick=asked.quick)
+    report = Report("packed", question, [*PEERS, "pillow"], quick=asked.quick)
     for count, side, size, times in CASES:
         count //= 10 if asked.quick else 1
         random = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def main() -> None:
         )
         with tempfile.TemporaryDirectory() as folder:
             readers = dict(zip(BOUNDS, by_gather(Path(folder), *data), strict=True))
-            readers |= zip(OURS, by_shards(Path(folder), *data), strict=True)
+            readers |= zip(OURS, by_packed(Path(folder), *data), strict=True)
             for name in (peer for peer in PEERS if peer not in report.missing):
                 readers[f"{name} {report.versions[name]}"] = PEERS[name](Path(folder), *data)
             readers[FILES] = by_files(Path(folder), *data)
