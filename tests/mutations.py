@@ -587,21 +587,12 @@ MUTATIONS = [
     # ---- packed datasets ----
     Mutation(
         "labels-of-other-rows",
-        "packed/shards.py",
-        "images, labels = view.take(wanted)",
-        "images, labels = view.take(wanted)[0], view.take((wanted + 1) % len(self))[1]",
-        "Images come with the labels of other images, and nothing fails.",
-        "11",
-        "test_shards.py::test_samples_are_those_that_were_written",
-    ),
-    Mutation(
-        "images-of-other-rows",
-        "packed/shards.py",
-        "batch[places] = stored.take(rows, axis=0)",
-        "batch[places] = stored.take(np.sort(rows)[::-1], axis=0)",
-        "Small images that lie in several shards are not those that were asked for.",
-        "",
-        "test_shards.py::test_a_batch_is_its_samples_in_the_order_asked_for",
+        "packed/reader.py",
+        'return Batch(images, labels)',
+        'return Batch(images, labels.flip(0))',
+        "The images of a batch come with the labels of others.",
+        "08",
+        "test_reader.py::test_indices_count_as_in_a_list",
     ),
     Mutation(
         "order-not-kept",

@@ -230,3 +230,28 @@ def test_a_dataset_in_place_of_its_length_is_named():
 def test_an_epoch_or_place_that_is_not_there_is_refused(epoch, done):
     with pytest.raises(ValueError, match="epoch is|samples_done is"):
         BlockShuffleSampler(10, rank=1, world=2).set_epoch(epoch, done)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("world", [1, 3])
+def test_batches_as_arrays_are_the_same_order_cut_up(world, drop_last):
+    for rank in range(world):
+        place = {"rank": rank, "world": world, "block": 10, "window": 3}
+        one = BlockShuffleSampler(103, **place)
+        batches = BlockShuffleSampler(103, **place, batch_size=8, drop_last=drop_last)
+        for epoch, done in ((0, 0), (2, 5)):
+            one.set_epoch(epoch, done)
+            batches.set_epoch(epoch, done)
+            found, order = [batch.tolist() for batch in batches], list(one)
+            kept = len(order) - len(order) % 8 if drop_last else len(order)
+            assert found == [order[k : min(k + 8, kept)] for k in range(0, kept, 8)]
+            assert len(batches) == len(found)
+            loader = DataLoader(Numbers(103), batch_sampler=batches)
+            assert torch.cat(list(loader)).tolist() == order[:kept] and len(loader) == len(found)
+
+
+def test_drop_last_needs_a_batch_size():
+    with pytest.raises(ValueError, match="drop_last needs batch_size"):
+        BlockShuffleSampler(10, drop_last=True)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        BlockShuffleSampler(10, batch_size=0)
