@@ -998,8 +998,8 @@ MUTATIONS = [
     Mutation(
         "held-out-images-learned",
         "course/capstone.py",
-        "rows=1_000, seed=seed)",
-        "rows=1_000)",
+        "counts[seed], seed=seed)",
+        "counts[seed])",
         "The project is judged on images that it has learned from.",
         "",
         "test_capstone.py::test_the_data_are_what_the_lesson_says_and_five_times_the_cap",

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from dlhelpers.base.checks import check_whole
-from dlhelpers.base.files import write_whole
+from dlhelpers.base.files import FULL, sync_folder, write_whole
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.packed.manifest import (
     FILES,
@@ -44,7 +44,6 @@ else:
     import fcntl
 
 BLOCK_BYTES = 8_000_000  # images that a writer holds, brings to the disk, and hashes at a time
-FULL = (errno.ENOSPC, errno.EDQUOT if os.name != "nt" else errno.ENOSPC, errno.EFBIG)
 
 
 class PackedWriter:
@@ -162,7 +161,7 @@ class PackedWriter:
             self._parts.append(part)
             part.truncate(HEADER + self.done * row)
             part.seek(0, os.SEEK_END)
-        _sync(self.folder)
+        sync_folder(self.folder)
         self._images = np.empty((self._rows, *self.shape), np.uint8)
         self._labels = np.empty(self._rows, "<i8")
 
@@ -220,7 +219,7 @@ class PackedWriter:
             os.fsync(file.fileno())
         except OSError as error:
             self._close()
-            if error.errno not in FULL:
+            if error.errno not in (*FULL, errno.EFBIG):
                 raise
             raise OSError(
                 error.errno,
@@ -248,14 +247,11 @@ class PackedWriter:
                 self._write_part(part, layout.header)
                 part.close()
             (self.folder / MANIFEST).unlink(missing_ok=True)
-            _sync(self.folder)  # gone for good, before one of its files is another
+            sync_folder(self.folder)  # gone for good, before one of its files is another
             for name in (IMAGES, LABELS):
                 self._rename(name)
-            for stray in self.folder.glob(f".{MANIFEST}.*"):
-                stray.unlink()  # of a writer that was killed in the next two lines
             with write_whole(self.folder / MANIFEST) as file:
                 file.write(manifest.encode())
-            _sync(self.folder)
         if os.name == "nt":
             self._journal.close()  # Windows removes no open file; elsewhere nobody else may get at this one
         (self.folder / JOURNAL).unlink()
@@ -351,14 +347,6 @@ def _open_alone(path: Path) -> BinaryIO:
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file
         file.close()  # the other writer has just finished and removed it
-
-
-def _sync(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can do so for a folder."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
 
 
 def _write(file: BinaryIO, content: bytes | memoryview) -> None:
