@@ -1,4 +1,4 @@
-"""How fast does a shuffled epoch come out of a packed dataset, and out of the formats that others use for the same images?
+"""How fast does a shuffled epoch come out of a packed dataset, and out of the formats that others use?
 
     python benchmarks/packed.py --passes 3
 

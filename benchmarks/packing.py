@@ -28,9 +28,9 @@ from report import Report, middle, options, paired, take_turns
 from torch.utils.data import BatchSampler, RandomSampler, Sampler
 
 from dlhelpers.data import BlockShuffleSampler
+from dlhelpers.data.folders import decode_image
 from dlhelpers.machine import cores
 from dlhelpers.packed import PackedWriter, pack_folder, verify
-from dlhelpers.data.folders import decode_image
 
 SIZE, WIDTH, HEIGHT = (
     224,

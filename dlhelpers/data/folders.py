@@ -90,7 +90,10 @@ class ImageFiles(Dataset):
             raise Unusable(name, _reason(error)) from None
         if pixels.shape != self.shape:
             height, width = pixels.shape[1:]
-            raise Unusable(name, f"it is {width} x {height} pixels, unlike the others: pass size=")
+            raise Unusable(
+                name,
+                f"it is {width} x {height} pixels, unlike its header or the others: pass size=",
+            )
         return pixels, self.labels[index]
 
 

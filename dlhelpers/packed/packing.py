@@ -171,19 +171,24 @@ class _Samples:
         image, label = self.dataset[index]
         try:
             pixels = as_uint8(image).contiguous().numpy()
+            self.shape = self.shape or pixels.shape
+            if pixels.shape != self.shape:
+                raise ValueError(
+                    f"its image has shape {pixels.shape}, the first one has {self.shape}: resize them"
+                )
+            return pixels, _class_number(label, len(self.classes))
         except (TypeError, ValueError) as error:
             raise Unusable(f"sample {index}", str(error), skippable=False) from None
-        self.shape = self.shape or pixels.shape
-        wrong = None
-        if pixels.shape != self.shape:
-            wrong = (
-                f"its image has shape {pixels.shape}, the first one has {self.shape}: resize them"
-            )
-        if not 0 <= number < len(self.classes):
-            wrong = f"its label is {number}: expected 0 to {len(self.classes) - 1}, as there are so many classes"
-        if wrong:
-            raise Unusable(f"sample {index}", wrong, skippable=False)
-        return pixels, number
+
+
+def _class_number(label: Any, classes: int) -> int:
+    try:
+        number = operator.index(label)
+    except TypeError:
+        number = -1
+    if not 0 <= number < classes:
+        raise ValueError(f"its label is {label!r}: expected a class number from 0 to {classes - 1}")
+    return number
 
 
 def as_uint8(image: Any) -> Tensor:
