@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _add_pack(commands: Any) -> None:
     about = (
         "Write images as one file that can be mapped. An interrupted pack is finished by the same command, with the"
-        " same bytes. With --size the shorter side is scaled to N pixels and the centre cut out. All images become upright RGB; transparency is"
-        " dropped, and of 16 bits the upper 8 are kept."
+        " same bytes. With --size the shorter side is scaled to N pixels and the centre cut out. All images become"
+        " upright RGB; transparency is dropped, and of 16 bits the upper 8 are kept."
     )
     pack = commands.add_parser(
         "pack", help="write a folder of images, or a named dataset, as one file", description=about

@@ -99,9 +99,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("train", type=Path, help="packed folder to train on")
-    parser.add_argument(
-        "--valid", type=Path, help="packed folder to measure on after each epoch"
-    )
+    parser.add_argument("--valid", type=Path, help="packed folder to measure on after each epoch")
     parser.add_argument(
         "--checkpoint",
         type=Path,

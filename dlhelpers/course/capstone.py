@@ -41,7 +41,7 @@ _places: list[TemporaryDirectory] = []
 
 
 def data() -> Path:
-    """Return the folder of the datasets `train` and `held-out`, and of both again in `small`, written at the first call.
+    """Return the folder of `train` and `held-out`, and of both again in `small`, written at the first call.
 
     It is removed by `clean_up`, or when the process ends.
     """

@@ -16,7 +16,6 @@ from torch.utils.data import Sampler
 
 from dlhelpers.base.checks import check_whole
 
-
 POLICIES = ("drop", "pad", "exact")
 
 
