@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlhelpers.train import EpochResult, History
-from dlhelpers.train.checks import check_parts
+from dlhelpers.train.checks import check_metrics
 from dlhelpers.train.history import NUMBERS
 
 

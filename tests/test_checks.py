@@ -7,8 +7,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from dlhelpers.train import EpochResult, History, accuracy, evaluate, fit, train_epoch
-from dlhelpers.train.checks import check_model, split_batch
-from dlhelpers.train.losses import check_first_batch, check_loss_fn
+from dlhelpers.train.batches import split_batch
+from dlhelpers.train.checks import check_model
+
 
 NONE = torch.zeros(0, dtype=torch.int64)
 
@@ -32,7 +33,7 @@ def model():
 def refused(model, loader, loss_fn=None, error=ValueError, **options):
     """Fit, expect `error`, check that nothing is lost, and return the message."""
     history = History()
-    history.add(EpochResult("train", 1, 0.5, samples=8, batches=2))
+    history.add(EpochResult("train", 1, 0.5, samples=8, batches=2, optimizer_steps=2))
     kept = history[0]
     modes = [part.training for part in model.modules()]
     before = [parameter.detach().clone() for parameter in model.parameters()]

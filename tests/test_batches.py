@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dlhelpers.train import History, accuracy, fit, train_epoch
 from dlhelpers.train import batches as micro_batches
-from dlhelpers.train.batches import AutoSize, BatchGradients
+
 
 LOSS = nn.CrossEntropyLoss()
 CPU = torch.device("cpu")

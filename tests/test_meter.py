@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dlhelpers.train import History
 from dlhelpers.train import meter as module
-from dlhelpers.train.meter import Tally
+from dlhelpers.train.meter import Meter as Tally
 
 CPU = torch.device("cpu")
 
