@@ -207,7 +207,7 @@ def agree(
     everyone = ranks.gather((facts, batches))
     first = everyone[0][0]
     for rank, (other, _) in enumerate(everyone):
-        for name in first.keys() | other.keys():
+        for name in {**first, **other}:
             one, two = first.get(name), other.get(name)
             if one != two:
                 raise ValueError(
