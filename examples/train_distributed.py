@@ -55,7 +55,7 @@ def network(channels: int, classes: int) -> nn.Module:
 
 def drawings(samples: int, seed: int) -> Dataset:
     """Return a dataset of small drawings in memory, the same on every rank."""
-    shapes = Shapes(samples, seed=seed)
+    shapes = Shapes(samples, size=16, seed=seed)
     return TensorDataset(*default_collate([shapes[number] for number in range(samples)]))
 
 
