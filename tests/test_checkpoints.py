@@ -336,8 +336,8 @@ class Breaking:
     def flush(self):
         self.file.flush()
 
-    def fileno(self):
-        return self.file.fileno()
+    def __getattr__(self, name):
+        return getattr(self.file, name)
 
 
 MOMENTS = [0, 1, 100, 5000, 12000, "fsync", "replace"]

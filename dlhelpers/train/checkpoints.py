@@ -157,7 +157,8 @@ def _read(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             if broken := archive.testzip():  # torch.load does not look at the checksums
                 raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            script = any(name.endswith("/constants.pkl") for name in archive.namelist())
+        content = None if script else torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise  # not damaged: another user's
     except pickle.UnpicklingError as error:
@@ -166,12 +167,12 @@ def _read(path: Path) -> dict[str, Any]:
             " loaded. Expected a file written by save_checkpoint"
         ) from error
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        if "TorchScript" in str(error):
-            raise ValueError(
-                f"{path} holds a TorchScript model, not a checkpoint: torch.jit.load reads it"
-            ) from error
         words = f"{path} is cut short or damaged ({type(error).__name__}): take an older checkpoint"
         raise ValueError(words) from error
+    if script:
+        raise ValueError(
+            f"{path} holds a TorchScript model, not a checkpoint: torch.jit.load reads it"
+        )
     if (
         not isinstance(content, dict)
         or content.get("format") != FORMAT
