@@ -70,32 +70,23 @@ class Report:
     ):
         told = CPU.read_text().splitlines() if CPU.is_file() else []
         chip = [line.split(":")[1].strip() for line in told if line.startswith("model name")]
-        kernel, memory = (
-            f"{platform.system()} {platform.release()}",
-            human_bytes(psutil.virtual_memory().total),
-        )
+        load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
         self.machine = {
             "chip": (chip or [platform.processor() or platform.machine()])[0],
             "cores": cores(),
-            "memory": memory,
-            "system": kernel,
+            "memory": human_bytes(psutil.virtual_memory().total),
+            "system": f"{platform.system()} {platform.release()}",
             "device": str(pick_device()),
             "torch threads": torch.get_num_threads(),
-            "load before the start": round(os.getloadavg()[0], 2)
-            if hasattr(os, "getloadavg")
-            else None,
+            "load before the start": load,
         }
-        self.name, self.question, self.quick, self.panels, self.goals = (
-            name,
-            question,
-            quick,
-            [],
-            [],
-        )
-        self.missing = [name for name in packages if not installed(name)]
-        there = [name for name in ("torch", "numpy", *packages) if name not in self.missing]
+        self.name, self.question, self.quick = name, question, quick
+        self.panels: list[dict] = []
+        self.goals: list[dict] = []
+        self.missing = [package for package in packages if not installed(package)]
+        there = ["torch", "numpy", *(p for p in packages if p not in self.missing)]
         self.versions = {"python": platform.python_version()} | {
-            name: version(name) for name in there
+            package: version(package) for package in there
         }
         print(question, *(f"{key}: {value}" for key, value in self.machine.items()), sep="\n")
         print(", ".join(f"{name} {number}" for name, number in self.versions.items()))
@@ -131,16 +122,11 @@ class Report:
     def goal(self, what: str, figure: float, relation: str, bound: float) -> None:
         """Print and keep whether a figure is as asked: `relation` is ">=" or "<="."""
         reached = bool(figure >= bound if relation == ">=" else figure <= bound)
-        self.goals.append(
-            {
-                "what": what,
-                "figure": float(figure),
-                "asked": f"{relation} {bound:g}",
-                "reached": reached,
-            }
-        )
+        asked = f"{relation} {bound:g}"
+        kept = {"what": what, "figure": float(figure), "asked": asked, "reached": reached}
+        self.goals.append(kept)
         words = "reached" if reached else "MISSED"
-        print(f"{words:8}{figure:10.4g}   (asked {relation} {bound:g})   {what}", flush=True)
+        print(f"{words:8}{figure:10.4g}   (asked {asked})   {what}", flush=True)
 
     def save(self) -> None:
         """Write JSON and picture."""
@@ -166,6 +152,5 @@ class Report:
 
 def installed(package: str) -> bool:
     """Say whether a package can be imported, without importing it."""
-    return (
-        find_spec({"pytorch-ignite": "ignite", "pillow": "PIL"}.get(package, package)) is not None
-    )
+    module = {"pytorch-ignite": "ignite", "pillow": "PIL"}.get(package, package)
+    return find_spec(module) is not None

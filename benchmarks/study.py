@@ -78,9 +78,8 @@ def by_lightning(mode: str, highest: int) -> int:
             return DataLoader(many, self.batch_size)
 
     settings = {"mode": mode, "init_val": 2, "steps_per_trial": 3, "max_val": highest}
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # it writes the weights there, and reads them again
+    # it writes the weights there, and reads them again
+    with tempfile.TemporaryDirectory() as folder:
         optimizer = torch.optim.SGD(MODEL.parameters(), lr=0.01)
         module, trainer = lightning_parts(MODEL, optimizer, max_epochs=1, default_root_dir=folder)
         return Tuner(trainer).scale_batch_size(module, datamodule=Data(), **settings)
@@ -163,11 +162,9 @@ def main() -> None:
     for finder in finders.values():
         finder(4)  # here, since what is imported on the way would take a child's memory and time
     for room in (200_000_000,) if asked.quick else (150_000_000, 400_000_000):
-        true, sizes, seconds = (
-            true_limit(room),
-            {name: [] for name in finders},
-            {name: [] for name in finders},
-        )
+        true = true_limit(room)
+        sizes = {name: [] for name in finders}
+        seconds = {name: [] for name in finders}
         for _ in range(1 if asked.quick else 3):
             for name, finder in finders.items():
                 size, taken = under_cap(finder, room)
@@ -176,28 +173,18 @@ def main() -> None:
         title = f"Under a cap of {human_bytes(room)}"
         report.panel(title, "batch size found", {"the true limit": [true], **sizes}, ours=[OURS])
         report.panel(title, "seconds to find it", seconds, ours=[OURS])
-        report.goal(
-            f"{title}: smallest size found, as a part of the true limit",
-            min(sizes[OURS]) / true,
-            ">=",
-            0.5,
-        )
-        report.goal(
-            f"{title}: largest size found, as a part of the true limit",
-            max(sizes[OURS]) / true,
-            "<=",
-            1,
-        )
+        smallest, largest = min(sizes[OURS]) / true, max(sizes[OURS]) / true
+        part = "size found, as a part of the true limit"
+        report.goal(f"{title}: smallest {part}", smallest, ">=", 0.5)
+        report.goal(f"{title}: largest {part}", largest, "<=", 1)
     room, tries = 500_000_000, 1 if asked.quick else 3
     sizes = {
         name: [under_keeper(finder, room) for _ in range(tries)] for name, finder in finders.items()
     }
-    report.panel(
-        f"Killed above {human_bytes(room)}", "batch size found; 0: killed", sizes, ours=[OURS]
-    )
-    report.goal(
-        "our study ends by itself each time: the smallest size it found", min(sizes[OURS]), ">=", 2
-    )
+    title = f"Killed above {human_bytes(room)}"
+    report.panel(title, "batch size found; 0: killed", sizes, ours=[OURS])
+    what = "our study ends by itself each time: the smallest size it found"
+    report.goal(what, min(sizes[OURS]), ">=", 2)
     report.save()
 
 

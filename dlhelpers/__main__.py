@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _Parser(prog="python -m dlhelpers", description="Pack data, and prepare a class.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_pack, _add_verify, _add_doctor, _add_prefetch, _add_classroom):
+    for add in (_add_pack, _add_verify, _add_doctor, _add_prefetch, _add_classroom, _add_export):
         add(commands)
     options = parser.parse_args(arguments)
     with warnings.catch_warnings():
@@ -104,28 +104,23 @@ def _add_verify(commands: Any) -> None:
 
 
 def _add_doctor(commands: Any) -> None:
-    doctor = commands.add_parser(
-        "doctor", help="say what would go wrong in a lesson on this machine, and the remedy"
-    )
+    about = "say what would go wrong in a lesson on this machine, and the remedy"
+    doctor = commands.add_parser("doctor", help=about)
     doctor.add_argument("--json", action="store_true", help="the same as one JSON list")
     doctor.set_defaults(run=_doctor)
 
 
 def _add_prefetch(commands: Any) -> None:
-    prefetch = commands.add_parser(
-        "prefetch", help="fetch datasets beforehand, into a folder that can be copied"
-    )
+    about = "fetch datasets beforehand, into a folder that can be copied"
+    prefetch = commands.add_parser("prefetch", help=about)
     prefetch.add_argument("names", metavar="NAME", nargs="+", help="cifar10, fashion_mnist")
-    prefetch.add_argument(
-        "--folder", type=Path, default=Path("data"), help="where to (default: data)"
-    )
+    prefetch.add_argument("--folder", type=Path, default="data", help="where to (default: data)")
     prefetch.set_defaults(run=_prefetch)
 
 
 def _add_classroom(commands: Any) -> None:
-    classroom = commands.add_parser(
-        "classroom", help="pool the progress files of a class into one table"
-    )
+    about = "pool the progress files of a class into one table"
+    classroom = commands.add_parser("classroom", help=about)
     classroom.add_argument(
         "folder", metavar="FOLDER", type=Path, help="holds the JSON file of each learner"
     )
@@ -133,6 +128,13 @@ def _add_classroom(commands: Any) -> None:
         "--picture", type=Path, metavar="FILE", help="draw it, too, as a PNG file"
     )
     classroom.set_defaults(run=_classroom)
+
+
+def _add_export(commands: Any) -> None:
+    about = "write what was answered on this machine to a file, to hand to a teacher"
+    export = commands.add_parser("export", help=about)
+    export.add_argument("file", metavar="FILE", type=Path, help="a new JSON file")
+    export.set_defaults(run=_export)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -155,6 +157,13 @@ def _classroom(options: argparse.Namespace) -> int:
     print(f"learners: {pooled.learners}\n{pooled.table()}")
     if options.picture:
         pooled.plot().figure.savefig(options.picture, format="png")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from dlhelpers.course.records import progress
+
+    print(f"{progress.export(options.file)} is written")
     return 0
 
 

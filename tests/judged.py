@@ -473,6 +473,7 @@ JUDGED = {
             block_order(blocks=lambda items, random: random.shuffle(items)),
             "`random.shuffle` gives nothing back",
         ),
+        (block_order(give=lambda indices: [list(indices)]), "a list of lists: one list of indices"),
         (block_order(cut=lambda samples: samples - samples % 4), "the short block too."),
         (anywhere, "a block's samples are to stay together"),
         (

@@ -7,7 +7,6 @@ import io
 import pickle
 import re
 import socket
-import struct
 import tarfile
 import threading
 from pathlib import Path
@@ -19,26 +18,12 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
 from torch.utils.data import DataLoader
 
 from dlhelpers.data import ImageDataset, NumberedImages, Shapes, count, load
 from dlhelpers.data.datasets import GLYPHS
-from dlhelpers.train import accuracy, fit
 
-SAMPLE = Path(__file__).parents[2] / "shared" / "data" / "cifar10-sample"
-CIFAR_CLASSES = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-]
+CIFAR_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 BATCH = 4  # images in each file of the small CIFAR-10; the real files hold 10,000
 
 
@@ -58,29 +43,9 @@ def test_an_image_dataset_gives_back_images_and_labels():
     ) is int
 
 
-@pytest.mark.parametrize(
-    "labels, message",
-    [
-        (torch.tensor([0, 1]), "3 images but 2 labels: expected one label an image, in order"),
-        (
-            torch.tensor([0.0, 1.0, 1.0]),
-            r"type torch.float32: expected shape \(3,\) and whole class numbers.*\.long\(\)",
-        ),
-        (torch.tensor([True, False, True]), "type torch.bool: expected"),
-        (
-            torch.eye(3, 2).long(),
-            r"shape \(3, 2\) and type torch.int64: expected shape \(3,\).*argmax",
-        ),
-        (
-            torch.tensor([0, 1, 2]),
-            "labels run from 0 to 2: expected 0 to 1, since there are 2 classes",
-        ),
-        (torch.tensor([0, -1, 1]), "labels run from -1 to 1: expected 0 to 1"),
-    ],
-)
-def test_labels_that_do_not_fit_are_refused(labels, message):
-    with pytest.raises(ValueError, match=message):
-        ImageDataset(torch.zeros(3, 1, 2, 2), labels, ["a", "b"])
+def test_class_names_may_be_an_array_of_numpy():
+    dataset = ImageDataset(torch.zeros(2, 1, 2, 2), torch.tensor([0, 1]), np.array(["a", "b"]))
+    assert dataset.classes == ["a", "b"] and type(dataset.classes[0]) is str
 
 
 # Generated images
@@ -129,30 +94,7 @@ def test_shapes_have_values_from_0_to_1_and_all_classes():
 @pytest.mark.parametrize("dataset", [Shapes(4), NumberedImages(4)])
 def test_a_generated_dataset_ends_and_counts_from_the_back(dataset):
     assert len(list(dataset)) == 4 and torch.equal(dataset[-1][0], dataset[3][0])
-    with pytest.raises(
-        IndexError, match="index 4 is beyond a dataset of 4 samples: expected 0 to 3"
-    ):
-        dataset[4]
-
-
-@pytest.mark.parametrize("length", [-1, 2.5, True, "9"])
-def test_a_length_that_cannot_be_is_refused(length):
-    for kind in (Shapes, NumberedImages):
-        with pytest.raises(
-            ValueError,
-            match=f"length is {length!r}: expected a whole number of samples, at least 0",
-        ):
-            kind(length)
-
-
-def test_a_size_too_small_for_a_shape_is_refused():
-    for make in (lambda: Shapes(4, size=4), lambda: load("shapes", size=4)):
-        with pytest.raises(
-            ValueError, match="size is 4: expected a whole number of pixels, at least 8"
-        ):
-            make()
-    with pytest.raises(ValueError, match="size is 0:"):
-        load("shapes", size=0)
+    assert torch.equal(dataset[np.int64(2)][0], dataset[torch.tensor(2)][0])
 
 
 # load by name
@@ -163,21 +105,9 @@ def test_a_size_too_small_for_a_shape_is_refused():
     [("cifar", "cifar10"), ("digit", "digits"), ("Folder", "folder"), ("mnist", "fashion_mnist")],
 )
 def test_an_unknown_name_is_refused_and_a_near_one_offered(name, near):
-    with pytest.raises(
-        ValueError,
-        match=f"unknown dataset '{name}': did you mean '{near}'.*digits, shapes, cifar10",
-    ):
+    found = f"unknown dataset '{name}': did you mean '{near}'.*digits, shapes, cifar10"
+    with pytest.raises(ValueError, match=found):
         load(name)
-
-
-def test_a_name_near_to_none_gets_the_list():
-    with pytest.raises(ValueError, match="unknown dataset 'xyzzy'. There are digits"):
-        load("xyzzy")
-
-
-def test_an_unknown_split_is_refused():
-    with pytest.raises(ValueError, match="split is 'valid': expected 'train' or 'test'"):
-        load("digits", "valid")
 
 
 def test_digits_are_scikit_learns_scans_and_no_scan_is_in_both_splits():
@@ -191,10 +121,11 @@ def test_digits_are_scikit_learns_scans_and_no_scan_is_in_both_splits():
     assert train.images.max() == 1 and train.images.min() == 0
 
 
-def test_generated_splits_are_different_images():
-    train, test = load("shapes"), load("shapes", "test", size=16)
-    assert (len(train), len(test)) == (8_000, 2_000) and test[0][0].shape == (3, 16, 16)
-    assert not torch.equal(train[0][0], load("shapes", "test")[0][0])
+def test_no_test_image_of_the_shapes_is_a_training_image():
+    train, test = load("shapes", size=8), load("shapes", "test", size=8)
+    assert (len(train), len(test)) == (8_000, 2_000)
+    seen = {image.numpy().tobytes() for image, _ in train}
+    assert len(seen) == 8_000 and not any(image.numpy().tobytes() in seen for image, _ in test)
 
 
 # Folders of images
@@ -319,57 +250,12 @@ def test_a_split_that_is_no_text_is_refused(folder, split):
         load("folder", split, root=folder)
 
 
-@pytest.mark.skipif(
-    not SAMPLE.is_dir(), reason="the sample of CIFAR-10 images does not lie beside this repository"
-)
-def test_the_sample_of_cifar10_images_trains():
-    train, test = load("folder", root=SAMPLE), load("folder", "test", root=SAMPLE)
-    assert train.classes == CIFAR_CLASSES == test.classes
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 32), nn.ReLU(), nn.Linear(32, 10))
-    history = fit(
-        model,
-        DataLoader(train, 32, shuffle=True),
-        nn.CrossEntropyLoss(),
-        torch.optim.SGD(model.parameters(), lr=0.02),
-        epochs=4,
-        valid_loader=DataLoader(test, 100),
-        metrics={"accuracy": accuracy},
-        seed=0,
-        progress=False,
-    )
-    assert history[0].samples == len(train) and history[1].samples == len(test)
-    assert history.column("train_loss")[-1] < history.column("train_loss")[0]
-    assert history.column("train_accuracy")[-1] > 0.15  # chance is 0.1
-
-
 # CIFAR-10, served on this machine in its own format
 
 
 def cifar_images(number):
     """The images of file `number` in CIFAR-10's layout: rows of 3,072 bytes, red, green, blue, each row by row."""
     return np.random.RandomState(number).randint(0, 256, (BATCH, 3072), dtype=np.uint8)
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes bytes as the text strings of Python 2, which the real files are full of."""
-
-    def save_string(self, text):
-        if len(text) < 256:
-            self.write(pickle.SHORT_BINSTRING + struct.pack("<B", len(text)) + text)
-        else:
-            self.write(pickle.BINSTRING + struct.pack("<i", len(text)) + text)
-        self.memoize(text)
-
-    dispatch = {**pickle._Pickler.dispatch, bytes: save_string}
-
-
-def python2_pickle(content):
-    file = io.BytesIO()
-    Python2Pickler(file, protocol=2).dump(content)
-    return file.getvalue().replace(
-        b"numpy._core", b"numpy.core"
-    )  # as NumPy's module was called then
 
 
 @pytest.fixture
@@ -380,18 +266,17 @@ def cifar_server(tmp_path, monkeypatch):
         name = "test_batch" if number == 6 else f"data_batch_{number}"
         label = "testing batch 1 of 1" if number == 6 else f"training batch {number} of 5"
         contents[name] = {
-            b"batch_label": label.encode(),
-            b"labels": [(number + k) % 10 for k in range(BATCH)],
-            b"data": cifar_images(number),
-            b"filenames": [f"image_{k}.png".encode() for k in range(BATCH)],
+            "batch_label": label,
+            "labels": [(number + k) % 10 for k in range(BATCH)],
+            "data": cifar_images(number),
+            "filenames": [f"image_{k}.png" for k in range(BATCH)],
         }
-    names = [name.encode() for name in CIFAR_CLASSES]
     contents["batches.meta"] = {
-        b"num_cases_per_batch": BATCH,
-        b"label_names": names,
-        b"num_vis": 3072,
+        "num_cases_per_batch": BATCH,
+        "label_names": CIFAR_CLASSES,
+        "num_vis": 3072,
     }
-    files = {name: python2_pickle(content) for name, content in contents.items()}
+    files = {name: pickle.dumps(content) for name, content in contents.items()}
     site = tmp_path / "site"
     site.mkdir()
     with tarfile.open(site / "cifar-10-python.tar.gz", "w:gz") as archive:
@@ -446,16 +331,6 @@ def test_the_variable_tells_where_cifar10_lies(cifar_server, tmp_path, monkeypat
     monkeypatch.setenv("DLHELPERS_DATA", str(tmp_path / "elsewhere"))
     assert len(load("cifar10", "test", download=True)) == BATCH
     assert (tmp_path / "elsewhere" / "cifar-10-batches-py" / "test_batch").is_file()
-
-
-def test_cifar10_trains(cifar_server, tmp_path):
-    loader = DataLoader(load("cifar10", root=tmp_path / "data", download=True), 8)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
-    losses = fit(model, loader, nn.CrossEntropyLoss(), optimizer, epochs=3, progress=False).column(
-        "train_loss"
-    )
-    assert losses[-1] < losses[0]
 
 
 def test_missing_cifar10_is_not_fetched_unasked(cifar_server, tmp_path):

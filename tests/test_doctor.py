@@ -26,7 +26,9 @@ def test_each_package_of_the_course_is_looked_at():
         "device",
         "memory to use",
         "shared memory",
-        "disk",
+        "lessons",
+        "temporary files",
+        "progress",
         "cores",
         "widgets",
     }
@@ -106,7 +108,8 @@ def short(monkeypatch, free):
     [
         ("memory to use", "need 1.50 GB: close"),
         ("shared memory", "--shm-size=1g"),
-        ("disk", "needs 1.50 GB: free"),
+        ("lessons", "lesson 08 writes there: copy the course to a folder"),
+        ("temporary files", "set TMPDIR to a folder that can be written to, with 750.00 MB free"),
     ],
 )
 def test_too_little_room_is_said_with_the_remedy(monkeypatch, what, says):
@@ -116,6 +119,28 @@ def test_too_little_room_is_said_with_the_remedy(monkeypatch, what, says):
     assert "MEND" in str(finding) and says in str(finding)
     short(monkeypatch, 10**12)
     assert named(doctor.examine(), what).good
+
+
+def test_the_course_s_own_folder_is_looked_at_where_the_doctor_starts_above_it(
+    monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    assert named(doctor.examine(), "lessons").found.endswith(f"free in {tmp_path}")
+    (tmp_path / "notebooks").mkdir()
+    assert named(doctor.examine(), "lessons").found.endswith(f"free in {tmp_path / 'notebooks'}")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that refuses even root")
+def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch):
+    monkeypatch.chdir("/proc")
+    monkeypatch.setenv("DLHELPERS_PROGRESS", "/proc/mine/progress.json")
+    findings = doctor.examine()
+    for what, remedy in (("lessons", "copy the course to"), ("progress", "set DLHELPERS_PROGRESS")):
+        finding = named(findings, what)
+        assert not finding.good and finding.found.startswith("/proc cannot be written to (")
+        assert remedy in finding.remedy
+    monkeypatch.setenv("DLHELPERS_PROGRESS", "/dev/null")
+    assert "progress" not in {finding.what for finding in doctor.examine()}
 
 
 def test_an_unknown_device_an_old_python_and_missing_widgets_are_found(monkeypatch):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from dlhelpers.__main__ import main
+from dlhelpers.course.records import record
 from dlhelpers.data import load
 from dlhelpers.packed import ShardDataset, pack_folder
 
@@ -273,17 +274,18 @@ def test_prefetch_says_how_to_use_the_folder_and_refuses_what_it_cannot_fetch(ca
     assert (code, out) == (1, []) and "cannot fetch 'cifar': expected some of" in errors[0]
 
 
-def test_a_class_is_pooled_into_a_table_and_a_picture(capsys, tmp_path):
+def test_what_a_learner_exports_is_pooled_into_a_table_and_a_picture(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "progress.json"))
+    record("lesson_01.promised", done=True)
     (tmp_path / "class").mkdir()
-    answered = {"version": 1, "tasks": {"lesson_01.promised": {"state": "done", "tries": 2}}}
-    (tmp_path / "class" / "a.json").write_text(json.dumps(answered))
-    code, out, errors = run(
-        capsys, "classroom", tmp_path / "class", "--picture", tmp_path / "class.png"
-    )
-    assert (code, errors, out[0]) == (0, [], "learners: 1") and out[-1].split()[:2] == [
-        "lesson_01.promised",
-        "1",
-    ]
-    assert (tmp_path / "class.png").read_bytes().startswith(b"\x89PNG")
+    handed_in = tmp_path / "class" / "a.json"
+    assert run(capsys, "export", handed_in) == (0, [f"{handed_in} is written"], [])
+    code, out, errors = run(capsys, "export", handed_in)
+    assert (code, out) == (1, []) and "File exists" in errors[0]
+    picture = tmp_path / "class.png"
+    code, out, errors = run(capsys, "classroom", handed_in.parent, "--picture", picture)
+    assert (code, errors, out[0]) == (0, [], "learners: 1")
+    assert ["lesson_01.promised", "1", "0", "0", "1.0"] in [line.split() for line in out]
+    assert picture.read_bytes().startswith(b"\x89PNG")
     code, out, errors = run(capsys, "classroom", tmp_path / "nowhere")
     assert (code, out) == (1, []) and "nowhere is no folder" in errors[0]

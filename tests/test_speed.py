@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, get_worker_info
 
-from dlhelpers.measure import LoaderSpeed, PipelineSpeed, loader_speed, pipeline_speed, speed
+from dlhelpers.measure import LoaderSpeed, PipelineSpeed, loader_speed, pipeline_speed
 from dlhelpers.show import show
 
 LOSS = nn.CrossEntropyLoss()
@@ -180,16 +180,6 @@ def test_tables_and_figure_say_what_was_measured():
     assert "1, the loader's start included" in repr(LoaderSpeed(5, 1, 1.0, 0))
 
 
-def test_the_device_is_waited_for_only_at_the_ends(model, monkeypatch):
-    waits = []
-    monkeypatch.setattr(speed, "synchronize", waits.append)
-    monkeypatch.setattr("dlhelpers.measure.trials.synchronize", waits.append)
-    pipeline_speed(model, Sleepy(0.0), LOSS, batches=20, warmup=3)
-    assert (
-        len(waits) == 6
-    )  # two ends each of the model's warm-up, the model alone, and both together
-
-
 def fingerprint(model, loader):
     """Everything that a measurement must leave as it was."""
     tensors = [
@@ -228,19 +218,36 @@ def test_model_random_states_and_loader_are_left_as_they_were(model, options):
     assert loader._iterator is None  # no workers of ours in the caller's loader
 
 
-def test_an_epoch_after_the_measurement_is_the_one_it_would_have_been(model):
-    def epoch(measured):
-        torch.manual_seed(5)
-        loader = data_loader(shuffle=True)
-        loader.dataset.tensors = (
-            torch.arange(40.0).view(40, 1).expand(40, 4),
-            torch.zeros(40, dtype=torch.long),
-        )
-        if measured:
-            pipeline_speed(model, loader, LOSS, batches=3)
-        return torch.cat([inputs[:, 0] for inputs, _ in loader])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"generator": torch.Generator()},
+        {"num_workers": 1},
+        {"num_workers": 1, "persistent_workers": True},
+    ],
+    ids=["no worker", "a generator", "a worker", "a worker that persists"],
+)
+def test_an_epoch_under_way_and_the_next_one_go_on_as_without_a_measurement(model, options):
+    """Two epochs of 8 batches; the measurement comes after the third batch of the first."""
+    samples = torch.arange(40.0).view(40, 1).expand(40, 4), torch.zeros(40, dtype=torch.long)
 
-    assert torch.equal(epoch(False), epoch(True))
+    def two_epochs(measured):
+        torch.manual_seed(5)
+        if "generator" in options:
+            options["generator"].manual_seed(6)
+        loader = DataLoader(TensorDataset(*samples), 5, shuffle=True, **options)
+        epoch = iter(loader)
+        came = [next(epoch) for _ in range(3)]
+        if measured:
+            pipeline_speed(model, loader, LOSS, batches=3, warmup=1)
+            loader_speed(loader, batches=3)
+        came += [*epoch, *loader]
+        return torch.cat([inputs[:, 0] for inputs, _ in came]), torch.rand(())
+
+    (plain, number), (measured, same_number) = two_epochs(False), two_epochs(True)
+    assert torch.equal(plain, measured) and number == same_number
+    assert sorted(measured[:40].tolist()) == sorted(measured[40:].tolist()) == list(range(40))
 
 
 class Stream(IterableDataset):
@@ -256,66 +263,29 @@ def test_a_stream_with_a_worker_is_timed_and_no_worker_stays(model):
     assert not torch.multiprocessing.active_children()
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"batches": 0}, "batches is 0: expected a whole number, at least 1"),
-        ({"warmup": -1}, "warmup is -1: expected a whole number, at least 0"),
-        ({"batches": 2.5}, "batches is 2.5"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(model, options, message):
-    with pytest.raises(ValueError, match=message):
-        pipeline_speed(model, data_loader(), LOSS, **options)
-    with pytest.raises(ValueError, match=message):
-        loader_speed(data_loader(), **options)
-
-
 def test_a_loader_without_a_batch_is_refused(model):
     with pytest.raises(ValueError, match="the loader gave no batch"):
         pipeline_speed(model, Sleepy(0.0, length=0), LOSS)
-    with pytest.raises(
-        ValueError, match="the loader gave no batch: its dataset is empty, or smaller than a batch"
-    ):
+    with pytest.raises(ValueError, match="gave no batch: its dataset is empty, or smaller than a"):
         loader_speed(data_loader(samples=3, drop_last=True))
     with pytest.raises(ValueError, match="the train loader has no batch: 3 samples"):
         pipeline_speed(model, data_loader(samples=3, drop_last=True), LOSS)
 
 
-def test_a_loader_of_another_kind_is_refused(model):
-    for measure in (loader_speed, lambda loader: pipeline_speed(model, loader, LOSS)):
-        with pytest.raises(
-            ValueError,
-            match="the loader is a generator, which can be read only once: pass the Data",
-        ):
-            measure(batch for batch in [BATCH])
-        with pytest.raises(TypeError, match="the loader is int: expected a DataLoader"):
-            measure(3)
-
-
 def test_a_loader_that_shrinks_is_refused(model):
-    loader = Sleepy(0.0, length=6)
-    loader.__class__ = type(
-        "Shrinking", (Sleepy,), {"__iter__": lambda self: iter([BATCH] * self.left.pop())}
-    )
-    loader.left = [3, 6]
-    with pytest.raises(
-        ValueError, match="the loader gave 6 batches, then fewer: ask for fewer `batches`"
-    ):
-        pipeline_speed(model, loader, LOSS)
+    class Shrinking(Sleepy):
+        left = [3, 6]
+
+        def __iter__(self):
+            return iter([BATCH] * self.left.pop())
+
+    with pytest.raises(ValueError, match="gave 6 batches, then fewer: ask for fewer `batches`"):
+        pipeline_speed(model, Shrinking(0.0), LOSS)
 
 
-def test_a_loss_or_batch_of_another_kind_is_refused(model):
-    with pytest.raises(TypeError, match="loss_fn is the class CrossEntropyLoss"):
-        pipeline_speed(model, data_loader(), nn.CrossEntropyLoss)
-    with pytest.raises(TypeError, match=r"a batch came as Tensor: expected \(inputs, targets\)"):
-        pipeline_speed(model, [BATCH[0]] * 4, LOSS)
-    with pytest.raises(TypeError, match="a batch holds str, expected tensors"):
-        loader_speed([("name", BATCH[0])] * 4)
-    assert (
-        loader_speed([BATCH[0]] * 4).samples == 10
-        and loader_speed([{"x": BATCH[0]}] * 4).samples == 10
-    )
+def test_a_loader_of_plain_tensors_or_dicts_is_timed():
+    assert loader_speed([BATCH[0]] * 4).samples == 10
+    assert loader_speed([{"x": BATCH[0]}] * 4).samples == 10
 
 
 @pytest.mark.gpu

@@ -10,9 +10,9 @@ from typing import Any
 def progress_bar(
     loaders: Iterable[Iterable], epochs: int, show: bool, unit: str = "batch"
 ) -> AbstractContextManager[Any]:
-    """Return a tqdm bar over all batches of `epochs` passes, open-ended where a loader has no length.
+    """Return a tqdm bar over all batches of `epochs` passes; without a total where a loader has no length.
 
-    Where none is wanted it is an empty context: see `tqdm_bar`.
+    Where `show` is False it is an empty context, as in `tqdm_bar`.
     """
     try:
         total = epochs * sum(map(len, loaders))
@@ -22,15 +22,10 @@ def progress_bar(
 
 
 def tqdm_bar(show: bool, **options: Any) -> AbstractContextManager[Any]:
-    """Return a tqdm bar with these options of tqdm, or an empty context where none is wanted.
-
-    That is where `show` is False, or where TQDM_DISABLE is set, which tqdm's notebook bar overlooks.
-    """
-    if not show or os.environ.get("TQDM_DISABLE"):
+    """Return a tqdm bar with these options, or an empty context where `show` is False or TQDM_DISABLE is set."""
+    if not show or os.environ.get("TQDM_DISABLE"):  # tqdm's notebook bar overlooks the variable
         return nullcontext()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # without ipywidgets tqdm falls back to text, which is what we want
+        warnings.simplefilter("ignore")  # without ipywidgets tqdm falls back to text, which is fine
         from tqdm.auto import tqdm
     return tqdm(disable=False, **options)

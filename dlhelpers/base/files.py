@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Files that are written whole: a crash leaves the old file or the new one, never half of one."""
 
 import errno
 import os
@@ -7,29 +7,42 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
 def write_whole(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path` for writing; at the end of the `with` it takes the place of `path` at once.
+    """Give a binary file to write to, which takes the place of `path` when the `with` ends.
 
-    Whatever breaks off in between leaves `path` as it was and nothing beside it; a killed process leaves a file whose
-    name begins with a dot. `~` is the home folder. Raises OSError, with the remedy where the disk is full.
+    It is written beside, as PATH.part (`file.name`), and is on the disk before it gets its name. When anything is
+    raised inside the `with`, it is deleted and the old file stays. A full disk is an OSError that names `path`.
 
-    >>> with write_whole("notes.txt") as file:
-    ...     size = file.write(b"whole or not there")
+    >>> with write_whole("weights.bin") as file:
+    ...     file.write(b"all of it")
     """
-    path = Path(path).expanduser()
-    # Not a file of tempfile, which nobody else may read.
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    path = Path(path)
+    partial = path.with_name(path.name + ".part")
     try:
-        with part.open("w+b") as file:
+        with partial.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # on the disk before the name points to it
-        os.replace(part, path)
+            os.fsync(file.fileno())  # the data before the name, or a crash leaves an empty file
+        os.replace(partial, path)
     except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            words = f"no space left for {path}: free some, or choose a folder on another disk"
-            raise OSError(error.errno, words) from error
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            message = "the disk is full (free some space, or write to another one); nothing changed"
+            raise OSError(error.errno, message, str(path)) from error
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Bring the names in a folder to the disk; on Windows, which cannot, do nothing."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -20,13 +20,13 @@ class Table:
         self, headers: Sequence[str], rows: Sequence[Sequence[object]], *, notes: Sequence[str] = ()
     ):
         self.headers = [str(name) for name in headers]
-        self.rows = [[str(value) for value in row] for row in rows]
+        self.rows = []
         self.notes = list(notes)
-        for row in self.rows:
-            if len(row) != len(self.headers):
-                raise ValueError(
-                    f"row {row} has {len(row)} values: expected {len(self.headers)}, one a header"
-                )
+        for row in rows:
+            if not hasattr(row, "__len__") or isinstance(row, str) or len(row) != len(headers):
+                expected = f"expected a list of {len(headers)} values, one for each header"
+                raise ValueError(f"row {len(self.rows)} is {row!r}: {expected}")
+            self.rows.append([str(value) for value in row])
 
     def __repr__(self) -> str:
         lines = [self.headers, *self.rows]

@@ -14,19 +14,21 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dlhelpers.course.records import progress_file
+
 try:
     from dlhelpers.base.sizes import human_bytes
     from dlhelpers.machine.devices import cores, pick_device
     from dlhelpers.machine.memory import memory_budget
 
     BROKEN = ""
-except (
-    Exception
-) as error:  # a library that is torn raises what it likes, as OSError for a part that is missing
+except Exception as error:  # a library that is broken raises what it likes, OSError too
     BROKEN = f"{type(error).__name__}: {error}"
 
 NEEDED_MEMORY = 1_500_000_000  # bytes: the largest lesson and its kernel, with room to spare
-NEEDED_DISK = 1_500_000_000  # bytes: three times what lesson 08 writes
+NEEDED_BESIDE = 1_500_000_000  # bytes: three times what lesson 08 writes, beside the notebook
+NEEDED_TEMPORARY = 750_000_000  # bytes: three times what lesson 11 writes, a temporary folder
+NEEDED_PROGRESS = 1_000_000  # bytes
 NEEDED_SHARED = 64_000_000  # bytes: two workers' batches; Docker gives no more unless asked
 
 
@@ -46,19 +48,12 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return the findings on this Python and this machine, in the order in which to mend them."""
+    findings = [_python(), *_packages()]
     if BROKEN:
         remedy = "install what is missing above, or else the package named here anew: pip install --force-reinstall"
-        return [_python(), *_packages(), Finding("import", BROKEN, False, remedy)]
-    return [
-        _python(),
-        *_packages(),
-        _device(),
-        _memory(),
-        _shared_memory(),
-        _disk(),
-        _cores(),
-        _widgets(),
-    ]
+        return [*findings, Finding("import", BROKEN, False, remedy)]
+    findings += [_device(), _memory(), _shared_memory(), *_folders()]
+    return [*findings, Finding("cores", f"{cores()}", True), _widgets()]
 
 
 def report(as_json: bool = False) -> int:
@@ -93,9 +88,8 @@ def _packages() -> list[Finding]:
     needs: dict[str, SpecifierSet] = {}
     for need in map(Requirement, asked):
         if need.marker is None or need.marker.evaluate({"extra": "course"}):
-            needs[need.name] = (
-                needs.get(need.name, SpecifierSet()) & need.specifier
-            )  # some are asked for twice
+            # some are asked for twice
+            needs[need.name] = needs.get(need.name, SpecifierSet()) & need.specifier
     findings = []
     for name, versions in needs.items():
         try:
@@ -126,34 +120,47 @@ def _shared_memory() -> Finding:
     if not Path("/dev/shm").is_dir():
         return Finding("shared memory", "no /dev/shm on this system; workers use another way", True)
     free = shutil.disk_usage("/dev/shm").free
+    found = f"{human_bytes(free)} free in /dev/shm"
     remedy = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 07"
-    return Finding(
-        "shared memory", f"{human_bytes(free)} free in /dev/shm", free >= NEEDED_SHARED, remedy
-    )
+    return Finding("shared memory", found, free >= NEEDED_SHARED, remedy)
 
 
-def _disk() -> Finding:
-    folder = tempfile.gettempdir()
+def _folders() -> list[Finding]:
+    """One finding for each folder that lessons write to: beside the notebook, for temporary files, for progress."""
+    course = Path.cwd() / "notebooks"
+    if not course.is_dir():
+        course = Path.cwd()  # `doctor` was started beside the lessons, or without a course
+    findings = [
+        _folder("lessons", course, NEEDED_BESIDE, "lesson 08 writes there: copy the course to"),
+        _folder(
+            "temporary files",
+            Path(tempfile.gettempdir()),
+            NEEDED_TEMPORARY,
+            "lesson 11 writes there: set TMPDIR to",
+        ),
+    ]
+    if kept := progress_file():
+        there = next(folder for folder in kept.absolute().parents if folder.exists())
+        remedy = "without it, answers are forgotten: set DLHELPERS_PROGRESS to a file in"
+        findings.append(_folder("progress", there, NEEDED_PROGRESS, remedy))
+    return findings
+
+
+def _folder(what: str, folder: Path, needed: int, remedy: str) -> Finding:
+    """Can a file be written to a folder, and is there room for what the lessons need?"""
     free = shutil.disk_usage(folder).free
-    remedy = f"lesson 08 needs {human_bytes(NEEDED_DISK)}: free some, or set TMPDIR to a folder on a larger disk"
-    return Finding(
-        "disk",
-        f"{human_bytes(free)} free for temporary files in {folder}",
-        free >= NEEDED_DISK,
-        remedy,
-    )
-
-
-def _cores() -> Finding:
-    return Finding("cores", f"{cores()}", True)
+    found, good = f"{human_bytes(free)} free in {folder}", free >= needed
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        found, good = f"{folder} cannot be written to ({error.strerror})", False
+    remedy = f"{remedy} a folder that can be written to, with {human_bytes(needed)} free"
+    return Finding(what, found, good, remedy)
 
 
 def _widgets() -> Finding:
     lab = importlib.util.find_spec("jupyterlab_widgets") is not None
+    found = f"JupyterLab's part is {'there' if lab else 'missing'}"
     remedy = 'pip install "ipywidgets>=7.7.1,<9", and restart JupyterLab; until then figures have no sliders'
-    return Finding(
-        "widgets",
-        "JupyterLab's part is there" if lab else "JupyterLab's part is missing",
-        lab,
-        remedy,
-    )
+    return Finding("widgets", found, lab, remedy)

@@ -18,11 +18,12 @@ from pathlib import Path
 from torchvision.datasets import CIFAR10, FashionMNIST
 
 from dlhelpers.base.sizes import human_bytes
-from dlhelpers.data.datasets import NAMES, load
+from dlhelpers.data.datasets import load
 
 CHUNK = 1 << 20  # bytes read at a time
 UNPACKED = 4  # times its packed size that a dataset may take beside its archive
 WITHOUT_FILES = ("digits", "shapes")
+WITH_FILES = {"cifar10": CIFAR10, "fashion_mnist": FashionMNIST}
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,14 @@ def prefetch(names: Iterable[str], folder: str | Path) -> list[str]:
     Raises ValueError for an unknown name or a wrong checksum, ConnectionError where the network fails (what has come
     is kept, and the next call goes on from there), OSError where the disk is too small.
     """
-    if isinstance(names, str):
-        raise TypeError(f"names is {names!r}: expected a list of names, as [{names!r}]")
-    names = list(names)
-    if unknown := [name for name in names if name not in NAMES or name == "folder"]:
-        there = ", ".join(name for name in NAMES if name != "folder")
-        raise ValueError(f"cannot fetch {unknown[0]!r}: expected some of {there}")
-    folder = Path(folder)
+    names, folder = [names] if isinstance(names, str) else list(names), Path(folder)
+    there = (*WITHOUT_FILES, *WITH_FILES)
+    for name in names:
+        if name not in there:
+            raise ValueError(f"cannot fetch {name!r}: expected some of {', '.join(there)}")
     lines = [f"{name}: {_one(name, folder)}" for name in names]
-    return [
-        *lines,
-        f"Copy the folder anywhere, and let this variable point to it: DLHELPERS_DATA={folder.resolve()}",
-    ]
+    use = "Copy the folder anywhere, and let this variable point to it"
+    return [*lines, f"{use}: DLHELPERS_DATA={folder.resolve()}"]
 
 
 def _one(name: str, folder: Path) -> str:
@@ -65,8 +62,7 @@ def _one(name: str, folder: Path) -> str:
     sources = _sources(name, folder)
     for source in sources:
         fetch(source)
-    kind = {"cifar10": CIFAR10, "fashion_mnist": FashionMNIST}[name]
-    kind(folder, download=True)  # finds the archives, checks their sums, and unpacks them
+    WITH_FILES[name](folder, download=True)  # finds the archives, checks their sums, unpacks them
     for source in sources:
         source.path.unlink()
     return f"fetched and checked, {len(load(name, root=folder))} training images"
@@ -75,11 +71,8 @@ def _one(name: str, folder: Path) -> str:
 def _sources(name: str, folder: Path) -> list[Source]:
     if name == "cifar10":
         return [Source(CIFAR10.url, folder / CIFAR10.filename, CIFAR10.tgz_md5)]
-    raw = folder / "FashionMNIST" / "raw"
-    return [
-        Source(FashionMNIST.mirrors[0] + file, raw / file, md5)
-        for file, md5 in FashionMNIST.resources
-    ]
+    raw, site = folder / "FashionMNIST" / "raw", FashionMNIST.mirrors[0]
+    return [Source(site + file, raw / file, md5) for file, md5 in FashionMNIST.resources]
 
 
 def fetch(source: Source) -> None:
@@ -118,20 +111,15 @@ def _continue(url: str, part: Path) -> None:
     with answer:
         goes_on = answer.status == 206  # a server that knows no ranges sends the whole file again
         length = int(answer.headers.get("Content-Length") or 0)
-        _check_room(part.parent, UNPACKED * length)
+        free, needed = shutil.disk_usage(part.parent).free, UNPACKED * length
+        if free < needed:
+            raise OSError(
+                f"{part.parent} has {human_bytes(free)} free and {human_bytes(needed)} are needed: choose another disk"
+            )
         with part.open("ab" if goes_on else "wb") as file:
-            while chunk := answer.read(CHUNK):
-                file.write(chunk)
-        if length and part.stat().st_size < length + (have if goes_on else 0):
+            shutil.copyfileobj(answer, file, CHUNK)
+        if part.stat().st_size < length + (have if goes_on else 0):
             raise ConnectionError("the connection ended before the file did")
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            f"{folder} has {human_bytes(free)} free and {human_bytes(needed)} are needed: choose another disk"
-        )
 
 
 def _md5(path: Path) -> str:

@@ -5,7 +5,7 @@ import sys
 
 import dlhelpers
 
-_said: set[str] = set()  # so that a second run of the cell is silent
+_said: set[str] = set()
 
 
 def begin(version: str) -> None:
@@ -19,7 +19,7 @@ def begin(version: str) -> None:
             " Take lessons and helpers from one copy of the course: in its folder, run `pip install -e .`"
         )
     if importlib.util.find_spec("ipywidgets") is None:
-        _say_once(
+        say_once(
             "Without ipywidgets the figures have no sliders; `pip install ipywidgets` adds them."
         )
     if "google.colab" in sys.modules:
@@ -27,16 +27,17 @@ def begin(version: str) -> None:
         from google.colab import output
 
         output.enable_custom_widget_manager()
-        device, hint = (
-            "cpu",
-            " For a GPU: Runtime, Change runtime type, T4 GPU, and run this cell again.",
-        )
         if torch.accelerator.is_available():
-            device, hint = torch.accelerator.current_accelerator().type, ""
-        _say_once(f"This runtime computes on: {device}.{hint}")
+            say_once(f"This runtime computes on: {torch.accelerator.current_accelerator().type}.")
+        else:
+            say_once(
+                "This runtime computes on: cpu. For a GPU: Runtime, Change runtime type, T4 GPU, and"
+                " run this cell again."
+            )
 
 
-def _say_once(text: str) -> None:
+def say_once(text: str) -> None:
+    """Print a text, unless it was printed already: a cell may be run twice."""
     if text not in _said:
         _said.add(text)
         print(text)

@@ -5,13 +5,51 @@ that is known gets the message that names its misconception, because that is wha
 """
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
-from dlhelpers.course.judges import NotWritten, judge_cases
+from dlhelpers.course.judges import NotWritten, judge_cases, same, show_value
 from dlhelpers.course.records import record
-from dlhelpers.course.replies import Reply, same, show_value
+
+WORDS = {
+    "open": "Not answered yet",
+    "noted": "Noted",
+    "right": "Right",
+    "wrong": "Not yet",
+    "missed": "Not so",
+    "hint": "Hint",
+    "solution": "Solution",
+    "result": "Result",
+    "changed": "Changed",
+}
+COLOURS = {"right": "#009E73", "wrong": "#D55E00", "missed": "#D55E00"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a task says back: its kind in a word, and the message; the same text in a notebook and on a terminal."""
+
+    kind: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"{WORDS[self.kind]}: {self.text}"
+
+    def _repr_html_(self) -> str:
+        colour = COLOURS.get(self.kind, "#0072B2")
+        style = f"border-left:4px solid {colour};padding-left:0.8em;white-space:pre-wrap"
+        word, text = f"<strong>{WORDS[self.kind]}:</strong>", escape(self.text)
+        if self.kind == "solution":
+            return f'<div style="{style}">{word} <pre>{text}</pre></div>'
+        text = re.sub("`([^`\n]+)`", r"<code>\1</code>", text)
+        if self.kind == "result":
+            # nobody has predicted: keep the answer folded, also on a page that is only read
+            summary = "<summary>Predict first, then open the result</summary>"
+            return f'<details style="{style}">{summary}{word} {text}</details>'
+        return f'<div style="{style}">{word} <span>{text}</span></div>'
 
 
 class Task:
@@ -20,39 +58,30 @@ class Task:
     kind = "task"
 
     def __init__(self, name: str, prompt: str, *, hints: Sequence[str], solution: str):
-        self.name, self.prompt, self.hints, self._solution = (
-            name,
-            inspect.cleandoc(prompt),
-            list(hints),
-            solution,
-        )
+        self.name, self.prompt = name, inspect.cleandoc(prompt)
+        self.hints, self._solution = list(hints), inspect.cleandoc(solution)
         self._hints_given = 0
 
     def hint(self) -> Reply:
         """Return the next hint; after the last one, the last again."""
-        k = min(self._hints_given, len(self.hints) - 1)
-        self._hints_given += 1
-        last = k == len(self.hints) - 1
-        more = (
-            f" (the last hint; then {self.name}.solution())"
-            if last
-            else f" (hint {k + 1} of {len(self.hints)})"
-        )
-        return Reply("hint", self.hints[k] + more)
+        number = min(self._hints_given + 1, len(self.hints))
+        self._hints_given = number
+        where = f"hint {number} of {len(self.hints)}"
+        if number == len(self.hints):
+            where = f"the last hint; then {self.name}.solution()"
+        return Reply("hint", f"{self.hints[number - 1]} ({where})")
 
     def solution(self) -> Reply:
         """Return the solution."""
-        return Reply("solution", inspect.cleandoc(self._solution))
+        return Reply("solution", self._solution)
 
     def markdown(self) -> str:
         """Return the task as a lesson shows it."""
         return f"**{self.kind.capitalize()}.** {self.prompt}"
 
     def _open(self, what: str) -> Reply:
-        return Reply(
-            "open",
-            f"put {what} in place of the dots and run this cell again. Stuck? {self.name}.hint()",
-        )
+        text = f"put {what} in place of the dots and run this cell again. Stuck? {self.name}.hint()"
+        return Reply("open", text)
 
     def _judged(self, right: bool, text: str) -> Reply:
         record(self.name, done=right)
@@ -86,58 +115,65 @@ class Prediction(Task):
         self.choices, self.within = list(choices), within
         self.guess: Any = ...
 
-    def predict(self, guess: float | str) -> Reply:
+    def predict(self, guess: float | str | None) -> Reply:
         """Note a guess; dots leave the prediction open."""
-        if guess is ...:
-            self.guess = ...
-            return self._open("your prediction")
         self.guess = ...
+        if guess is ...:
+            return self._open("your prediction")
+        guess = _plain(guess)
         if self.choices:
-            guess = next(
-                (choice for choice in self.choices if choice == str(guess).strip().lower()), guess
-            )
-        if self.choices and guess not in self.choices:
-            return Reply(
-                "wrong",
-                f"{guess!r} is not among the answers: {', '.join(map(repr, self.choices))}.",
-            )
-        if not self.choices and (isinstance(guess, bool) or not isinstance(guess, (int, float))):
-            return Reply(
-                "wrong", f"{guess!r} is no number: write digits without quotes, as 12 or 0.5."
-            )
+            said = "nothing" if guess is None else str(guess).strip().lower()
+            near = [c for c in self.choices if said in (c, c.removeprefix("an "))]
+            if not near:
+                there = ", ".join(map(repr, self.choices))
+                return Reply("wrong", f"{guess!r} is not among the answers: {there}.")
+            guess = near[0]
+        elif isinstance(guess, bool) or not isinstance(guess, (int, float)):
+            text = f"{guess!r} is no number: write digits without quotes, as 12 or 0.5."
+            return Reply("wrong", text)
         self.guess = guess
         return Reply("noted", f"{guess}. Go on: a cell below has the result.")
 
-    def _near(self, guess: float | str, result: float | str) -> bool:
-        return guess == result or (not self.choices and abs(guess - result) <= self.within)
-
     def reveal(self, result: float | str) -> Reply:
         """Hold the guess against `result`, which a cell has measured."""
+        result = _plain(result)
+        shown = show_value(result)
+        if self.guess is not ...:
+            record(self.name, done=True)  # a prediction is made to be tested, not to be right
+        if not self._near(result, self.answer):
+            # the reason and the known wrong guesses belong to the answer, not to this result
+            return Reply(
+                "changed",
+                f"it is {shown} now, which is not the result to expect. A cell further down has changed what this one"
+                " measures, or this machine is an uncommon one: run the lesson again from its first cell to this one.",
+            )
         if self.guess is ...:
-            return Reply("result", f"{show_value(result)}. {self.because}")
-        record(self.name, done=True)  # a prediction is made to be tested, not to be right
+            return Reply("result", f"{shown}. {self.because}")
+        # as given: rounded, it would be a different number
+        guess = self.guess if self.choices else f"{self.guess:,}"
         if self._near(self.guess, result):
-            near = (
-                ""
-                if same(self.guess, result)
-                else f", and your {show_value(self.guess)} is near enough"
-            )
-            return Reply("right", f"{show_value(result)}{near}. {self.because}")
-        exact_first = sorted(
-            self.wrong, key=lambda guess: guess != self.guess
-        )  # or a near one would speak for it
-        known = next(
-            (self.wrong[guess] for guess in exact_first if same(self.guess, guess, 0.01)), ""
-        )
-        text = f"it is {show_value(result)}, and you predicted {show_value(self.guess)}."
-        if self._near(
-            self.guess, self.answer
-        ):  # a cell that was run again after later ones, or an uncommon machine
-            known = (
-                "That was the result to expect. If a cell further down has changed what this one measures, run the"
-                " lesson again from its first cell."
-            )
-        return Reply("missed", " ".join(filter(None, [text, known, self.because])))
+            near = "" if same(self.guess, result) else f", and your {guess} is near enough"
+            return Reply("right", f"{shown}{near}. {self.because}")
+        said = [f"it is {shown}, and you predicted {guess}.", self._known_mistake(), self.because]
+        return Reply("missed", " ".join(filter(None, said)))
+
+    def _near(self, guess: float | str, result: float | str) -> bool:
+        if self.choices or isinstance(result, str):
+            return guess == result
+        return guess == result or abs(guess - result) <= self.within
+
+    def _known_mistake(self) -> str:
+        """The message for the guess, or for the nearest known one if that is the same number, rounded."""
+        if self.choices:
+            return self.wrong.get(self.guess, "")
+        nearest = min(self.wrong, key=lambda known: abs(known - self.guess), default=0)
+        rounded = min(0.01 * abs(nearest), 0.49)
+        return self.wrong.get(nearest, "") if abs(nearest - self.guess) <= rounded else ""
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy, or a tensor that holds one, as Python's own; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value
 
 
 @dataclass(frozen=True)
@@ -156,29 +192,28 @@ class Question(Task):
 
     def __init__(self, name: str, prompt: str, choices: Sequence[Choice], *, hints: Sequence[str]):
         self.choices = dict(zip("abcdefgh", choices, strict=False))
-        letter, right = next(
-            (letter, choice) for letter, choice in self.choices.items() if choice.right
-        )
-        super().__init__(name, prompt, hints=hints, solution=f"{letter}) {right.text}\n{right.why}")
+        [right] = [letter for letter, choice in self.choices.items() if choice.right]
+        super().__init__(name, prompt, hints=hints, solution=self._explained(right))
 
     def check(self, letter: str) -> Reply:
         """Say whether the lettered answer is right, and why."""
         if letter is ... or letter is None:
             return self._open('your letter, in quotes as "a",')
-        choice = self.choices.get(str(letter).strip().lower())
-        if choice is None:
-            return Reply(
-                "wrong",
-                f"{letter!r} is not among the answers: write one of {', '.join(self.choices)} in quotes.",
-            )
-        return self._judged(choice.right, f"{choice.text}: {choice.why}")
+        given = str(letter).strip().lower()
+        if given not in self.choices:
+            there = ", ".join(self.choices)
+            text = f"{letter!r} is not among the answers: write one of {there} in quotes."
+            return Reply("wrong", text)
+        return self._judged(self.choices[given].right, self._explained(given))
+
+    def _explained(self, letter: str) -> str:
+        choice = self.choices[letter]
+        return f"{letter}) {choice.text}.\n{choice.why[0].upper()}{choice.why[1:]}"
 
     def markdown(self) -> str:
         """Return the question with its answers as a list."""
-        answers = "\n".join(
-            f"* **{letter}** {choice.text}" for letter, choice in self.choices.items()
-        )
-        return f"{super().markdown()}\n\n{answers}"
+        answers = [f"* **{letter}** {choice.text}" for letter, choice in self.choices.items()]
+        return "\n".join([super().markdown(), "", *answers])
 
 
 class Exercise(Task):
@@ -205,12 +240,8 @@ class Exercise(Task):
         praise: str = "every case holds.",
     ):
         super().__init__(name, prompt, hints=hints, solution=solution)
-        self.minutes, self.cases, self.wrong, self.praise = (
-            minutes,
-            list(cases),
-            list(wrong),
-            praise,
-        )
+        self.minutes, self.praise = minutes, praise
+        self.cases, self.wrong = list(cases), list(wrong)
         self.judge = judge or (lambda function: judge_cases(function, self.cases, self.wrong))
 
     def check(self, answer: Any) -> Reply:

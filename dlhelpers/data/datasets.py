@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dlhelpers.base.checks import check_kind
+from dlhelpers.base.checks import check_kind, check_whole, shown
 from dlhelpers.data.folders import TEST_EVERY, image_folder, image_to_tensor
-from dlhelpers.base.checks import check_whole
 
 NAMES = ("digits", "shapes", "cifar10", "fashion_mnist", "folder")
 # The digits 0 to 9, three pixels wide and five high, row by row.
-GLYPHS = "111101101101111 010110010010111 111001111100111 111001111001111 101101111001001 " \
-         "111100111001111 111100111101111 111001001001001 111101111101111 111101111001111".split()
+GLYPHS = (
+    "111101101101111 010110010010111 111001111100111 111001111001111 101101111001001"
+    " 111100111001111 111100111101111 111001001001001 111101111101111 111101111001111"
+).split()
 
 
 class ImageDataset(Dataset):
@@ -33,21 +34,25 @@ class ImageDataset(Dataset):
     """
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]):
-        check_kind("images", images, Tensor, "a tensor (N, C, H, W)")
+        check_kind("images", images, Tensor, "a tensor (N, C, H, W), as torch.as_tensor makes one")
         check_kind("labels", labels, Tensor, "a tensor of class numbers (N,)")
+        if isinstance(classes, str) or not hasattr(classes, "__len__"):
+            raise TypeError(f"classes is {shown(classes)}: expected the names, as ['cat', 'dog']")
+        self.classes = [str(name) for name in classes]
         if len(images) != len(labels):
-            raise ValueError(f"{len(images)} images but {len(labels)} labels: expected one label an image, in order")
+            found = f"{len(images)} images but {len(labels)} labels"
+            raise ValueError(f"{found}: expected one label an image, in order")
         if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype == torch.bool:
             raise ValueError(
                 f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: expected shape ({len(images)},)"
                 " and whole class numbers; call .argmax(dim=1) on one-hot labels, .long() on numbers"
             )
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+        self.images, self.labels = images, labels.long()
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
             raise ValueError(
-                f"labels run from {int(labels.min())} to {int(labels.max())}: expected 0 to {len(classes) - 1},"
+                f"labels run from {labels.min()} to {labels.max()}: expected 0 to {len(classes) - 1},"
                 f" since there are {len(classes)} classes"
             )
-        self.images, self.labels, self.classes = images, labels.long(), list(classes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,10 +76,12 @@ class NumberedImages(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         index = _index(index, self.length)
-        digits = [torch.tensor([int(bit) for bit in GLYPHS[int(d)]]).view(5, 3) for d in str(index)]
-        text = torch.cat([torch.nn.functional.pad(digit, (0, 1)) for digit in digits], dim=1)
-        scale = max(1, min(28 // text.shape[1], 28 // text.shape[0]))
-        text = text.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[:32, :32].float()
+        text = torch.zeros(5, 4 * len(str(index)))
+        for place, digit in enumerate(str(index)):
+            bits = torch.tensor([float(bit) for bit in GLYPHS[int(digit)]])
+            text[:, 4 * place : 4 * place + 3] = bits.view(5, 3)
+        scale = max(1, min(28 // text.shape[1], 5))
+        text = text.repeat_interleave(scale, 0).repeat_interleave(scale, 1)[:, :32]
         top, left = (32 - text.shape[0]) // 2, (32 - text.shape[1]) // 2
         image = torch.zeros(1, 32, 32)
         image[0, top : top + text.shape[0], left : left + text.shape[1]] = text
@@ -91,7 +98,8 @@ class Shapes(Dataset):
 
     def __init__(self, length: int, size: int = 32, *, seed: int = 0):
         self.length = check_whole("length", length, 0, of="samples")
-        self.size, self.seed = check_whole("size", size, 8, of="pixels"), check_whole("seed", seed, 0)
+        self.size = check_whole("size", size, 8, of="pixels")
+        self.seed = check_whole("seed", seed, 0)
 
     def __len__(self) -> int:
         return self.length
@@ -114,7 +122,12 @@ class Shapes(Dataset):
 
 
 def load(
-    name: str, split: str = "train", *, root: str | Path | None = None, download: bool = False, size: int | None = None
+    name: str,
+    split: str = "train",
+    *,
+    root: str | Path | None = None,
+    download: bool = False,
+    size: int | None = None,
 ) -> Dataset:
     """Return the dataset called `name`: "digits", "shapes", "cifar10", "fashion_mnist" or "folder".
 
@@ -129,9 +142,8 @@ def load(
     """
     if name not in NAMES:
         near = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0.4)
-        raise ValueError(
-            f"unknown dataset {name!r}{f': did you mean {near[0]!r}?' if near else '.'} There are {', '.join(NAMES)}"
-        )
+        meant = f": did you mean {near[0]!r}?" if near else "."
+        raise ValueError(f"unknown dataset {name!r}{meant} There are {', '.join(NAMES)}")
     if split not in ("train", "test") and name != "folder":
         raise ValueError(f"split is {split!r}: expected 'train' or 'test'")
     if name == "folder":
@@ -141,7 +153,7 @@ def load(
         return Shapes(length, 32 if size is None else size, seed=seed)
     if name == "digits":
         return _digits(split)
-    home = Path(root or os.environ.get("DLHELPERS_DATA") or Path.home() / ".cache" / "dlhelpers")
+    home = Path(root or os.environ.get("DLHELPERS_DATA") or "~/.cache/dlhelpers").expanduser()
     return _torchvision(name, split, home, download)
 
 
@@ -150,10 +162,12 @@ def _digits(split: str) -> ImageDataset:
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998.
     """
-    from sklearn.datasets import load_digits  # imported here: it takes a second, and only this dataset needs it
+    # imported here: it takes a second, and only this dataset needs it
+    from sklearn.datasets import load_digits
 
     scans = load_digits()
-    images, labels = torch.tensor(scans.images, dtype=torch.float32).div(16).unsqueeze(1), torch.tensor(scans.target)
+    images = torch.tensor(scans.images, dtype=torch.float32).div(16).unsqueeze(1)
+    labels = torch.tensor(scans.target)
     test = torch.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
     chosen = test if split == "test" else ~test
     return ImageDataset(images[chosen], labels[chosen], [str(digit) for digit in range(10)])
@@ -163,7 +177,8 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> Dataset:
     """CIFAR-10 or Fashion-MNIST from torchvision's files below `root`."""
     import torchvision
 
-    kind = {"cifar10": torchvision.datasets.CIFAR10, "fashion_mnist": torchvision.datasets.FashionMNIST}[name]
+    kinds = torchvision.datasets
+    kind = kinds.CIFAR10 if name == "cifar10" else kinds.FashionMNIST
     options = {"train": split == "train", "transform": image_to_tensor}
     try:
         return kind(root, **options)
@@ -174,7 +189,8 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> Dataset:
                 " or take load('digits'), which needs no files"
             ) from None
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root) as unfinished:  # a broken download vanishes with this folder
+    # a broken download vanishes with this folder
+    with tempfile.TemporaryDirectory(dir=root) as unfinished:
         try:
             kind(unfinished, download=True)
         except (OSError, RuntimeError) as error:
@@ -190,6 +206,10 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> Dataset:
 
 def _index(index: int, length: int) -> int:
     """`index` counted from the front; IndexError beyond the ends, which is how iteration knows where to stop."""
+    if not hasattr(index, "__index__"):
+        remedy = "one whole number; for several, [dataset[k] for k in range(3)]"
+        raise TypeError(f"index is {shown(index)}: expected {remedy}")
     if not -length <= operator.index(index) < length:
-        raise IndexError(f"index {index} is beyond a dataset of {length} samples: expected 0 to {length - 1}")
+        expected = f"expected 0 to {length - 1}"
+        raise IndexError(f"index {index} is beyond a dataset of {length} samples: {expected}")
     return int(index) % length

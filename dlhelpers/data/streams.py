@@ -11,8 +11,7 @@ from typing import TypeVar
 
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from dlhelpers.base.checks import check_kind
-from dlhelpers.base.checks import check_whole
+from dlhelpers.base.checks import check_kind, check_whole
 
 Sample = TypeVar("Sample")
 
@@ -26,7 +25,8 @@ class Stream(IterableDataset):
 
     def __init__(self, dataset: Dataset):
         if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-            raise TypeError(f"dataset is a {type(dataset).__name__}: expected one with a length and an index")
+            kind = type(dataset).__name__
+            raise TypeError(f"dataset is a {kind}: expected one with a length and an index")
         self.dataset = dataset
 
     def __iter__(self) -> Iterator[object]:
@@ -51,7 +51,7 @@ def shuffle_buffer(samples: Iterable[Sample], size: int, random: Random) -> Iter
     """
     check_whole("size", size, 1, of="samples")
     check_kind("random", random, Random, "a random.Random, as Random(0)")
-    return _buffered(samples, size, random)  # a function of its own, or the check would wait for the first sample
+    return _buffered(samples, size, random)  # a generator would check only at its first sample
 
 
 def _buffered(samples: Iterable[Sample], size: int, random: Random) -> Iterator[Sample]:

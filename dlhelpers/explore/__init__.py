@@ -1,5 +1,5 @@
 """Drawings with sliders, one for each idea."""
 
-from dlhelpers.explore.frames import explore_batches
+from dlhelpers.explore.batches import explore_batches
 
 __all__ = ["explore_batches"]

@@ -1,4 +1,4 @@
-"""Sliders that redraw a figure, each with the same figure standing still for every reader without a kernel.
+"""One frame for every explorer: controls that redraw a picture, beside the same picture standing still.
 
 A widget wraps ipywidgets 7.7 (Colab) or 8 and uses only what both have. The lessons never depend on it.
 """
@@ -6,11 +6,10 @@ A widget wraps ipywidgets 7.7 (Colab) or 8 and uses only what both have. The les
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from dlhelpers.base.checks import check_whole
-from dlhelpers.data.counting import batches_per_epoch
-from dlhelpers.show.plots import Picture, plot_batches, show
+from dlhelpers.show.plots import Picture
+
+Slider = tuple[int, int, int]  # where it stands at first, its least and its greatest value
 
 
 class WithTwin:
@@ -24,51 +23,37 @@ class WithTwin:
         return {**self.twin._repr_mimebundle_(), "application/vnd.jupyter.widget-view+json": view}
 
 
-def explore_batches(samples: int = 20, batch_size: int = 6) -> WithTwin | Picture:
-    """Return sliders for samples, batch size, drop_last and epoch above a drawing of that epoch's batches.
+def explorer(draw: Callable[..., Picture], **controls: Slider | bool) -> WithTwin | Picture:
+    """Return a control for each argument of `draw`, above the picture that it returns, drawn anew at each change.
 
-    Without ipywidgets the drawing alone is returned.
+    Three numbers make a slider, True or False a checkbox. Without ipywidgets the first picture alone is returned.
+    Raises ValueError for a slider that would stand outside its range.
     """
-    check_whole("samples", samples, 1)
-    check_whole("batch_size", batch_size, 1)
+    first = {}
+    for name, control in controls.items():
+        first[name] = control
+        if not isinstance(control, bool):
+            first[name], least, most = control
+            if check_whole(name, first[name], least) > most:
+                remedy = f"expected at most {most}, as more could not be read or drawn in time"
+                raise ValueError(f"{name} is {first[name]}: {remedy}")
     try:
         import ipywidgets
     except ImportError:
-        return draw_epoch(samples, batch_size)
-    style = {"style": {"description_width": "90px"}}
-    controls = {
-        "samples": ipywidgets.IntSlider(
-            samples, 1, max(60, samples), description="samples", **style
-        ),
-        "batch_size": ipywidgets.IntSlider(
-            batch_size, 1, max(32, batch_size), description="batch size", **style
-        ),
-        "drop_last": ipywidgets.Checkbox(False, description="drop_last", **style),
-        "epoch": ipywidgets.IntSlider(1, 1, 5, description="epoch", **style),
-    }
-    return _live(draw_epoch, controls)
-
-
-def draw_epoch(samples: int, batch_size: int, drop_last: bool = False, epoch: int = 1) -> Picture:
-    """Return the picture of one shuffled epoch: which sample lands in which batch, and which in none."""
-    order = torch.randperm(samples, generator=torch.Generator().manual_seed(epoch)).tolist()
-    whole = batches_per_epoch(samples, batch_size, drop_last=drop_last)
-    batches = [order[k * batch_size : (k + 1) * batch_size] for k in range(whole)]
-    left_out = order[whole * batch_size :] if drop_last else []
-    return show(plot_batches(batches, left_out))
-
-
-def _live(draw: Callable[..., Picture], controls: dict[str, Any]) -> WithTwin:
-    """Controls above an HTML panel that shows `draw(**values)`: its sentence and its picture, anew at each change."""
-    import ipywidgets
-
-    panel = ipywidgets.HTML()
+        return draw(**first)
+    panel, widgets = ipywidgets.HTML(), {}
+    for name, control in controls.items():
+        look = {"description": name, "style": {"description_width": "90px"}}
+        if isinstance(control, bool):
+            widgets[name] = ipywidgets.Checkbox(control, **look)
+        else:
+            widgets[name] = ipywidgets.IntSlider(*control, **look)
 
     def redraw(_: object = None) -> Picture:
-        picture = draw(**{name: control.value for name, control in controls.items()})
+        picture = draw(**{name: widget.value for name, widget in widgets.items()})
         panel.value = f"<p aria-live='polite'>{picture.alt}</p>{picture.html}"
         return picture
 
-    for control in controls.values():
-        control.observe(redraw, names="value")
-    return WithTwin(ipywidgets.VBox([*controls.values(), panel]), redraw())
+    for widget in widgets.values():
+        widget.observe(redraw, names="value")
+    return WithTwin(ipywidgets.VBox([*widgets.values(), panel]), redraw())

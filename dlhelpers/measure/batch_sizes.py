@@ -6,13 +6,14 @@ the next peak is predicted from those measured, and the study stops before it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from dlhelpers.base.checks import check_whole
+from dlhelpers.base.checks import check_callable, check_whole
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.machine.devices import Device
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NEAR_BEST = 0.95  # of the best samples a second: where a larger batch no longer pays
-WHY = f"the smallest with at least {NEAR_BEST:.0%} of the best samples a second"
 OUT = "ran out of memory"
-TIMED_SECONDS = (
-    0.2  # small batches are timed again until this is spent; the shortest counts, as others disturb
-)
+TIMED_SECONDS = 0.2  # small batches are timed again until this is spent
+
+COLUMNS = {"samples_per_second": ("samples a second", 1), "peak_memory": ("peak memory (MB)", 1e6)}
 
 
 @dataclass(frozen=True)
@@ -75,30 +75,42 @@ class BatchSizeStudy(ShownAsTable, Sequence[BatchSizeTrial]):
     def recommended(self) -> int:
         """The smallest size with at least 95 % of the best samples a second."""
         enough = NEAR_BEST * max(trial.samples_per_second for trial in self.fitting)
-        return next(
-            trial.batch_size for trial in self.fitting if trial.samples_per_second >= enough
-        )
+        return min(trial.batch_size for trial in self.fitting if trial.samples_per_second >= enough)
 
     def table(self) -> Table:
         """Return one row a size: whether it fits, peak memory, milliseconds an iteration, samples a second."""
-        head, rows = (
-            ["batch size", "fits", "peak memory", "ms an iteration", "samples a second", "note"],
-            [],
-        )
+        headers = [
+            "batch size",
+            "fits",
+            "peak memory",
+            "ms an iteration",
+            "samples a second",
+            "note",
+        ]
+        rows = []
         for trial in self:
             took = ["no", "", "", ""]
             if trial.fits:
-                times = f"{1000 * trial.seconds_per_step:.1f}", f"{trial.samples_per_second:,.0f}"
-                took = ["yes", human_bytes(trial.peak_memory), *times]
+                milliseconds = f"{1000 * trial.seconds_per_step:.1f}"
+                speed = f"{trial.samples_per_second:,.0f}"
+                took = ["yes", human_bytes(trial.peak_memory), milliseconds, speed]
             rows.append([trial.batch_size, *took, trial.note])
-        note = f"largest that ran {self.largest}, fastest {self.fastest}, recommended {self.recommended}: {WHY}."
-        return Table(head, rows, notes=[note])
+        note = (
+            f"largest that ran {self.largest}, fastest {self.fastest}, recommended {self.recommended}:"
+            f" the smallest with at least {NEAR_BEST:.0%} of the best samples a second."
+        )
+        return Table(headers, rows, notes=[note])
 
     def plot(self, column: str = "samples_per_second", ax: "Axes | None" = None) -> "Axes":
-        """Draw "samples_per_second" or "peak_memory" over the sizes that ran; return the axes, for `plots.show`."""
+        """Draw "samples_per_second" or "peak_memory" over the sizes that ran; return the axes, for `show`."""
         from dlhelpers.show.studies import plot_batch_sizes
 
-        return plot_batch_sizes(self, column, ax=ax)
+        if column not in COLUMNS:
+            raise KeyError(f"no column {column!r}: expected one of {', '.join(COLUMNS)}")
+        label, unit = COLUMNS[column]
+        sizes = [trial.batch_size for trial in self.fitting]
+        values = [getattr(trial, column) / unit for trial in self.fitting]
+        return plot_batch_sizes(sizes, values, ylabel=label, recommended=self.recommended, ax=ax)
 
 
 def study_batch_sizes(
@@ -127,14 +139,11 @@ def study_batch_sizes(
     check_whole("start", start, 2, ", since BatchNorm cannot train on a batch of one")
     check_whole("limit", limit, start, ", as start")
     check_whole("steps", steps, 1)
-    if not 0 < budget <= 1:
+    if not (isinstance(budget, Real) and 0 < budget <= 1):
         raise ValueError(
             f"budget is {budget!r}: expected a part of the free memory, above 0 and at most 1"
         )
-    if not callable(make_batch):
-        raise TypeError(
-            f"make_batch is {type(make_batch).__name__}: expected a function from a size to a batch"
-        )
+    check_callable("make_batch", make_batch, "a function from a size to a batch")
     rehearsal = Rehearsal(model, loss_fn, optimizer_fn, device, amp_dtype)
     with undisturbed(rehearsal.device):
         return BatchSizeStudy(_Study(rehearsal, make_batch, budget, steps).run(start, limit))
@@ -144,13 +153,10 @@ class _Study:
     """The trials of one study, and the peaks that the next prediction is made from."""
 
     def __init__(self, rehearsal: Rehearsal, make_batch: Callable, budget: float, steps: int):
-        self.rehearsal, self.make_batch, self.budget, self.steps = (
-            rehearsal,
-            make_batch,
-            budget,
-            steps,
-        )
-        self.base, self.peaks = 0, []  # bytes held before; (batch size, bytes) of what ran
+        self.rehearsal, self.device = rehearsal, rehearsal.device
+        self.make_batch, self.budget, self.steps = make_batch, budget, steps
+        self.base = 0  # bytes held before
+        self.peaks: list[tuple[int, int]] = []  # (batch size, bytes) of what ran
 
     def run(self, start: int, limit: int) -> list[BatchSizeTrial]:
         """All trials from `start` on, after smaller unlisted ones, and after one that loads libraries and threads."""
@@ -160,10 +166,10 @@ class _Study:
         while sizes[-1] * 2 <= limit:
             sizes.append(sizes[-1] * 2)
         if self._attempt(sizes[0], 0) is None:
-            _refuse(sizes[0], OUT)
-        release_memory(self.rehearsal.device)
-        self.base = memory_held(self.rehearsal.device)
-        self.allowed = int(self.budget * memory_budget(self.rehearsal.device))
+            raise _nothing_fits(sizes[0], OUT)
+        release_memory(self.device)
+        self.base = memory_held(self.device)
+        self.allowed = int(self.budget * memory_budget(self.device))
         trials: dict[int, BatchSizeTrial] = {}
         while sizes:
             size = sizes[0]
@@ -172,24 +178,23 @@ class _Study:
                 sizes.pop(0)
                 continue
             if size <= start:
-                _refuse(size, trial.note)
+                raise _nothing_fits(size, trial.note)
             failed, low = trial.note == OUT, self.peaks[-1][0]
             middle = (low + size) // 2
             if (middle - low) * (2 if failed else 8) < low:
                 break
-            sizes = (
-                [middle] if failed else [middle, *sizes]
-            )  # what was only predicted is asked again after the middle
-        refused = sorted(
-            size for size, trial in trials.items() if not trial.fits and trial.note != OUT
-        )
-        return [trials[size] for size in trials if size >= start and size not in refused[1:]]
+            if failed:
+                sizes = [middle]
+            else:  # only predicted, so it is asked again after the size in between
+                sizes.insert(0, middle)
+        predicted = sorted(size for size, trial in trials.items() if trial.note not in ("", OUT))
+        return [trials[size] for size in trials if size >= start and size not in predicted[1:]]
 
     def _try(self, size: int, steps: int) -> BatchSizeTrial:
         """Run one size, unless it is predicted to take more than is allowed."""
         if self.peaks and (need := predicted_peak(self.peaks, size)) > self.allowed:
-            note = f"not run: would take about {human_bytes(need)} of the {human_bytes(self.allowed)} allowed"
-            return BatchSizeTrial(size, False, note=note)
+            found = f"about {human_bytes(need)} of the {human_bytes(self.allowed)} allowed"
+            return BatchSizeTrial(size, False, note=f"not run: would take {found}")
         if (took := self._attempt(size, steps)) is None:
             return BatchSizeTrial(size, False, note=OUT)
         peak, seconds = took
@@ -201,29 +206,28 @@ class _Study:
         took = None
         try:
             took = self._run(size, steps)
-        except (
-            Exception
-        ) as error:  # oneDNN has words of its own, believed at a size above one that ran
+        except Exception as error:
+            # oneDNN has words of its own, believed at a size above one that ran
             if not (is_out_of_memory(error) or self.peaks and "create a primitive" in str(error)):
                 raise
-        self.rehearsal.reset()  # out here, since in the block above the error's traceback keeps the tensors alive
-        release_memory(self.rehearsal.device, generation=2 if took is None else 1)
+        # out here, since in the block above the error's traceback keeps the tensors alive
+        self.rehearsal.reset()
+        release_memory(self.device, generation=2 if took is None else 1)
         return took
 
     def _run(self, size: int, steps: int) -> tuple[int, float]:
-        with PeakMemory(self.rehearsal.device) as peak:
+        with PeakMemory(self.device) as peak:
             batch = self.rehearsal.batch(self.make_batch, size)
-            self.rehearsal.seconds(
-                batch, 2
-            )  # untimed; the second begins with the optimizer's memory in place
+            # untimed; the second begins with the optimizer's memory in place
+            self.rehearsal.seconds(batch, 2)
             begin, times = perf_counter(), []
             while steps and (not times or perf_counter() - begin < TIMED_SECONDS):
                 times.append(self.rehearsal.seconds(batch, steps) / steps)
+        # the shortest counts, since whatever else runs on the machine only makes a step longer
         return max(0, peak.bytes - self.base), min(times, default=0.0)
 
 
-def _refuse(size: int, why: str) -> None:
-    """MemoryError for a study in which no size fits."""
-    raise MemoryError(
+def _nothing_fits(size: int, why: str) -> MemoryError:
+    return MemoryError(
         f"no batch size fits: {size} samples: {why}. Use smaller inputs, a smaller model or `start`"
     )

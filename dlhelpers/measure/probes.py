@@ -19,21 +19,12 @@ from torch.utils.data import Dataset, get_worker_info
 
 from dlhelpers.base.checks import check_callable, check_whole
 from dlhelpers.machine.devices import Device
-from dlhelpers.train import meter as tally
+from dlhelpers.train import meter
 
 # what turns a tensor into Python's own numbers
-READS = {
-    "item",
-    "tolist",
-    "numpy",
-    "__bool__",
-    "__int__",
-    "__float__",
-    "__index__",
-    "__array__",
-    "__repr__",
-    "__format__",
-}
+READS = set(
+    "item tolist numpy __bool__ __int__ __float__ __index__ __array__ __repr__ __format__".split()
+)
 
 
 class Waiting(Dataset):
@@ -69,10 +60,8 @@ class WorkerReport(Dataset):
     seed, epoch = 0, 0
 
     def __init__(self, length: int):
-        self.length, self.generator = (
-            check_whole("length", length, 1, of="samples"),
-            np.random.default_rng(0),
-        )
+        self.length = check_whole("length", length, 1, of="samples")
+        self.generator = np.random.default_rng(0)
 
     def __len__(self) -> int:
         return self.length
@@ -83,21 +72,18 @@ class WorkerReport(Dataset):
                 f"index {index} is beyond a dataset of {self.length} samples:"
                 f" expected 0 to {self.length - 1}"
             )
-        info = get_worker_info()
-        about = {
+        worker = get_worker_info()
+        own = np.random.default_rng([self.seed, self.epoch, index])
+        return {
             "process": os.getpid(),
-            "worker": info.id if info else None,
+            "worker": worker.id if worker else None,
             "seed": torch.initial_seed(),
-        }
-        draws = {
             "torch": torch.rand(()).item(),
             "numpy": float(np.random.rand()),
             "python": random.random(),
+            "kept": float(self.generator.random()),
+            "sample": float(own.random()),
         }
-        own = np.random.default_rng([self.seed, self.epoch, index])
-        return (
-            about | draws | {"kept": float(self.generator.random()), "sample": float(own.random())}
-        )
 
 
 def count_reads(work: Callable[[], object], device: Device) -> int:
@@ -108,11 +94,11 @@ def count_reads(work: Callable[[], object], device: Device) -> int:
     """
     check_callable("work", work, "a function without arguments, as lambda: train_epoch(...)")
     with _Reads(torch.device(device)) as counter:
-        before, tally.READ_SECONDS = tally.READ_SECONDS, math.inf
+        before, meter.READ_SECONDS = meter.READ_SECONDS, math.inf
         try:
             work()
         finally:
-            tally.READ_SECONDS = before
+            meter.READ_SECONDS = before
     return counter.reads
 
 

@@ -23,10 +23,8 @@ from dlhelpers.train.checks import LossFn, check_loader
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SMALL, HIDDEN = (
-    0.1,
-    0.5,
-)  # a shorter time below 0.1 of the longer need not hide; if half of it does, that is overlap
+SMALL = 0.1  # a time shorter than this part of the other need not hide behind it
+HIDDEN = 0.5  # if this part of the shorter time hides behind the longer one, the two overlap
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,7 +97,7 @@ class PipelineSpeed(ShownAsTable):
 
     @property
     def verdict(self) -> str:
-        """What the three times mean, and what to try, in words."""
+        """What the three times mean, and what to try."""
         loader, model, together = (f"{value:.1f} ms" for value in self.milliseconds.values())
         share = f"{self.data_share:.0%} of the time together"
         if self.bound == "data":
@@ -113,34 +111,33 @@ class PipelineSpeed(ShownAsTable):
                 " A faster loader would hardly help."
             )
         else:
-            remedy = (
-                "Workers and model may want the same cores: try fewer."
-                if self.workers
-                else "Try num_workers=1."
+            said = (
+                f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
+                f" the model costs {share}."
             )
-            said = f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
-            said += f" the model costs {share}. {remedy}"
-        return (
-            said
-            if self.warmup
-            else f"{said} No batch was left for a warm-up: the start of the loader is included."
-        )
+            if self.workers:
+                said += " Workers and model may want the same cores: try fewer."
+            else:
+                said += " Try num_workers=1."
+        if self.warmup:
+            return said
+        return f"{said} No batch was left for a warm-up: the start of the loader is included."
 
     def table(self) -> Table:
         """Return one row for each of the three, and the verdict."""
+        speeds = (self.loader_only, self.model_only, self.together)
         rows = [
-            [name, f"{1000 * self.samples_per_batch / ms:,.0f}", f"{ms:.1f}"]
-            for name, ms in self.milliseconds.items()
+            [name, f"{speed:,.0f}", f"{ms:.1f}"]
+            for speed, (name, ms) in zip(speeds, self.milliseconds.items(), strict=True)
         ]
-        return Table(
-            ["what ran", "samples a second", "milliseconds a batch"], rows, notes=[self.verdict]
-        )
+        headers = ["what ran", "samples a second", "milliseconds a batch"]
+        return Table(headers, rows, notes=[self.verdict])
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the milliseconds a batch as three bars; return the axes, for `plots.show`."""
         from dlhelpers.show.studies import plot_speed
 
-        return plot_speed(self, ax=ax)
+        return plot_speed(self.milliseconds, self.verdict, ax=ax)
 
 
 def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 5) -> LoaderSpeed:
@@ -179,51 +176,55 @@ def pipeline_speed(
         alone, first = _time_loader(loader, batches, warmup)
         first = move(split_batch(first), rehearsal.device)
         rehearsal.seconds(first, alone.warmup or 1)
-        model_only = len(first[1]) * alone.batches / rehearsal.seconds(first, alone.batches)
-        samples, seconds = _time_together(rehearsal, loader, alone.warmup, alone.batches)
-    counts = samples / alone.batches, alone.batches, alone.warmup, getattr(loader, "num_workers", 0)
-    return PipelineSpeed(alone.samples_per_second, model_only, samples / seconds, *counts)
+        seconds = rehearsal.seconds(first, alone.batches)
+        together = _time_together(rehearsal, loader, alone.warmup, alone.batches)
+    return PipelineSpeed(
+        loader_only=alone.samples_per_second,
+        model_only=len(first[1]) * alone.batches / seconds,
+        together=together.samples_per_second,
+        samples_per_batch=together.samples / together.batches,
+        batches=alone.batches,
+        warmup=alone.warmup,
+        workers=getattr(loader, "num_workers", 0),
+    )
 
 
 def _time_loader(loader: Iterable, batches: int | None, warmup: int) -> tuple[LoaderSpeed, Any]:
     """The speed of a loader, and its first batch."""
-    check_whole("batches", 1 if batches is None else batches, 1)
+    if batches is not None:
+        check_whole("batches", batches, 1)
     check_whole("warmup", warmup, 0)
-    first, times, sizes = None, [perf_counter()], [0]
+    first, times, sizes = None, [perf_counter()], []
     for batch in loader:
         times.append(perf_counter())
         sizes.append(samples_in(batch))
-        first = batch if first is None else first
-        if batches is not None and len(times) == 1 + warmup + batches:
+        if first is None:
+            first = batch
+        if batches is not None and len(sizes) == warmup + batches:
             break
-    count = len(times) - 1
-    if not count:
+    if not sizes:
         raise ValueError(
             "the loader gave no batch: its dataset is empty, or smaller than a batch with drop_last=True;"
             " give it samples, or a smaller batch size"
         )
-    skipped = min(warmup, count // 2)
-    return LoaderSpeed(
-        sum(sizes[skipped + 1 :]), count - skipped, times[-1] - times[skipped], skipped
-    ), first
+    skipped = min(warmup, len(sizes) // 2)
+    timed = sizes[skipped:]
+    return LoaderSpeed(sum(timed), len(timed), times[-1] - times[skipped], skipped), first
 
 
 def _time_together(
     rehearsal: Rehearsal, loader: Iterable, warmup: int, batches: int
-) -> tuple[int, float]:
-    """The samples trained on in `batches` batches after the warm-up, and the seconds they took."""
+) -> LoaderSpeed:
+    """The speed of training on what a loader delivers."""
     samples, begin = 0, perf_counter()
     for k, batch in enumerate(loader, start=1):
         samples += rehearsal.step(batch)
+        if k in (warmup, warmup + batches):
+            synchronize(rehearsal.device)
         if k == warmup:
-            synchronize(rehearsal.device)
             samples, begin = 0, perf_counter()
-        if k == warmup + batches:
-            synchronize(rehearsal.device)
-            return (
-                samples,
-                perf_counter() - begin,
-            )  # while the iterator lives: to end its workers takes time
+        if k == warmup + batches:  # here, since the end of the loop waits for workers to end
+            return LoaderSpeed(samples, batches, perf_counter() - begin, warmup)
     raise ValueError(
         f"the loader gave {warmup + batches} batches, then fewer: ask for fewer `batches`"
     )

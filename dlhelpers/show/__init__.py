@@ -1,29 +1,19 @@
 """Pictures and tables that say in words what they show."""
 
 from dlhelpers.base.tables import Table
-from dlhelpers.show.counts import plot_steps
-from dlhelpers.show.plots import (
-    PALETTE,
-    Picture,
-    plot_batches,
-    plot_history,
-    plot_images,
-    plot_lines,
-    show,
-)
-from dlhelpers.show.studies import plot_batch_sizes, plot_runs, plot_speed
+from dlhelpers.show.counts import plot_batches, plot_steps
+from dlhelpers.show.plots import PALETTE, Picture, plot_history, plot_images, plot_lines, show
+from dlhelpers.show.studies import plot_runs
 
 __all__ = [
     "PALETTE",
     "Picture",
     "Table",
-    "plot_batch_sizes",
     "plot_batches",
     "plot_history",
     "plot_images",
     "plot_lines",
     "plot_runs",
-    "plot_speed",
     "plot_steps",
     "show",
 ]

@@ -1,6 +1,6 @@
-"""A figure of all counts of a training run at once: samples, micro-batches, batches, optimizer steps, epochs.
+"""Figures of counts, box by box: the samples of batches, and all counts of a training run at once.
 
-For cases small enough to be read box by box. Micro-batches are cut as `micro_batches` cuts them: inside each batch.
+For cases small enough to be read.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,38 @@ from matplotlib.axes import Axes
 from dlhelpers.base.checks import check_whole
 from dlhelpers.show.plots import PALETTE, counted, new_axes, sentences
 
-BOX, HIGH, FRAME, GAP = (
-    0.92,
-    0.6,
-    0.1,
-    0.5,
-)  # a sample, width and height; a frame beyond it; between two frames
+LIGHT = "#9AD0F5"
+READABLE = 40  # samples in a row: beyond, boxes are too narrow for numbers
+WIDE, HIGH = 0.92, 0.6  # a sample
+FRAME, GAP = 0.1, 0.5  # what a micro-batch's frame stands out, and what lies between two
+
+
+def plot_batches(
+    batches: Sequence[Sequence[int]], left_out: Sequence[int] = (), *, ax: Axes | None = None
+) -> Axes:
+    """Draw a row for each batch and a numbered box for each sample; those left out stand hatched below.
+
+    Returns the axes.
+    """
+    rows = [*batches, left_out] if left_out else list(batches)
+    names = [f"batch {k + 1}" for k in range(len(batches))] + ["left out"] * bool(left_out)
+    widest = max((len(row) for row in rows), default=1)
+    ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows), ax)
+    for y, (name, row) in enumerate(zip(names, rows, strict=True)):
+        look = ("white", "////") if name == "left out" else (PALETTE[5] if y % 2 else LIGHT,)
+        for x, sample in enumerate(row):
+            _box(ax, (x, y), 0.86, sample if widest <= READABLE else "", *look)
+        # tick labels would take five times as long to draw
+        ax.text(-0.2, y + 0.43, name, ha="right", va="center", fontsize=10)
+    ax.set(xlim=(-0.1, widest), ylim=(len(rows), -0.15), xlabel="place in the batch (samples)")
+    _no_frame(ax)
+    sizes = [len(batch) for batch in batches]
+    ending = f", the last of {sizes[-1]}" if sizes else ""
+    sentences[ax] = (
+        f"{counted(sum(sizes) + len(left_out), 'sample')} in {counted(len(sizes), 'batch', 'batches')}{ending};"
+        f" {len(left_out)} left out."
+    )
+    return ax
 
 
 def plot_steps(
@@ -25,8 +51,9 @@ def plot_steps(
 ) -> Axes:
     """Draw a box a sample, a frame a micro-batch, a row a batch with its optimizer step, and a block an epoch.
 
-    `epochs` holds for each epoch its batches, and for each batch the numbers of its samples. Returns the axes.
-    Raises ValueError for a micro-batch size below 1, and where there is no batch.
+    `epochs` holds for each epoch its batches, and for each batch the numbers of its samples. Micro-batches are cut as
+    `micro_batches` cuts them: inside each batch. Returns the axes. Raises ValueError for a micro-batch size below 1,
+    and where there is no batch.
     """
     check_whole("micro_batch_size", micro_batch_size, 1, of="samples")
     cut = [[_parts(batch, micro_batch_size) for batch in epoch] for epoch in epochs]
@@ -35,34 +62,24 @@ def plot_steps(
         raise ValueError(
             f"{len(epochs)} epochs without a batch: expected at least one batch to draw"
         )
-    width = max(_width(parts) for parts in rows)
+    width = max(sum(map(len, parts)) + GAP * (len(parts) - 1) for parts in rows)
     ax = new_axes(min(10, 3.2 + 0.5 * width), 0.4 + 0.42 * (len(rows) + len(epochs)), ax)
-    middles, step = [], 0
+    step = 0
     for k, batches in enumerate(cut):
         top = step + 0.7 * k
         for y, parts in enumerate(batches):
-            _draw_batch(ax, parts, top + y, PALETTE[5] if k % 2 else "#9AD0F5")
-            middles.append(top + y + HIGH / 2)
+            _draw_batch(ax, parts, top + y, PALETTE[5] if k % 2 else LIGHT)
             step += 1
-            look = {"arrowstyle": "->", "color": PALETTE[4]}
-            ax.annotate("", (width + 1.0, middles[-1]), (width + 0.1, middles[-1]), arrowprops=look)
-            ax.text(width + 1.15, middles[-1], f"optimizer step {step}", va="center", fontsize=9)
-        ax.text(
-            -2.6,
-            top + len(batches) / 2,
-            f"epoch {k + 1}",
-            rotation=90,
-            ha="center",
-            va="center",
-            fontsize=10,
-        )
-    ax.set(xlim=(-3, width + 4.6), ylim=(middles[-1] + 0.7, -0.3))
+            middle = top + y + HIGH / 2
+            ax.text(-0.25, middle, f"batch {y + 1}", ha="right", va="center", fontsize=9)
+            arrow = {"arrowstyle": "->", "color": PALETTE[4]}
+            ax.annotate("", (width + 1.0, middle), (width + 0.1, middle), arrowprops=arrow)
+            ax.text(width + 1.15, middle, f"optimizer step {step}", va="center", fontsize=9)
+        centred = {"ha": "center", "va": "center", "fontsize": 10}
+        ax.text(-2.6, top + len(batches) / 2, f"epoch {k + 1}", rotation=90, **centred)
+    ax.set(xlim=(-3, width + 4.6), ylim=(middle + 0.7, -0.3))
     ax.set_xlabel("a box: a sample; a frame: a micro-batch; a row: a batch", fontsize=9)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for middle, name in zip(middles, _names(cut), strict=True):
-        ax.text(-0.25, middle, name, ha="right", va="center", fontsize=9)
-    ax.spines[:].set_visible(False)
+    _no_frame(ax)
     sentences[ax] = _sentence(cut, micro_batch_size)
     return ax
 
@@ -71,28 +88,40 @@ def _parts(batch: Sequence[int], size: int) -> list[Sequence[int]]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
-def _width(parts: Sequence[Sequence[int]]) -> float:
-    return sum(map(len, parts)) + GAP * (len(parts) - 1)
-
-
-def _names(cut: Sequence[Sequence[object]]) -> list[str]:
-    return [f"batch {k + 1}" for batches in cut for k in range(len(batches))]
-
-
 def _draw_batch(ax: Axes, parts: Sequence[Sequence[int]], y: float, colour: str) -> None:
     """One row: the samples of a batch as numbered boxes, a frame around each micro-batch."""
     x = 0.0
     for part in parts:
-        frame = (x - FRAME, y - FRAME), len(part) - 1 + BOX + 2 * FRAME, HIGH + 2 * FRAME
-        ax.add_patch(plt.Rectangle(*frame, facecolor="none", edgecolor="#000000", linewidth=1.2))
+        corner, width = (x - FRAME, y - FRAME), len(part) - 1 + WIDE + 2 * FRAME
+        look = {"facecolor": "none", "edgecolor": "#000000", "linewidth": 1.2}
+        ax.add_patch(plt.Rectangle(corner, width, HIGH + 2 * FRAME, **look))
         for k, sample in enumerate(part):
-            ax.add_patch(
-                plt.Rectangle(
-                    (x + k, y), BOX, HIGH, facecolor=colour, edgecolor="#333333", linewidth=0.6
-                )
-            )
-            ax.text(x + k + BOX / 2, y + HIGH / 2, sample, ha="center", va="center", fontsize=8)
+            _box(ax, (x + k, y), HIGH, sample, colour)
         x += len(part) + GAP
+
+
+def _box(
+    ax: Axes,
+    corner: tuple[float, float],
+    height: float,
+    number: object,
+    colour: str,
+    hatch: str = "",
+) -> None:
+    """A box with a sample's number in its middle."""
+    look = {"facecolor": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.6}
+    ax.add_patch(plt.Rectangle(corner, WIDE, height, **look))
+    if number != "":
+        middle = corner[0] + WIDE / 2, corner[1] + height / 2
+        ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.6} if hatch else None
+        look = {"ha": "center", "va": "center", "fontsize": 8, "bbox": ground}
+        ax.text(*middle, number, in_layout=False, **look)  # inside, so it needs no room to be found
+
+
+def _no_frame(ax: Axes) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
 
 
 def _sentence(cut: Sequence[Sequence[Sequence[Sequence[int]]]], size: int) -> str:

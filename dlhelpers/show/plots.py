@@ -7,12 +7,14 @@ colour-blind readers can tell apart; lines differ in dash and marker too.
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import matplotlib.pyplot as plt
+import numpy as np
+import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -31,9 +33,8 @@ class Picture:
         buffer = io.BytesIO()
         ax.figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight", facecolor="white")
         plt.close(ax.figure)  # or the notebook would show it a second time
-        width = (
-            int.from_bytes(buffer.getvalue()[16:20], "big") * 2 // 3
-        )  # stored sharper than it is shown
+        pixels = int.from_bytes(buffer.getvalue()[16:20], "big")  # the width, in a PNG's header
+        width = pixels * 2 // 3  # stored sharper than it is shown
         data = base64.b64encode(buffer.getvalue()).decode()
         self.alt = alt
         look = f'alt="{escape(alt)}" width="{width}" style="max-width:100%"'
@@ -53,11 +54,11 @@ def show(ax: Axes, sentence: str | None = None) -> Picture:
     """
     check_kind("ax", ax, Axes, "the axes of a figure, as a plot returns them")
     sentence = sentences.get(ax) if sentence is None else sentence
-    check_kind("sentence", sentence, (str, type(None)), "a text that says what the picture shows")
     if not sentence:
         raise ValueError(
             "this figure has no sentence: pass one that says, with its numbers, what the picture shows"
         )
+    check_kind("sentence", sentence, str, "a text that says what the picture shows")
     return Picture(ax, sentence)
 
 
@@ -68,19 +69,23 @@ def plot_images(
     columns: int = 8,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw images (C, H, W), values 0 to 1, row by row, each with its caption below; return the axes."""
+    """Draw images row by row, each with its caption below; return the axes.
+
+    An image is (C, H, W), (H, W, C) or (H, W), with 1 or 3 channels. Floating-point values go from 0 to 1 and are cut
+    off beyond, whole numbers from 0 to 255. Raises ValueError for other shapes, and unless there is one caption for
+    each image.
+    """
+    captions = captions.tolist() if isinstance(captions, Tensor) else captions
     if len(images) != len(captions) or not len(images):
-        raise ValueError(
-            f"{len(images)} images and {len(captions)} captions: expected one caption an image, at least 1"
-        )
+        found = f"{len(images)} images and {len(captions)} captions"
+        raise ValueError(f"{found}: expected one caption an image, at least 1")
     check_whole("columns", columns, 1)
     rows = -(-len(images) // columns)
     ax = new_axes(columns, 1.35 * rows, ax)
     for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        check_kind(f"image {k}", image, Tensor, "a tensor (C, H, W)")
         x, y = k % columns, 1.35 * (k // columns)
-        picture = image.permute(1, 2, 0).squeeze(-1).clamp(0, 1).numpy()
-        ax.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(x, x + 0.92, y + 0.92, y))
+        look = {"cmap": "gray", "vmin": 0, "vmax": 1}
+        ax.imshow(_pixels(k, image), extent=(x, x + 0.92, y + 0.92, y), **look)
         ax.add_patch(
             plt.Rectangle((x, y), 0.92, 0.92, fill=False, edgecolor="#999999", linewidth=0.6)
         )
@@ -91,40 +96,21 @@ def plot_images(
     return ax
 
 
-def plot_batches(
-    batches: Sequence[Sequence[int]], left_out: Sequence[int] = (), *, ax: Axes | None = None
-) -> Axes:
-    """Draw one row a batch and one numbered box a sample; samples left out stand hatched below. Return the axes."""
-    rows = [*batches, left_out] if left_out else list(batches)
-    widest = max((len(row) for row in rows), default=1)
-    ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows), ax)
-    for y, row in enumerate(rows):
-        out = y == len(batches)
-        for x, sample in enumerate(row):
-            look = (
-                {"facecolor": "white", "hatch": "////"}
-                if out
-                else {"facecolor": PALETTE[5] if y % 2 else "#9AD0F5"}
-            )
-            ax.add_patch(
-                plt.Rectangle((x, y), 0.92, 0.86, edgecolor="#333333", linewidth=0.6, **look)
-            )
-            if widest <= 40:
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6} if out else None
-                ax.text(x + 0.46, y + 0.45, sample, ha="center", va="center", fontsize=8, bbox=box)
-    ax.set(xlim=(-0.1, widest), ylim=(len(rows), -0.15), xlabel="place in the batch (samples)")
-    names = [f"batch {k + 1}" for k in range(len(batches))] + ["left out"] * bool(left_out)
-    ax.set_yticks([y + 0.43 for y in range(len(rows))], names)
-    ax.set_xticks([])
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    sizes = [len(batch) for batch in batches]
-    ending = f", the last of {sizes[-1]}" if sizes else ""
-    sentences[ax] = (
-        f"{counted(sum(sizes) + len(left_out), 'sample')} in {counted(len(sizes), 'batch', 'batches')}{ending};"
-        f" {len(left_out)} left out."
-    )
-    return ax
+def _pixels(k: int, image: Tensor) -> np.ndarray:
+    """Image k as Matplotlib takes it: (H, W) or (H, W, 3), from 0 to 1."""
+    remedy = "a tensor (C, H, W); of a sample (image, label) it is sample[0]"
+    check_kind(f"image {k}", image, (Tensor, np.ndarray), remedy)
+    pixels = torch.as_tensor(image).detach().cpu()
+    if not (pixels.is_floating_point() or pixels.dtype == torch.bool):
+        pixels = pixels / 255
+    if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+        pixels = pixels.permute(1, 2, 0)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels.squeeze(2)
+    if not (pixels.ndim == 2 or pixels.ndim == 3 and pixels.shape[2] == 3):
+        found = f"image {k} has shape {tuple(image.shape)}"
+        raise ValueError(f"{found}: expected (C, H, W) with 1 or 3 channels, (H, W, C) or (H, W)")
+    return pixels.float().clamp(0, 1).numpy()
 
 
 def plot_lines(
@@ -141,11 +127,13 @@ def plot_lines(
     A NaN leaves a gap. Raises ValueError for a series whose length is not that of `x`, or with nothing to draw.
     """
     check_kind("series", series, Mapping, "lists of numbers by name, as {'train': [1.2, 0.9]}")
-    if isinstance(x, Mapping) or not len(x):
-        raise ValueError(f"x is {shown(x)}: expected a list of at least one number")
+    x = numbers("x", x)
+    if not x:
+        raise ValueError("x is empty: expected a list of at least one number")
     ax = new_axes(6.4, 3.6, ax)
     parts = [f"{ylabel} against {xlabel}, {rounded(x[0])} to {rounded(x[-1])}."]
     for k, (name, values) in enumerate(series.items()):
+        values = numbers(f"series {name!r}", values)
         if len(values) != len(x):
             found = f"{len(values)} values for {len(x)} places on the x axis"
             raise ValueError(f"series {name!r} has {found}: expected as many")
@@ -154,37 +142,39 @@ def plot_lines(
             raise ValueError(
                 f"series {name!r} has nothing to draw: expected at least one number that is not NaN"
             )
-        look = {
-            "color": PALETTE[k % 7],
-            "linestyle": DASHES[k % 4],
-            "marker": MARKERS[k % 4] if markers else None,
-        }
+        marker = MARKERS[k % 4] if markers else None
+        look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "marker": marker}
         ax.plot(x, values, label=name, markersize=4, **look)
         low, high = min(there), max(there)
-        span = (
-            f"{rounded(low)} throughout"
-            if low == high
-            else f"between {rounded(low)} and {rounded(high)}"
-        )
-        ends = "" if low == high else f", from {rounded(there[0])} to {rounded(there[-1])}"
-        parts.append(f"{name}: {span}{ends}.")
+        if low == high:
+            parts.append(f"{name}: {rounded(low)} throughout.")
+        else:
+            span = f"between {rounded(low)} and {rounded(high)}"
+            parts.append(f"{name}: {span}, from {rounded(there[0])} to {rounded(there[-1])}.")
     return finish(ax, xlabel, ylabel, " ".join(parts))
 
 
 def plot_history(history: Any, name: str = "loss", *, ax: Axes | None = None) -> Axes:
-    """Draw a loss or metric over the finished epochs, one line for each phase; return the axes."""
+    """Draw a loss or metric over the finished epochs, one line for each phase; return the axes.
+
+    history  as `fit` returns it
+    name     "loss", a metric's name, or one column alone, as "train_loss"
+    Raises KeyError for a name that the history lacks.
+    """
     if not hasattr(history, "to_dict"):
         raise TypeError(f"history is {shown(history)}: expected a History, as fit returns it")
-    check_kind("name", name, str, "'loss', or a metric's")
-    columns, finished = history.to_dict(), [r for r in history if r.complete]
-    found = dict.fromkeys(f"{r.phase}_{name}" for r in finished if name in ("loss", *r.metrics))
+    columns, finished = history.to_dict(), [result for result in history if result.complete]
+    found = {}
+    for result in finished:
+        for metric in ("loss", *result.metrics):
+            column = f"{result.phase}_{metric}"
+            if name in (metric, column):
+                found[column.replace("_", " ")] = columns[column]
     if not found:
-        raise KeyError(
-            f"no {name!r} in this history: it has {', '.join(columns) or 'no finished epoch'}"
-        )
-    epochs = sorted({r.epoch for r in finished})  # the rows of to_dict
-    lines = {column.replace("_", " "): columns[column] for column in found}
-    ax = plot_lines(epochs, lines, xlabel="epoch", ylabel=name, ax=ax)
+        there = ", ".join(columns) or "no finished epoch"
+        raise KeyError(f"no {name!r} in this history: it has {there}")
+    epochs = sorted({result.epoch for result in finished})  # the rows of to_dict
+    ax = plot_lines(epochs, found, xlabel="epoch", ylabel=name, ax=ax)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 
@@ -205,6 +195,14 @@ def finish(ax: Axes, xlabel: str, ylabel: str, sentence: str) -> Axes:
     ax.legend(frameon=False)
     sentences[ax] = sentence
     return ax
+
+
+def numbers(name: str, values: Iterable[float]) -> list[float]:
+    """Return values as Python's floats; tensors of one number will do, also with gradients or on a GPU."""
+    try:
+        return [float(v.detach() if isinstance(v, Tensor) else v) for v in values]
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name} is {shown(values)}: expected a list of numbers") from None
 
 
 def rounded(value: float) -> str:

@@ -1,7 +1,6 @@
-"""Figures of studies (batch sizes, speed, runs with several seeds), each with the sentence that `plots.show` adds."""
+"""Figures of studies, drawn from numbers and lists: batch sizes, speed, runs with several seeds."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
@@ -13,55 +12,46 @@ from dlhelpers.show.plots import (
     counted,
     finish,
     new_axes,
+    numbers,
     plot_lines,
     rounded,
     sentences,
 )
 
-COLUMNS = {"samples_per_second": ("samples a second", 1), "peak_memory": ("peak memory (MB)", 1e6)}
-
 
 def plot_batch_sizes(
-    study: Any, column: str = "samples_per_second", *, ax: Axes | None = None
+    sizes: Sequence[int],
+    values: Sequence[float],
+    *,
+    ylabel: str,
+    recommended: int,
+    ax: Axes | None = None,
 ) -> Axes:
-    """Draw samples a second, or peak memory in MB, over the batch sizes that ran; the recommended size is marked.
-
-    Raises KeyError for another column.
-    """
-    if column not in COLUMNS:
-        raise KeyError(f"no column {column!r}: expected one of {', '.join(COLUMNS)}")
-    label, unit = COLUMNS[column]
-    sizes = [trial.batch_size for trial in study.fitting]
-    values = [getattr(trial, column) / unit for trial in study.fitting]
-    ax = plot_lines(sizes, {label: values}, xlabel="batch size (samples)", ylabel=label, ax=ax)
+    """Draw one value for each batch size, from the smallest to the largest that ran; the recommended one is marked."""
+    ax = plot_lines(sizes, {ylabel: values}, xlabel="batch size (samples)", ylabel=ylabel, ax=ax)
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, [str(size) for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_ylim(bottom=0)
-    ax.axvline(
-        study.recommended,
-        color=PALETTE[4],
-        linestyle=":",
-        label=f"recommended: {study.recommended}",
-    )
+    label = f"recommended: {recommended}"
+    ax.axvline(recommended, color=PALETTE[4], linestyle=":", label=label)
     ax.legend(frameon=False)
-    sentences[ax] += f" Recommended: {study.recommended}; largest that ran: {study.largest}."
+    sentences[ax] += f" Recommended: {recommended}; largest that ran: {sizes[-1]}."
     return ax
 
 
-def plot_speed(speed: Any, *, ax: Axes | None = None) -> Axes:
-    """Draw the milliseconds a batch of the loader alone, the model alone, and both together as horizontal bars."""
+def plot_speed(milliseconds: Mapping[str, float], verdict: str, *, ax: Axes | None = None) -> Axes:
+    """Draw the milliseconds a batch of each of up to three ways to run, by name, as horizontal bars."""
     ax = new_axes(6.4, 2.2, ax)
-    names, values = list(speed.milliseconds), list(speed.milliseconds.values())
-    bars = ax.barh(
-        names, values, height=0.6, color=PALETTE[:3], hatch=["", "//", ".."], edgecolor="white"
-    )
+    names, values = list(milliseconds), list(milliseconds.values())
+    look = {"color": PALETTE[:3], "hatch": ["", "//", ".."], "edgecolor": "white"}
+    bars = ax.barh(names, values, height=0.6, **look)
     ax.bar_label(bars, [f"{value:.1f}" for value in values], padding=3)
     ax.invert_yaxis()
     ax.set(xlabel="milliseconds a batch", xlim=(0, 1.15 * max(values)))
     ax.spines[["top", "right"]].set_visible(False)
-    parts = ", ".join(f"{name} {value:.1f}" for name, value in speed.milliseconds.items())
-    sentences[ax] = f"Milliseconds a batch: {parts}. {speed.verdict}"
+    parts = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items())
+    sentences[ax] = f"Milliseconds a batch: {parts}. {verdict}"
     return ax
 
 
@@ -82,18 +72,15 @@ def plot_runs(
     for k, (name, lines) in enumerate(runs.items()):
         if not lines:
             raise ValueError(f"{name!r} has no runs: expected at least one pair of x and y")
+        ends = []
         for n, (x, y) in enumerate(lines):
+            x, y = numbers(f"x of run {n} of {name!r}", x), numbers(f"y of run {n} of {name!r}", y)
             if not len(x) == len(y) > 0:
                 found = f"{len(x)} places and {len(y)} values"
                 raise ValueError(f"run {n} of {name!r} has {found}: expected as many, not 0")
-            look = {
-                "color": PALETTE[k % 7],
-                "linestyle": DASHES[k % 4],
-                "linewidth": 1.2,
-                "alpha": 0.8,
-            }
-            ax.plot(x, y, label=None if n else name, **look)
-        ends = [y[-1] for _, y in lines]
+            look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4]}
+            ax.plot(x, y, label=None if n else name, linewidth=1.2, alpha=0.8, **look)
+            ends.append(y[-1])
         low, high = rounded(min(ends)), rounded(max(ends))
         parts.append(f"{name}: {counted(len(ends), 'run')}, ending between {low} and {high}.")
     return finish(ax, xlabel, ylabel, " ".join(parts))

@@ -79,8 +79,8 @@ def save_checkpoint(
         except RuntimeError as error:
             # Closing its archive, torch complains of a torn one in the place of what has torn it.
             raise error.__context__ or error from None
-        file.seek(0)
-        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(file):
+        file.flush()
+        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(file.name):
             raise TypeError(
                 f"the checkpoint would hold {', '.join(sorted(unsafe))} and could not be loaded again:"
                 " use plain numbers and tensors, as float(lr) for a NumPy number"

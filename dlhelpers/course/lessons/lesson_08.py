@@ -2,7 +2,7 @@
 
 from math import prod
 
-from dlhelpers.course.judge_shards import judge_block_order, judge_write_whole
+from dlhelpers.course.judges import judge_block_order, judge_write_whole
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 fails_first = Prediction(

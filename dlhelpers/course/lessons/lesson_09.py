@@ -2,7 +2,7 @@
 
 from math import ceil
 
-from dlhelpers.course.judge_streams import judge_buffer, judge_checked
+from dlhelpers.course.judges import judge_buffer, judge_checked
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 stream_length = Prediction(

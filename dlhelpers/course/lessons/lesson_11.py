@@ -1,6 +1,6 @@
 """What lesson 11, Put it together, asks: the requirements of one project, each with its own check."""
 
-from dlhelpers.course import judge_capstone as judge
+from dlhelpers.course import capstone
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 whole_epochs = Prediction(
@@ -110,8 +110,8 @@ price = Exercise(
     images of 3 x 64 x 64 as they lie in the shards (uint8), without labels and without the held-out images.
     """,
     minutes=5,
-    judge=judge.judge_price,
-    praise="right, and five times the cap.",
+    judge=capstone.judge_price,
+    praise="the dataset is five times as large as the cap.",
     hints=["Lesson 01: shape x bytes of a number x length.", "A number of uint8 takes one byte."],
     solution="""
     class Project:
@@ -127,7 +127,7 @@ counts = Exercise(
     training.
     """,
     minutes=5,
-    judge=judge.judge_counts,
+    judge=capstone.judge_counts,
     praise="the counts follow from your choice. The run will be held to them.",
     hints=["Lesson 02: round up, or down with drop_last.", "A step for each batch of each epoch."],
     solution="""
@@ -150,7 +150,7 @@ under_cap = Exercise(
     private memory beyond what it starts with, and 300 seconds. It has to come to its end and return a `History`.
     """,
     minutes=25,
-    judge=judge.judge_under_cap,
+    judge=capstone.judge_under_cap,
     praise="it came to its end under the cap.",
     hints=[
         "Lesson 08: `ShardDataset` with a transform (`every_fourth` of `course.capped_examples`), and a plain loader.",
@@ -166,7 +166,7 @@ as_stated = Exercise(
     you stated before it, and saw at most 60,000 samples in training.
     """,
     minutes=5,
-    judge=judge.judge_as_stated,
+    judge=capstone.judge_as_stated,
     praise="it did what was stated, within the budget.",
     hints=[
         "Is it the loader that differs from what you stated, or the epochs?",
@@ -182,7 +182,7 @@ learned = Exercise(
     held-out images, each of them counted once. `fit` measures it with `metrics={"accuracy": accuracy}`.
     """,
     minutes=10,
-    judge=judge.judge_learned,
+    judge=capstone.judge_learned,
     praise="it has learned, and that was measured on every held-out image.",
     hints=[
         "Lesson 04: `fit` takes a valid_loader, and `accuracy` is in `dlhelpers.train.loop`.",
@@ -196,11 +196,11 @@ resumes = Exercise(
     """
     Requirement 6, resuming. `train` writes the file `checkpoint` after each epoch. Where the file is there already, it
     goes on from it, until `epochs` epochs are done in all, and ends with the losses of an unbroken run. (So two runs
-    from the start have to be equal: seed before you make the model, too.) The check stops a run of two epochs after it
-    has written its first checkpoint, and starts it again, on a copy of 1,000 images.
+    from the start have to be equal: seed before you make the model, too, and plan a schedule for `self.epochs`.) The
+    check asks for one epoch, then for two from its checkpoint, and for two at once, on a copy of 1,000 images.
     """,
     minutes=10,
-    judge=judge.judge_resumes,
+    judge=capstone.judge_resumes,
     praise="stopped and resumed, it gives the losses of an unbroken run.",
     hints=[
         "Lesson 06: `fit` takes a checkpoint and a history. `load_checkpoint` gives the history, with its `epochs`.",

@@ -26,25 +26,3 @@ def test_each_run_is_a_line_at_its_own_places():
 def test_the_sentence_says_where_the_runs_end():
     expected = "loss against steps. 16: 2 runs, ending between 0.5 and 0.75. 128: 1 run, ending between 1 and 1."
     assert show(plot_runs(RUNS, xlabel="steps", ylabel="loss")).alt == expected
-
-
-def test_it_draws_on_axes_that_it_is_given():
-    _, axes = plt.subplots(1, 2, sharey=True)
-    assert plot_runs(RUNS, xlabel="steps", ylabel="loss", ax=axes[1]) is axes[1]
-    assert not axes[0].lines and len(axes[1].lines) == 3
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ([], "'16' has no runs: expected at least one pair of x and y"),
-        (
-            [([0, 1], [1.0, 0.5]), ([0, 1], [1.0])],
-            "run 1 of '16' has 2 places and 1 values: expected as many, not 0",
-        ),
-        ([([], [])], "run 0 of '16' has 0 places and 0 values: expected as many, not 0"),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused(lines, message):
-    with pytest.raises(ValueError, match=message):
-        plot_runs({"16": lines}, xlabel="steps", ylabel="loss")

@@ -1,9 +1,8 @@
-"""Generated images by the batch: the same everywhere, independent of the batch, and what their labels say."""
+"""Images drawn by the batch: the same everywhere, independent of the batch, and what their labels say."""
 
 import hashlib
 
 import numpy as np
-import pytest
 
 from dlhelpers.data import SHAPES, draw_shapes
 
@@ -18,12 +17,8 @@ def test_an_image_does_not_depend_on_the_batch_that_it_is_made_in():
 
 def test_types_shapes_and_an_empty_range():
     images, labels = draw_shapes(3, 8, size=24)
-    assert (images.shape, images.dtype, labels.shape, labels.dtype) == (
-        (5, 3, 24, 24),
-        np.uint8,
-        (5,),
-        np.int64,
-    )
+    assert (images.shape, images.dtype) == ((5, 3, 24, 24), np.uint8)
+    assert (labels.shape, labels.dtype) == ((5,), np.int64)
     assert draw_shapes(4, 4)[0].shape == (0, 3, 32, 32)
     images[0] = 0  # memory of its own, not a view that others share
     assert draw_shapes(3, 4, size=24)[0].any()
@@ -35,11 +30,10 @@ def test_the_images_are_the_same_on_every_machine():
     assert digest[:16] == "37d6edad5ee33791"
 
 
-def test_seeds_and_places_give_other_images_and_all_classes_come():
-    images, labels = draw_shapes(0, 600, size=16)
-    assert not np.array_equal(images[:9], draw_shapes(0, 9, size=16, seed=1)[0])
-    assert len({image.tobytes() for image in images}) == 600
-    assert min(np.bincount(labels, minlength=len(SHAPES))) > 150
+def test_all_classes_come_and_no_image_twice_in_any_of_several_seeds():
+    series = [draw_shapes(0, 600, size=16, seed=seed) for seed in range(4)]
+    assert len({image.tobytes() for images, _ in series for image in images}) == 4 * 600
+    assert min(np.bincount(series[0][1], minlength=len(SHAPES))) > 150
 
 
 def test_what_is_drawn_is_what_the_label_says():
@@ -56,17 +50,3 @@ def test_what_is_drawn_is_what_the_label_says():
             "circle": lower < 0.7 and fill > 0.7,
         }
         assert expected[SHAPES[label]], (label, fill, lower)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"start": 5, "stop": 4}, "expected 0 <= start <= stop"),
-        ({"start": -1, "stop": 4}, "images -1 to 4"),
-        ({"start": 0, "stop": 1, "size": 12}, "multiple of 8"),
-        ({"start": 0, "stop": 1, "size": 0}, "size is 0"),
-    ],
-)
-def test_bad_ranges_and_sizes_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        draw_shapes(**arguments)

@@ -1,4 +1,4 @@
-"""Tests of `loaders`: counts against PyTorch's own DataLoader, and warnings for what surprises."""
+"""Counts against PyTorch's own DataLoader, and warnings for what surprises."""
 
 import numpy as np
 import pytest
@@ -68,19 +68,9 @@ def test_batches_per_epoch_is_exact_where_floating_point_is_not(n, size):
     assert whole * size <= n < (whole + 1) * size and (up - 1) * size < n <= up * size
 
 
-@pytest.mark.parametrize(
-    "n, size, message",
-    [
-        (-1, 4, "samples is -1: expected a whole number, at least 0"),
-        (10, 0, "batch_size is 0: expected a whole number, at least 1"),
-        (10, -3, "batch_size is -3: expected a whole number, at least 1"),
-        (10, 2.5, "batch_size is 2.5: expected a whole number, at least 1"),
-        (True, 4, "samples is True: expected a whole number, at least 0"),
-    ],
-)
-def test_counts_that_cannot_be_are_refused(n, size, message):
-    with pytest.raises(ValueError, match=message):
-        batches_per_epoch(n, size)
+def test_numpys_integers_are_counted_as_pythons():
+    batches = batches_per_epoch(np.int64(10), np.int32(3))
+    assert batches == 4 and type(batches) is int
 
 
 @settings(deadline=None)
@@ -123,13 +113,6 @@ def test_describe_fetches_no_sample():
             raise AssertionError("a sample was fetched")
 
     assert describe(DataLoader(Untouched(0, 10), 4)).batches == 3
-
-
-def test_describe_refuses_what_is_no_dataloader():
-    with pytest.raises(
-        TypeError, match=r"describe takes a DataLoader, not list; count\(...\) takes any iterable"
-    ):
-        describe([1, 2])
 
 
 def test_an_empty_dataset_is_described_as_no_batch():
@@ -215,6 +198,17 @@ def test_count_tells_of_a_stream_whose_length_is_wrong(said):
     assert came.warnings == (f"the dataset says it has {said} samples, but 6 came.",)
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [torch.arange(4), [f"name {k}" for k in range(4)], {"boxes": torch.arange(8).view(4, 2)}],
+    ids=["numbers", "names", "nested"],
+)
+def test_samples_that_differ_in_their_labels_alone_are_not_the_same(labels):
+    batch = [torch.zeros(4, 1, 2, 2), labels]
+    assert count([batch]).warnings == ()
+    assert count([batch, batch]).warnings[0].startswith("4 samples came twice")
+
+
 def test_count_finds_the_samples_that_two_workers_both_read():
     came = count(DataLoader(Stream(6), 2, num_workers=2))
     assert came.samples == 12 and came.batches == 6
@@ -229,19 +223,6 @@ def test_count_stops_where_it_is_asked_to():
     assert came.warnings == ("stopped after 2 batches, as max_batches asked: the epoch may go on.",)
 
 
-@pytest.mark.parametrize("most", [0, -1, 2.5, True])
-def test_count_refuses_to_stop_where_an_endless_stream_never_comes(most):
-    def endless():
-        yield from ([torch.zeros(2)] * 100)
-        raise AssertionError("it did not stop")
-
-    assert count(endless(), max_batches=np.int64(3)).batches == 3
-    with pytest.raises(
-        ValueError, match=f"max_batches is {most}: expected a whole number, at least 1"
-    ):
-        count(endless(), max_batches=most)
-
-
 @pytest.mark.parametrize(
     "batch",
     [
@@ -253,11 +234,3 @@ def test_count_refuses_to_stop_where_an_endless_stream_never_comes(most):
 )
 def test_count_reads_batches_of_any_usual_form(batch):
     assert count([batch]).samples == 3
-
-
-@pytest.mark.parametrize("batch, kind", [(["a", "b"], "str"), ([], "list"), (7, "int")])
-def test_count_refuses_batches_without_a_tensor(batch, kind):
-    with pytest.raises(
-        TypeError, match=f"a batch holds {kind}, expected tensors with one row a sample"
-    ):
-        count([batch])

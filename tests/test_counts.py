@@ -1,11 +1,17 @@
-"""The drawing of all counts: a box a sample, a frame a micro-batch, a row a batch, and the same numbers in words."""
+"""The drawings of counts: a box a sample, a frame a micro-batch, a row a batch, and the same numbers in words."""
 
 import matplotlib.pyplot as plt
 import pytest
 
-from dlhelpers.show import plot_steps, show
+from dlhelpers.show import plot_batches, plot_steps, show
 
 TWO_EPOCHS = [[[3, 1, 4, 0], [2, 6, 5, 9], [8, 7]], [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]]
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
 
 
 def texts(ax):
@@ -46,7 +52,6 @@ def test_each_sample_has_a_box_each_micro_batch_a_frame_and_each_batch_a_step(si
     ]
     assert [t for t in texts(ax) if t.startswith("batch")] == ["batch 1", "batch 2", "batch 3"] * 2
     assert [t for t in texts(ax) if t.startswith("epoch")] == ["epoch 1", "epoch 2"]
-    plt.close(ax.figure)
 
 
 def test_a_frame_holds_the_boxes_of_its_micro_batch_and_no_other():
@@ -54,26 +59,24 @@ def test_a_frame_holds_the_boxes_of_its_micro_batch_and_no_other():
     boxes = [patch for patch in ax.patches if patch.get_facecolor()[3] != 0]
     held = [sum(holds(frame.get_bbox(), box.get_bbox()) for box in boxes) for frame in frames(ax)]
     assert held == [3, 1, 2]
-    plt.close(ax.figure)
 
 
-def test_it_draws_on_the_ax_it_is_given():
-    ax = plt.subplots()[1]
-    assert plot_steps(TWO_EPOCHS, 3, ax=ax) is ax
-    plt.close("all")
+def test_batches_are_drawn_as_rows_of_numbered_boxes():
+    ax = plot_batches([[3, 1], [0]], [2])
+    assert texts(ax) == ["3", "1", "batch 1", "0", "batch 2", "2", "left out"]
+    assert [bool(patch.get_hatch()) for patch in ax.patches] == [False, False, False, True]
+    assert "samples" in ax.get_xlabel()
+    assert show(ax).alt == "4 samples in 2 batches, the last of 1; 1 left out."
 
 
-@pytest.mark.parametrize("size", [0, -1, 2.5, True, None])
-def test_a_micro_batch_size_that_is_none_is_refused(size):
-    with pytest.raises(
-        ValueError, match=r"micro_batch_size is .*: expected a whole number of samples, at least 1"
-    ):
-        plot_steps(TWO_EPOCHS, size)
-
-
-@pytest.mark.parametrize("epochs", [[], [[]]])
-def test_a_drawing_without_a_batch_is_refused(epochs):
-    with pytest.raises(
-        ValueError, match=f"{len(epochs)} epochs without a batch: expected at least one batch"
-    ):
-        plot_steps(epochs, 3)
+@pytest.mark.parametrize(
+    ("batches", "left_out", "sentence"),
+    [
+        ([[0]], [], "1 sample in 1 batch, the last of 1; 0 left out."),
+        ([], [0, 1], "2 samples in 0 batches; 2 left out."),
+        ([], [], "0 samples in 0 batches; 0 left out."),
+        ([list(range(50))], [], "50 samples in 1 batch, the last of 50; 0 left out."),
+    ],
+)
+def test_batches_of_every_number_are_drawn(batches, left_out, sentence):
+    assert show(plot_batches(batches, left_out)).alt == sentence

@@ -1,0 +1,92 @@
+"""How a learner's function is judged on cases, and when two answers are the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from dlhelpers.course.judges import judge_cases, same, show_value
+
+CASES = [((1, 2), 3.0), ((2, 2), 4)]
+
+
+def test_a_call_is_shown_as_one_would_type_it():
+    problem = judge_cases(lambda samples, batch_size: 0, [((10_000, 32), 313)], [])
+    assert problem == "your function(10_000, 32) gives 0, and 313 is expected."
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda a, b: print(a + b), "(1, 2) gave back None: is a `return` missing?"),
+        (lambda a, b: str(a + b), "(1, 2) gives the text '3', and 3 is expected: return it"),
+        (lambda a, b: a + b + 1e-5, "gives 3.00001, and 3.0 is expected: do not round."),
+        (lambda a: a, "(1, 2) raised TypeError"),
+        (lambda a, b: a / 0, "(1, 2) raised ZeroDivisionError: division by zero"),
+        (7, "pass its name without brackets"),
+    ],
+)
+def test_usual_slips_are_named(answer, message):
+    assert message in judge_cases(answer, CASES, [])
+
+
+def test_a_known_mistake_gets_its_message():
+    known = [(lambda a, b: a * b, "you have multiplied.")]
+    assert judge_cases(lambda a, b: b * a, CASES, known) == "you have multiplied."
+    assert judge_cases(lambda a, b: a + b, CASES, known) is None
+
+
+def test_any_callable_may_answer():
+    class Add:
+        def __call__(self, a, b):
+            return a + b + 1
+
+    assert "gives 4, and 3 is expected" in judge_cases(Add(), CASES, [])
+
+
+def test_an_answer_that_changes_its_arguments_does_not_spoil_the_next_try():
+    def greedy(values):
+        total = sum(values)
+        values.clear()
+        return total
+
+    cases = [(([1, 2],), 3)]
+    assert [judge_cases(greedy, cases, []) for _ in range(2)] == [None, None]
+
+
+def test_numbers_of_every_library_count_as_numbers():
+    for kind in (np.int64, np.float32, torch.tensor, np.array):
+        assert judge_cases(lambda a, b, kind=kind: kind(a + b), CASES, []) is None, kind
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (1, 1.0, True),
+        (0.1 + 0.2, 0.3, True),
+        (1, 1.001, False),
+        (0, 1e-12, True),
+        ("a", "a", True),
+        ("1", 1, False),
+        ([1, 2], (1, 2), True),
+        ([1, 2], [1, 2, 3], False),
+        ([1, [2.0]], [1, [2]], True),
+        (True, True, True),
+        (torch.tensor([1.0, 2.0]), [1, 2], True),
+        (torch.tensor(3), 3, True),
+        ([torch.tensor(3)], [3], True),
+        (np.array([1, 2]), torch.tensor([1, 2]), True),
+        (np.array([1, 2]), np.array([1, 3]), False),
+        (None, 0, False),
+        ({"a": 1}, {"a": 1}, True),
+        (float("nan"), 1.0, False),
+        (True, 1, False),
+        (0, False, False),
+    ],
+)
+def test_when_two_answers_are_the_same(one, other, expected):
+    assert same(one, other) is same(other, one) is expected
+
+
+def test_values_are_shown_short():
+    shown = [show_value(value) for value in (10_000, 2 / 3, True, "x" * 99)]
+    assert shown == ["10,000", "0.6667", "True", "x" * 57 + "..."]
