@@ -402,6 +402,7 @@ def refused(ranks, case):
         sampler = ours(n, None)
     elif case == "not wrapped":
         model = network()
+        optimizer = sgd(model)
     elif case == "length":
         n = 16 + 2 * ranks.rank
     elif case == "seed":
