@@ -10,8 +10,7 @@ from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import functional
 
-from dlhelpers.base.checks import check_kind
-from dlhelpers.base.checks import check_whole
+from dlhelpers.base.checks import check_kind, check_whole
 
 TEST_EVERY = 5  # where a source has no split of its own, each fifth image is a test image
 
@@ -28,7 +27,9 @@ class ResizeToTensor:
         self.size = size
 
     def __call__(self, image: Image.Image) -> Tensor:
-        return image_to_tensor(functional.center_crop(functional.resize(image, self.size), self.size))
+        return image_to_tensor(
+            functional.center_crop(functional.resize(image, self.size), self.size)
+        )
 
 
 def image_folder(root: str | Path | None, split: str, size: int | None = None) -> ImageFolder:
@@ -39,7 +40,9 @@ def image_folder(root: str | Path | None, split: str, size: int | None = None) -
     """
     check_kind("split", split, str, "'train', 'test' or the name of a folder below root")
     if root is None:
-        raise ValueError("load('folder') needs root=: the folder that holds one folder of images for each class")
+        raise ValueError(
+            "load('folder') needs root=: the folder that holds one folder of images for each class"
+        )
     size = None if size is None else check_whole("size", size, 1, of="pixels")
     root = Path(root)
     if not root.is_dir():
@@ -48,17 +51,23 @@ def image_folder(root: str | Path | None, split: str, size: int | None = None) -
         )
     has_splits = (root / "train").is_dir() or (root / "test").is_dir()
     if split not in ("train", "test") and not (root / split).is_dir():
-        raise ValueError(f"split is {split!r}: expected 'train', 'test' or the name of a folder in {root}")
+        raise ValueError(
+            f"split is {split!r}: expected 'train', 'test' or the name of a folder in {root}"
+        )
     source = root / split if has_splits or split not in ("train", "test") else root
     try:
-        folder = ImageFolder(str(source), transform=ResizeToTensor(size) if size else image_to_tensor)
+        folder = ImageFolder(
+            str(source), transform=ResizeToTensor(size) if size else image_to_tensor
+        )
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{source} is not laid out as expected: {source}/CLASS/*.jpg (or .png), with images in each CLASS."
             f" torchvision says: {error}"
         ) from None
     if source == root:
-        chosen = [k for k in range(len(folder)) if (k % TEST_EVERY == TEST_EVERY - 1) == (split == "test")]
+        chosen = [
+            k for k in range(len(folder)) if (k % TEST_EVERY == TEST_EVERY - 1) == (split == "test")
+        ]
         folder.samples = folder.imgs = [folder.samples[k] for k in chosen]
         folder.targets = [label for _, label in folder.samples]
     _check_files([path for path, _ in folder.samples], size)

@@ -16,7 +16,6 @@ from torch.utils.data import Sampler
 
 from dlhelpers.base.checks import check_whole
 
-
 POLICIES = ("drop", "pad", "exact")
 
 
@@ -42,8 +41,10 @@ class Split:
         Raises IndexError where the rank has no such sample.
         """
         if np.any(np.less(number, 0) | np.greater_equal(number, self.count)):
-            raise IndexError(f"number {number} is not among the {self.count} samples of rank {self.rank}:"
-                             f" expected 0 to {self.count - 1}")
+            raise IndexError(
+                f"number {number} is not among the {self.count} samples of rank {self.rank}:"
+                f" expected 0 to {self.count - 1}"
+            )
         return (self.rank + number * self.world) % self.samples
 
 
@@ -80,19 +81,34 @@ class BlockShuffleSampler(Sampler[int]):
     "drop" would leave nothing.
     """
 
-    def __init__(self, samples: int, *, block: int = 1024, window: int = 32, seed: int = 0, rank: int = 0,
-                 world: int = 1, policy: str = "exact"):
+    def __init__(
+        self,
+        samples: int,
+        *,
+        block: int = 1024,
+        window: int = 32,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        policy: str = "exact",
+    ):
         if isinstance(samples, Sized):
-            raise TypeError(f"samples is a {type(samples).__name__}: expected its length, as len(dataset)")
+            raise TypeError(
+                f"samples is a {type(samples).__name__}: expected its length, as len(dataset)"
+            )
         for name, value in (("samples", samples), ("block", block), ("window", window)):
             check_whole(name, value, 1)
         check_whole("seed", seed, 0)
         self.split = split_epoch(samples, rank=rank, world=world, policy=policy)
         if policy == "drop" and not self.split.count:
-            raise ValueError(f"{samples} samples give none of {world} ranks a whole share, and policy 'drop' leaves out"
-                             " the rest: use fewer processes, or 'pad'")
+            raise ValueError(
+                f"{samples} samples give none of {world} ranks a whole share, and policy 'drop' leaves out"
+                " the rest: use fewer processes, or 'pad'"
+            )
         self.samples, self.window, self.seed = int(samples), int(window), int(seed)
-        self.block = min(int(block), self.samples)  # a longer one would cost memory and give the same order
+        self.block = min(
+            int(block), self.samples
+        )  # a longer one would cost memory and give the same order
         self.rank, self.world, self.policy = rank, world, policy
         self.epoch = self.samples_done = 0
 
@@ -115,15 +131,21 @@ class BlockShuffleSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         blocks = np.arange(-(-self.samples // self.block), dtype=np.int64)
         np.random.default_rng([self.seed, self.epoch]).shuffle(blocks)
-        missing = len(blocks) * self.block - self.samples  # what the last block lacks, wherever it has come to lie
+        missing = (
+            len(blocks) * self.block - self.samples
+        )  # what the last block lacks, wherever it has come to lie
         size, number, epoch = self.block * self.window, self.samples_done, self.epoch
         short_end = (int(np.argmax(blocks)) // self.window + 1) * size - missing
         while number < self.split.count:
             position = self.split.position(number)
             lacking = missing if position >= short_end else 0
             window = (position + lacking) // size
-            order = self._mixed(blocks[window * self.window : (window + 1) * self.window], window, epoch)
-            mine = order[position + lacking - window * size :: self.world][: self.split.count - number]
+            order = self._mixed(
+                blocks[window * self.window : (window + 1) * self.window], window, epoch
+            )
+            mine = order[position + lacking - window * size :: self.world][
+                : self.split.count - number
+            ]
             yield from mine.tolist()
             number += len(mine)
 
