@@ -1,7 +1,11 @@
-"""Train on a packed dataset with one process or with many: the script is the same, torchrun decides.
+"""Train with one process or with many: the script is the same, torchrun decides.
 
-    python examples/train_distributed.py packed/train --valid packed/valid
-    torchrun --standalone --nproc-per-node=2 --max-restarts=3 examples/train_distributed.py packed/train
+    python examples/train_distributed.py
+    torchrun --standalone --nproc-per-node=2 --max-restarts=3 examples/train_distributed.py
+
+Without a folder it trains on small drawings that it makes itself; a packed folder takes their place:
+
+    torchrun --standalone --nproc-per-node=2 examples/train_distributed.py packed/train --valid packed/valid
 
 On several machines, start the same command on each; the checkpoint has to lie on a disk that all of them see:
 
@@ -20,9 +24,9 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
-from dlhelpers.data import BlockShuffleSampler
+from dlhelpers.data import BlockShuffleSampler, Shapes
 from dlhelpers.packed import PackedDataset, to_float
 from dlhelpers.train import (
     History,
@@ -49,28 +53,33 @@ def network(channels: int, classes: int) -> nn.Module:
     )
 
 
-def loader_of(folder: Path, options: argparse.Namespace, ranks: Ranks) -> DataLoader:
-    """Return a loader of this rank's part of a packed folder; over all ranks each sample comes once."""
-    dataset = PackedDataset(folder, transform=to_float)
-    sampler = BlockShuffleSampler(
-        len(dataset), seed=options.seed, rank=ranks.rank, world=ranks.world
-    )
-    return DataLoader(
-        dataset,
-        options.batch_size,
-        sampler=sampler,
-        num_workers=options.workers,
-        persistent_workers=options.workers > 0,
-    )
+def drawings(samples: int, seed: int) -> Dataset:
+    """Return a dataset of small drawings in memory, the same on every rank."""
+    shapes = Shapes(samples, size=16, seed=seed)
+    return TensorDataset(*default_collate([shapes[number] for number in range(samples)]))
+
+
+def loader_of(dataset: Dataset, options: argparse.Namespace, ranks: Ranks) -> DataLoader:
+    """Return a loader of this rank's part of a dataset; over all ranks each sample comes once."""
+    place = {"rank": ranks.rank, "world": ranks.world}
+    sampler = BlockShuffleSampler(len(dataset), seed=options.seed, **place)
+    workers = {"num_workers": options.workers, "persistent_workers": options.workers > 0}
+    return DataLoader(dataset, options.batch_size, sampler=sampler, **workers)
 
 
 def train(options: argparse.Namespace, ranks: Ranks, device: torch.device) -> History:
     """Train from the checkpoint, or from the start where there is none, up to the epochs asked for."""
-    train_loader = loader_of(options.train, options, ranks)
-    valid_loader = loader_of(options.valid, options, ranks) if options.valid else None
+    valid = None
+    if options.train:
+        data = PackedDataset(options.train, transform=to_float)
+        channels, classes = data.shape[0], len(data.classes)
+        if options.valid:
+            valid = PackedDataset(options.valid, transform=to_float)
+    else:
+        data, valid = drawings(options.samples, seed=0), drawings(100, seed=1)
+        channels, classes = data[0][0].shape[0], len(Shapes(1).classes)
     torch.manual_seed(options.seed)  # the same first weights on every rank
-    shape, classes = train_loader.dataset.shape, train_loader.dataset.classes
-    model = DistributedDataParallel(network(shape[0], len(classes)).to(device))
+    model = DistributedDataParallel(network(channels, classes).to(device))
     optimizer = torch.optim.SGD(model.parameters(), lr=options.lr, momentum=0.9)
     history = History()
     if options.checkpoint.exists():
@@ -80,11 +89,11 @@ def train(options: argparse.Namespace, ranks: Ranks, device: torch.device) -> Hi
     if history.epochs < options.epochs:
         fit(
             model,
-            train_loader,
+            loader_of(data, options, ranks),
             nn.CrossEntropyLoss(),
             optimizer,
             epochs=options.epochs - history.epochs,
-            valid_loader=valid_loader,
+            valid_loader=loader_of(valid, options, ranks) if valid else None,
             metrics={"accuracy": accuracy},
             history=history,
             checkpoint=options.checkpoint,
@@ -98,24 +107,17 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("train", type=Path, help="packed folder to train on")
-    parser.add_argument("--valid", type=Path, help="packed folder to measure on after each epoch")
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=Path("run.pt"),
-        help="written after each epoch, read first",
-    )
-    parser.add_argument("--history", type=Path, help="file for the losses and metrics, as JSON")
-    parser.add_argument(
-        "--epochs", type=int, default=3, help="epochs in all, those of the checkpoint among them"
-    )
-    parser.add_argument("--batch-size", type=int, default=64, help="samples a step on each rank")
-    parser.add_argument("--lr", type=float, default=0.05, help="learning rate")
-    parser.add_argument("--seed", type=int, default=0, help="decides on weights, order and dropout")
-    parser.add_argument(
-        "--workers", type=int, default=0, help="worker processes that load for each rank"
-    )
+    add = parser.add_argument
+    add("train", type=Path, nargs="?", help="packed folder to train on, else drawings")
+    add("--valid", type=Path, help="packed folder to measure on after each epoch")
+    add("--samples", type=int, default=1_001, help="drawings, where no folder is given")
+    add("--checkpoint", type=Path, default=Path("run.pt"), help="written after each epoch")
+    add("--history", type=Path, help="file for the losses and metrics, as JSON")
+    add("--epochs", type=int, default=3, help="epochs in all, with those of the checkpoint")
+    add("--batch-size", type=int, default=64, help="samples a step on each rank")
+    add("--lr", type=float, default=0.05, help="learning rate")
+    add("--seed", type=int, default=0, help="decides on weights, order and dropout")
+    add("--workers", type=int, default=0, help="worker processes that load for each rank")
     return parser.parse_args(arguments)
 
 

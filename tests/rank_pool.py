@@ -19,7 +19,7 @@ def free_port():
 class RankPool:
     """Runs functions on `world` processes; each gets its Ranks first. A rank that hangs is ended after `timeout`."""
 
-    def __init__(self, world=2, timeout=40):
+    def __init__(self, world=2, timeout=120):
         self.world, self.timeout = world, timeout
         self.start()
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,6 @@ from dlhelpers.train import (
     EpochResult,
     History,
     accuracy,
-    checkpoints,
     fit,
     load_checkpoint,
     save_checkpoint,
@@ -336,8 +336,8 @@ class Breaking:
     def flush(self):
         self.file.flush()
 
-    def fileno(self):
-        return self.file.fileno()
+    def __getattr__(self, name):
+        return getattr(self.file, name)
 
 
 MOMENTS = [0, 1, 100, 5000, 12000, "fsync", "replace"]
@@ -354,7 +354,7 @@ def break_at(patch, moment, act):
     if isinstance(moment, int):
         patch.setattr(Path, "open", breaking)
     else:
-        patch.setattr(checkpoints.os, moment, lambda *args: act())
+        patch.setattr(os, moment, lambda *args: act())
 
 
 def filled(value):
@@ -363,7 +363,7 @@ def filled(value):
     for parameter in model.parameters():
         nn.init.constant_(parameter, value)
     for epoch in range(1, value + 1):
-        history.add(EpochResult("train", epoch, 1.0))
+        history.add(EpochResult("train", epoch, 1.0, optimizer_steps=3))
     return model, adam(model), history
 
 
@@ -490,23 +490,40 @@ def test_fit_finds_a_checkpoint_that_cannot_be_written_before_it_trains(
 
 
 def test_fit_asks_whether_a_folder_lets_it_write_before_it_trains(tmp_path, monkeypatch):
-    def refuse_to_make(self, *arguments, **options):
-        raise PermissionError(errno.EACCES, "not yours", str(self))
-
     model = network()
-    monkeypatch.setattr(
-        Path, "touch", refuse_to_make
-    )  # root may write everywhere, so modes would prove nothing
-    with pytest.raises(PermissionError, match="not yours"):
-        fit(
-            model,
-            untrainable(),
-            LOSS,
-            adam(model),
-            epochs=1,
-            checkpoint=tmp_path / "run.pt",
-            progress=False,
-        )
+    monkeypatch.setattr(os, "access", lambda path, how: False)  # root may write everywhere
+    with pytest.raises(PermissionError, match="lets nobody write: choose another folder"):
+        path = tmp_path / "run.pt"
+        fit(model, untrainable(), LOSS, adam(model), epochs=1, checkpoint=path, progress=False)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    model, loader = network(), DataLoader(Noisy(), 8)
+    fit(model, loader, LOSS, adam(model), epochs=1, checkpoint="~/runs/x.pt", progress=False)
+    assert (tmp_path / "home/runs/x.pt").is_file() and os.listdir(tmp_path) == ["home"]
+    assert load_checkpoint("~/runs/x.pt", network()).epochs == 1
+
+
+def test_the_epoch_after_which_on_epoch_end_stops_is_in_the_checkpoint(tmp_path):
+    model, path, seen = network(), tmp_path / "run.pt", []
+
+    def stop(trained, valid):
+        seen.append(load_checkpoint(path, network(3)).epochs)
+        return trained.epoch == 2
+
+    options = {"checkpoint": path, "on_epoch_end": stop, "progress": False}
+    history = fit(model, DataLoader(Noisy(), 8), LOSS, adam(model), epochs=5, **options)
+    assert seen == [1, 2] and history.epochs == 2
+    assert load_checkpoint(path, network(3)).epochs == 2
+
+
+def test_a_torchscript_file_is_called_what_it_is(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is being given up
+        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "script.pt")
+    refuse(ValueError, "holds a TorchScript model, not a checkpoint", tmp_path / "script.pt")
 
 
 def test_the_door_of_fit_leaves_an_older_checkpoint_and_no_file_of_its_own(tmp_path):
@@ -522,7 +539,7 @@ def test_a_full_disk_during_training_keeps_history_and_file(tmp_path, monkeypatc
     optimizer, loader = adam(model), DataLoader(Noisy(), 8)
     fit(model, loader, LOSS, optimizer, epochs=1, history=history, checkpoint=path, progress=False)
     break_at(monkeypatch, 5000, full_disk)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match="the disk is full .free some space.*run.pt"):
         fit(
             model,
             loader,

@@ -15,7 +15,7 @@ def progress_bar(
     Where `show` is False it is an empty context, as in `tqdm_bar`.
     """
     try:
-        total = epochs * sum(len(loader) for loader in loaders)
+        total = epochs * sum(map(len, loaders))
     except TypeError:
         total = None
     return tqdm_bar(show, total=total, unit=unit, miniters=1)

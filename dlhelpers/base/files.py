@@ -17,8 +17,7 @@ def write_whole(path: str | Path) -> Iterator[BinaryIO]:
     It is written beside, as PATH.part (`file.name`), and is on the disk before it gets its name. When anything is
     raised inside the `with`, it is deleted and the old file stays. A full disk is an OSError that names `path`.
 
-    >>> with write_whole("weights.bin") as file:
-    ...     file.write(b"all of it")
+    Use it as `with write_whole("weights.bin") as file: file.write(b"all of it")`.
     """
     path = Path(path)
     partial = path.with_name(path.name + ".part")

@@ -20,7 +20,7 @@ from dlhelpers.machine.devices import Device
 from dlhelpers.machine.memory import is_out_of_memory, memory_budget
 from dlhelpers.machine.peaks import PeakMemory, memory_held, predicted_peak, release_memory
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
-from dlhelpers.train.losses import LossFn
+from dlhelpers.train.checks import LossFn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,9 +17,8 @@ from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.data.counting import samples_in
 from dlhelpers.machine.devices import Device, move, synchronize
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, own_loader, plain_sgd, undisturbed
-from dlhelpers.train.checks import check_loader, split_batch
-from dlhelpers.train.epochs import generators_of
-from dlhelpers.train.losses import LossFn
+from dlhelpers.train.batches import generators_of, split_batch
+from dlhelpers.train.checks import LossFn, check_loader
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

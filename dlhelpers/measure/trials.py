@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
-from dlhelpers.machine.devices import Device, move, synchronize
-from dlhelpers.train.batches import BatchGradients
-from dlhelpers.train.checks import check_model, split_batch
+from dlhelpers.machine.devices import Device, autocast, move, synchronize
+from dlhelpers.train.batches import split_batch
+from dlhelpers.train.checks import CheckedLoss, LossFn, check_model
 from dlhelpers.train.loop import make_scaler
-from dlhelpers.train.losses import LossFn, check_loss_fn
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -43,8 +42,8 @@ class Rehearsal:
         device: Device | None,
         amp_dtype: torch.dtype | None,
     ):
-        self.device, self.loss_fn, self.amp_dtype = check_model(model, device), loss_fn, amp_dtype
-        check_loss_fn(loss_fn)
+        self.device, self.amp_dtype = check_model(model, device), amp_dtype
+        self.loss_fn = CheckedLoss(loss_fn)
         if isinstance(optimizer_fn, Optimizer) or not callable(optimizer_fn):
             raise TypeError(
                 f"optimizer_fn is {type(optimizer_fn).__name__}: expected a function of the parameters, since the"
@@ -62,9 +61,6 @@ class Rehearsal:
                 f"optimizer_fn returned {type(self.optimizer).__name__}: expected a torch.optim.Optimizer"
             )
         self.scaler = make_scaler(self.device, self.amp_dtype)
-        self.gradients = BatchGradients(
-            self.model, self.loss_fn, self.device, amp_dtype=self.amp_dtype, scaler=self.scaler
-        )
 
     def batch(
         self, make_batch: Callable[[int], tuple[Tensor, Tensor]], size: int
@@ -81,9 +77,13 @@ class Rehearsal:
 
     def step(self, batch: object) -> int:
         """Take one optimizer step on a batch of (inputs, targets), as `train_epoch` does; return its samples."""
+        inputs, labels = split_batch(batch)
         with torch.enable_grad():
             self.optimizer.zero_grad()
-            _, _, targets = self.gradients(batch)
+            inputs, targets = move(inputs, self.device), move(labels, self.device)
+            with autocast(self.device, self.amp_dtype):
+                loss = self.loss_fn(self.model(inputs), targets, labels)
+            self.scaler.scale(loss).backward()
             self.scaler.step(self.optimizer)
             self.scaler.update()
         return len(targets)

@@ -7,40 +7,35 @@ of an epoch is left to the lessons about streams.
 
 import os
 import pickle
+import random
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from dlhelpers.base.checks import check_kind
-from dlhelpers.train.checks import check_parts
+from dlhelpers.base.files import write_whole
 from dlhelpers.train.history import History
-from dlhelpers.train.random_states import random_state, set_random_state
 from dlhelpers.train.ranks import current, unwrap
 
 FORMAT = "dlhelpers checkpoint, version 1"
 PARTS = {"model", "optimizer", "scheduler", "scaler", "history", "random"}
-SCHEDULED = {
-    "initial_lr",
-    "max_lr",
-    "min_lr",
-    "base_momentum",
-    "max_momentum",
-    "swa_lr",
-}  # what schedulers add
+# What schedulers add to an optimizer's groups.
+SCHEDULED = {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr"}
 ZIP = b"PK\3\4"  # how the file of torch.save begins
 
 
-def check_target(path: str | Path) -> tuple[Path, Path]:
-    """Return the path of a checkpoint, its folder made, and that of the file in which it is prepared.
+def check_target(path: str | Path) -> Path:
+    """Return the path of a checkpoint, `~` being the home folder, its folder made.
 
     Raises ValueError for a path that ends in no name, and OSError for a folder, or where no file can be made.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.name:
         raise ValueError(f"path is {str(path)!r}: expected the name of a file")
     if path.is_dir():
@@ -48,11 +43,9 @@ def check_target(path: str | Path) -> tuple[Path, Path]:
             f"{path} is a folder: expected the name of a file, as {path / 'run.pt'}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not a file of tempfile, which nobody else may read.
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.touch()
-    partial.unlink()
-    return path, partial
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{path.parent} lets nobody write: choose another folder")
+    return path
 
 
 def save_checkpoint(
@@ -70,10 +63,9 @@ def save_checkpoint(
     loaded again; the file that was there before is then untouched.
     """
     check_kind("history", history, History, "a History, as fit returns it")
-    check_parts(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaler)
     content = {
         "format": FORMAT,
-        "ranks": getattr(current(), "world", 1),
+        "ranks": current().world,
         "model": unwrap(model).state_dict(),
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict() if scheduler is not None else None,
@@ -81,25 +73,18 @@ def save_checkpoint(
         "history": history.state_dict(),
         "random": random_state(),
     }
-    path, partial = check_target(path)
-    try:
-        with partial.open("wb") as file:
+    with write_whole(check_target(path)) as file:
+        try:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())  # on the disk before the name points to it
-        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(partial):
+        except RuntimeError as error:
+            # Closing its archive, torch complains of a torn one in the place of what has torn it.
+            raise error.__context__ or error from None
+        file.flush()
+        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(file.name):
             raise TypeError(
                 f"the checkpoint would hold {', '.join(sorted(unsafe))} and could not be loaded again:"
                 " use plain numbers and tensors, as float(lr) for a NumPy number"
             )
-        os.replace(partial, path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, RuntimeError) and isinstance(
-            error.__context__, (OSError, KeyboardInterrupt)
-        ):
-            raise error.__context__ from None  # torch.save, closing its archive, complains about a torn one instead
-        raise
 
 
 def load_checkpoint(
@@ -118,10 +103,8 @@ def load_checkpoint(
     holds the first one's random state, which all take: with a seed they draw different numbers again. A warning tells
     of other numbers of ranks, and of a scale of float16 for which no `scaler` was given.
     """
-    check_parts(model=model, scheduler=scheduler, scaler=scaler)
-    if optimizer is not None:
-        check_parts(optimizer=optimizer)
-    content = _read(Path(path))
+    path = Path(path).expanduser()
+    content = _read(path)
     _check_model(content["model"], model, path)
     if scaler is not None and not scaler.is_enabled():
         scaler = None  # an idle one has nothing to remember
@@ -144,7 +127,14 @@ def load_checkpoint(
             f"{path} belongs to another scheduler than {type(scheduler).__name__}: build it as it was"
         )
     history = History.from_state_dict(content["history"])
-    _tell_of_ranks(content.get("ranks", 1), content["scheduler"], history, path)
+    before, now = content.get("ranks", 1), current().world
+    if before != now:
+        warnings.warn(
+            f"{path} was saved by {before} rank(s), and {now} go on. Model, optimizer and history are whole, but with"
+            f" the same batch_size a step takes {now / before:g} times the samples: learning rate and a scheduler that"
+            " counts steps may no longer fit. batch_size x ranks should stay what it was",
+            stacklevel=2,
+        )
     unwrap(model).load_state_dict(content["model"])
     for name, part in given.items():
         if part is not None:
@@ -167,7 +157,8 @@ def _read(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             if broken := archive.testzip():  # torch.load does not look at the checksums
                 raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            script = any(name.endswith("/constants.pkl") for name in archive.namelist())
+        content = None if script else torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise  # not damaged: another user's
     except pickle.UnpicklingError as error:
@@ -178,6 +169,10 @@ def _read(path: Path) -> dict[str, Any]:
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         words = f"{path} is cut short or damaged ({type(error).__name__}): take an older checkpoint"
         raise ValueError(words) from error
+    if script:
+        raise ValueError(
+            f"{path} holds a TorchScript model, not a checkpoint: torch.jit.load reads it"
+        )
     if (
         not isinstance(content, dict)
         or content.get("format") != FORMAT
@@ -191,52 +186,55 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _check_model(saved: dict[str, Any], model: nn.Module, path: str | Path) -> None:
     """ValueError that names the first difference between the saved model and this one."""
-    saved, here = (
-        {
-            name: tuple(v.shape) if isinstance(v, torch.Tensor) else f"a {type(v).__name__}"
-            for name, v in side.items()
-        }
-        for side in (
-            saved,
-            unwrap(model).state_dict(),
-        )  # in which a get_extra_state may put anything
-    )
+    here = unwrap(model).state_dict()
     for name in [*saved, *here]:
-        one, other = saved.get(name, "nothing"), here.get(name, "nothing")
-        if one != other and not (name.endswith("_extra_state") and name in saved and name in here):
+        one, other = _form(saved, name), _form(here, name)
+        anything = name.endswith("_extra_state") and name in saved and name in here
+        if one != other and not anything:
             raise ValueError(
                 f"{path} belongs to another model: under {name!r} it has {one}, and this model {other}."
                 " Build the model as it was when the checkpoint was saved"
             )
 
 
+def _form(state: dict[str, Any], name: str) -> object:
+    value = state.get(name, "nothing")
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else value
+
+
 def _check_optimizer(saved: dict[str, Any], optimizer: Optimizer, path: str | Path) -> None:
-    """ValueError where the saved optimizer held other groups of parameters."""
-    sides = saved["param_groups"], optimizer.state_dict()["param_groups"]
-    one, other = ([len(group["params"]) for group in side] for side in sides)
-    options = [
-        (set(side[0]) - SCHEDULED, [group.get("decoupled_weight_decay") for group in side])
-        for side in sides
-    ]
-    if one != other or options[0] != options[1]:
+    """ValueError where the saved optimizer held other groups of parameters, or was of another kind."""
+    forms = []
+    for groups in (saved["param_groups"], optimizer.state_dict()["param_groups"]):
+        kinds = [group.get("decoupled_weight_decay") for group in groups]  # Adam or AdamW
+        forms.append(
+            ([len(group["params"]) for group in groups], set(groups[0]) - SCHEDULED, kinds)
+        )
+    if forms[0] != forms[1]:
         raise ValueError(
-            f"{path} belongs to another optimizer: it has groups of {one} parameters, this one of {other},"
-            " or other settings. Build the optimizer as it was when it was saved"
+            f"{path} belongs to another optimizer: it has groups of {forms[0][0]} parameters, this one of"
+            f" {forms[1][0]}, or other settings. Build the optimizer as it was when it was saved"
         )
 
 
-def _tell_of_ranks(
-    before: int, scheduler: dict[str, Any] | None, history: History, path: str | Path
-) -> None:
-    """A warning where another number of ranks goes on: what is whole, and what is no longer the same."""
-    now = getattr(current(), "world", 1)
-    if before == now:
-        return
-    words = (
-        f"{path} was saved by {before} rank(s), and {now} go on. Model, optimizer and history are whole, but with"
-        f" the same batch_size a step takes {now / before:g} times the samples: the learning rate may no longer"
-        " fit. batch_size x ranks should stay what it was"
-    )
-    if scheduler and scheduler.get("last_epoch", history.epochs) != history.epochs:
-        words += ", above all since the scheduler counts steps, and would otherwise come to its end too early or late"
-    warnings.warn(words, stacklevel=3)
+def random_state() -> dict[str, Any]:
+    """Return the states of Python's, NumPy's and PyTorch's global generators, with those of CUDA where it is in use."""
+    version, numbers, spare = random.getstate()
+    kind, keys, place, has_spare, gauss = np.random.get_state()
+    return {
+        "python": (version, list(numbers), spare),
+        "numpy": (kind, keys.tolist(), place, has_spare, gauss),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put the generators back; those of CUDA only where it is in use, with as many devices as there were."""
+    version, numbers, spare = state["python"]
+    random.setstate((version, tuple(numbers), spare))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_initialized() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,205 +1,348 @@
 """Refuse at the door what would fail later, or worse, would not fail: each message has the value and the remedy.
 
-These checks run once a call; `losses` has those of the first batch.
+`fit` checks once, before its first batch; `train_epoch` and `evaluate` do it where they are called directly.
 """
 
-import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from numbers import Integral, Real
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.base.checks import check_whole, shown
 from dlhelpers.data.counting import describe
 from dlhelpers.machine.devices import Device
+from dlhelpers.train.batches import part_of
 from dlhelpers.train.history import NUMBERS
-from dlhelpers.train.rank_checks import check_ranks
-from dlhelpers.train.ranks import current
+
+LossFn = Callable[[Tensor, Tensor], Tensor]
+CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss)
+CLASS_FUNCTIONS = (functional.cross_entropy, functional.nll_loss)
+SHAPED_LOSSES = (
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.BCELoss,
+    nn.BCEWithLogitsLoss,
+)
+
+
+def tell(message: str) -> None:
+    """Warn of something, at the line outside this package that has led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("dlhelpers."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
+
+def check_built(name: str, value: object) -> None:
+    """TypeError for a class in the place of an object."""
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} is the class {value.__name__}: build it first, as in {value.__name__}(...)"
+        )
 
 
 def check_model(model: nn.Module, device: Device | None) -> torch.device:
-    """Return the device of the model's parameters; ValueError where it has none, or where another was asked for."""
+    """Return the device of the model's parameters, or the one asked for where it has none; ValueError for another."""
+    check_built("model", model)
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model is {type(model).__name__}: expected a torch.nn.Module")
-    places = {parameter.device for parameter in model.parameters()}
-    if not places:
+        raise TypeError(f"model is {shown(model)}: expected a torch.nn.Module")
+    try:
+        wanted = None if device is None else torch.device(device)
+    except RuntimeError:
         raise ValueError(
-            "the model has no parameters: there is nothing to train. Was a list of layers"
-            " kept in a plain list? nn.Sequential or nn.ModuleList registers them"
-        )
+            f"device is {device!r}, which is not here: expected a name such as 'cpu' or 'cuda'; pick_device() finds one"
+        ) from None
+    places = set()
+    for parameter in model.parameters():
+        places.add(parameter.device)
     if len(places) > 1:
         raise ValueError(
             f"the model lies on {', '.join(sorted(map(str, places)))}: move it to one device"
         )
+    if not places:
+        return wanted or torch.device("cpu")
     place = places.pop()
-    if device is not None and not _same(place, torch.device(device)):
+    if wanted and (wanted.type != place.type or wanted.index not in (None, place.index)):
         raise ValueError(
-            f"the model is on {place}, but device={str(device)!r} was asked for:"
-            f" call model.to({str(device)!r}) before you make the optimizer"
+            f"the model is on {place}, but device={str(wanted)!r} was asked for:"
+            f" call model.to({str(wanted)!r}) before you make the optimizer"
         )
     return place
 
 
-def check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
-    """ValueError for an optimizer that would train nothing of this model, or asks for a closure, as LBFGS does."""
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise ValueError(
-            "optimizer is LBFGS, which looks at a batch several times, by a function that it is given:"
-            " expected one whose step() needs none, as torch.optim.SGD"
-        )
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def check_training(
+    model: nn.Module,
+    optimizer: Optimizer,
+    max_norm: float | None,
+    micro_batch_size: int | None,
+) -> None:
+    """ValueError or TypeError for what would train nothing, or something else than was meant."""
+    check_built("optimizer", optimizer)
+    trained = set()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            trained.add(parameter)
     if not trained:
         raise ValueError(
-            "no parameter of the model is trained: all have requires_grad=False; set it for some"
+            "no parameter of the model is trained: all have requires_grad=False, or there are none. Was a list of"
+            " layers kept in a plain list? nn.Sequential or nn.ModuleList registers them"
         )
-    if not any(id(parameter) in held for parameter in trained):
+    held = set()
+    for group in optimizer.param_groups:
+        held.update(group["params"])
+    if held.isdisjoint(trained):
         raise ValueError(
             "the optimizer holds no parameter of this model that is trained, so nothing would be learned:"
             " make it anew after the model, as torch.optim.SGD(model.parameters(), lr=0.1)"
         )
+    if max_norm is not None and not max_norm > 0:
+        raise ValueError(f"max_norm is {max_norm!r}: expected a length above 0, or None")
+    if micro_batch_size is not None:
+        check_whole("micro_batch_size", micro_batch_size, 1, ", or None", of="samples")
+    if frozen := frozen_norms(model):
+        tell(
+            f"BatchNorm ({', '.join(frozen)}) is in evaluation mode and stays so: its averages are frozen. To train it"
+            " with the rest, call model.train() first"
+        )
 
 
-def check_loader(loader: Iterable, phase: str, model: nn.Module) -> None:
-    """ValueError for a loader without a batch, with a last batch of one that BatchNorm1d refuses, or not split."""
-    ranks, check = current(), partial(_check_counts, loader, phase, model)
-    check() if ranks is None else check_ranks(loader, phase, model, check, ranks)
+def check_metrics(metrics: Mapping[str, Callable] | None) -> None:
+    """TypeError or ValueError unless metrics are functions by name, and none is called as what each result has."""
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"metrics is {shown(metrics)}: expected functions by name, as {{'accuracy': accuracy}}"
+        )
+    for name in metrics:
+        if name == "loss" or name in NUMBERS:
+            raise ValueError(f"a metric is called {name!r}, as a number of each result: rename it")
 
 
-def _check_counts(loader: Iterable, phase: str, model: nn.Module) -> None:
+def check_loader(
+    loader: Iterable, phase: str, model: nn.Module, micro_batch_size: int | None = None
+) -> None:
+    """Refuse a loader without a batch, or one that leaves BatchNorm1d a single sample to train on."""
     if not isinstance(loader, Iterable):
         raise TypeError(f"the {phase} loader is {type(loader).__name__}: expected a DataLoader")
     if not isinstance(loader, DataLoader):
         return
+    try:
+        empty = not len(loader)
+    except TypeError:
+        empty = False  # a stream
+    layer = _norm_of_rows(model) if phase == "train" else None
+    if not (empty or layer or loader.drop_last):
+        return
     counts = describe(loader)
-    if counts.batches == 0 or counts.samples == 0:
+    if empty:
         raise ValueError(
             f"the {phase} loader has no batch: {counts.samples} samples, batch_size {counts.batch_size},"
             f" drop_last {counts.drop_last}. Use a smaller batch size, drop_last=False, or more samples"
         )
     if phase != "train" and counts.dropped:
-        warnings.warn(
+        tell(
             f"the {phase} loader leaves out {counts.dropped} of {counts.samples} samples: the result will"
-            " depend on the batch size. Use drop_last=False",
-            stacklevel=5,
+            " depend on the batch size. Use drop_last=False"
         )
-    if phase == "train" and counts.last_batch == 1:
-        layer = next(
-            (name for name, part in model.named_modules() if isinstance(part, nn.BatchNorm1d)), None
+    if layer and counts.last_batch == 1:
+        came = f"the last batch holds 1 sample ({counts.samples} samples in batches of {counts.batch_size})"
+        raise ValueError(
+            f"{came}, and BatchNorm1d ({layer}) needs at least 2 in training: use drop_last=True or another"
+            " batch size"
         )
-        if layer is not None:
-            came = f"the last batch holds 1 sample ({counts.samples} samples in batches of {counts.batch_size})"
+    for n in (counts.batch_size, counts.last_batch):
+        size = micro_batch_size or n
+        if layer and n and (size == 1 or n > size and n % size == 1):
             raise ValueError(
-                f"{came}, and BatchNorm1d ({layer}) needs at least 2 in training:"
-                " use drop_last=True or another batch size"
+                f"micro_batch_size {size} leaves 1 sample alone in a batch of {n}, and BatchNorm1d ({layer}) needs at"
+                " least 2 in training: use another size or batch size"
             )
 
 
-def check_epochs(epochs: int) -> None:
-    """ValueError for anything but a whole number of epochs, at least 1."""
-    check_whole("epochs", epochs, 1)
+def frozen_norms(model: nn.Module) -> list[str]:
+    """Return the names of BatchNorm layers that are in evaluation mode in a model that is in training mode."""
+    model = getattr(model, "module", model)  # in DistributedDataParallel
+    names = []
+    for name, part in model.named_modules():
+        if model.training and isinstance(part, _BatchNorm) and not part.training:
+            names.append(name)
+    return names
 
 
-def split_batch(batch: object) -> tuple[Tensor, Tensor]:
-    """Return (inputs, targets) of a batch; TypeError for a batch of another form, ValueError for one of no samples."""
-    if (
-        isinstance(batch, (tuple, list))
-        and len(batch) == 2
-        and isinstance(batch[1], Tensor)
-        and batch[1].ndim
-    ):
-        if not batch[1].shape[0]:
-            raise ValueError(
-                "a batch came with 0 samples: expected at least 1; have collate_fn or stream leave it out"
+def _norm_of_rows(model: nn.Module) -> str | None:
+    """The name of a BatchNorm1d that will train on rows; behind a Conv1d one sample has many values for it."""
+    found = None
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Conv1d):
+            return None
+        if isinstance(part, nn.BatchNorm1d) and (part.training or not model.training):
+            found = found or name
+    return found
+
+
+class CheckedLoss:
+    """A loss function that looks at its first batch, explains its errors, and gives the mean as one number.
+
+    Raises TypeError for what is no loss function, ValueError for one that sums over the batch.
+    """
+
+    def __init__(self, loss_fn: LossFn):
+        check_built("loss_fn", loss_fn)
+        if not callable(loss_fn):
+            raise TypeError(
+                f"loss_fn is {shown(loss_fn)}: expected a function of (outputs, targets), as nn.CrossEntropyLoss()"
             )
-        return batch[0], batch[1]
-    form = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
-    hint = ". For single samples, give the DataLoader a batch_size" if form == "2 parts" else ""
-    raise TypeError(
-        f"a batch came as {form}: expected (inputs, targets), two parts, the second a tensor{hint}"
-    )
+        if getattr(loss_fn, "reduction", "mean") == "sum":
+            raise ValueError(
+                "loss_fn sums over the batch (reduction='sum'), so its size would follow the batch size:"
+                " use reduction='mean', or 'none' for one value a sample"
+            )
+        self.loss_fn = loss_fn
+        self.ignored = getattr(loss_fn, "ignore_index", -100)
+        self.wants_classes = isinstance(loss_fn, CLASS_LOSSES) or loss_fn in CLASS_FUNCTIONS
+        self.looked = False
 
+    def __call__(self, outputs: Any, targets: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of a batch; `labels` are its targets as the loader gave them.
 
-def _same(one: torch.device, other: torch.device) -> bool:
-    """Whether two devices are one; "cuda" alone means any of them."""
-    return one.type == other.type and (other.index is None or one.index == other.index)
+        Still on the host, they can be checked before a GPU meets a class that does not exist, which would end the
+        whole process's use of it.
+        """
+        if not self.looked:
+            self._look_before(outputs, labels)
+        elif targets is not labels and self.wants_classes:  # they were moved
+            self._check_classes(outputs, labels)
+        try:
+            loss = self.loss_fn(outputs, targets)
+        except (IndexError, RuntimeError, ValueError, TypeError, AttributeError):
+            self._explain(outputs, labels)
+            raise
+        if not self.looked:
+            self._look_after(loss, outputs, targets)
+        return loss.mean() if loss.ndim else loss
 
+    def _look_before(self, outputs: Any, labels: Tensor) -> None:
+        """Refuse shapes that would broadcast in silence, and labels that fit no output."""
+        n = len(labels)
+        if not isinstance(outputs, Tensor):
+            return  # the loss function has to know what to do with it
+        if not outputs.ndim:
+            raise TypeError("the model returned one number: expected a row for each sample")
+        if len(outputs) != n:
+            raise ValueError(
+                f"the model returned {len(outputs)} outputs for {n} samples: expected the same number"
+            )
+        if self.wants_classes:
+            self._check_classes(outputs, labels)
+        if not isinstance(self.loss_fn, SHAPED_LOSSES):
+            return
+        name = type(self.loss_fn).__name__
+        if not labels.is_floating_point():
+            raise ValueError(
+                f"targets have type {labels.dtype}: {name} expects floating-point numbers;"
+                " use targets.float()"
+            )
+        if outputs.shape != labels.shape:
+            raise ValueError(
+                f"outputs have shape {tuple(outputs.shape)} and targets {tuple(labels.shape)}: they would be"
+                " broadcast. Give both one shape, as targets.unsqueeze(1) or outputs.squeeze(1)"
+            )
 
-def _has(methods: str) -> Callable[[Any], bool]:
-    """A question whether a thing has these methods: wrappers of an optimizer, as accelerate's, need no common class."""
-    return lambda part: (
-        not isinstance(part, type) and all(hasattr(part, method) for method in methods.split())
-    )
+    def _look_after(self, loss: Any, outputs: Any, targets: Tensor) -> None:
+        """Refuse what is no loss, and tell of one that is no mean over samples."""
+        self.looked, n = True, len(targets)
+        if not isinstance(loss, Tensor) or not loss.is_floating_point():
+            raise TypeError(
+                f"loss_fn returned {type(loss).__name__}: expected a tensor of floating-point numbers"
+            )
+        if loss.ndim and len(loss) != n:
+            raise ValueError(
+                f"loss_fn returned shape {tuple(loss.shape)} for {n} samples: expected one number, the mean over the"
+                f" batch, or values for each sample, as shape ({n},)"
+            )
+        if loss.ndim or n < 2 or not isinstance(outputs, Tensor):
+            return
+        weight = getattr(self.loss_fn, "weight", None) if self.wants_classes else None
+        if weight is None and self._is_mean(loss.detach(), outputs.detach(), targets):
+            return
+        tell(
+            "loss_fn is not a mean over samples, as with class weights, ignored targets or pairs of samples. It trains,"
+            " and the loss that is printed is a mean of batches, which depends on the batch size; so does the update"
+            " where micro_batch_size or several ranks split a batch"
+        )
 
-
-def _names_functions(metrics: Any) -> bool:
-    taken = {"loss", *NUMBERS}
-    return (
-        isinstance(metrics, Mapping)
-        and all(map(callable, metrics.values()))
-        and taken.isdisjoint(metrics)
-    )
-
-
-def _number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-# What each part of a training run has to be; where None will do, the words say so.
-PARTS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "model": (_has("parameters state_dict"), "a torch.nn.Module, built, as nn.Linear(784, 10)"),
-    "optimizer": (
-        _has("step param_groups state_dict"),
-        "an optimizer, as torch.optim.SGD(model.parameters(), lr=0.1)",
-    ),
-    "scheduler": (_has("step state_dict"), "one of torch.optim.lr_scheduler, or None"),
-    "scaler": (_has("scale step update is_enabled"), "a torch.amp.GradScaler, or None"),
-    "history": (_has("add epochs state_dict"), "a History, as fit returns it, or None"),
-    "bar": (_has("update set_postfix_str"), "a bar of tqdm, or None"),
-    "metrics": (
-        _names_functions,
-        "functions by name, as {'accuracy': accuracy}, none of which is called loss,"
-        f" {', '.join(NUMBERS)}, as results have these already; or None",
-    ),
-    "max_norm": (lambda value: _number(value, Real) and value > 0, "a length above 0, or None"),
-    "amp_dtype": (
-        lambda kind: kind in (torch.float16, torch.bfloat16, torch.float32),
-        "torch.bfloat16, or None",
-    ),
-    "epoch": (
-        lambda value: _number(value, Integral) and 0 <= value < 2**31,
-        "a whole number, at least 0",
-    ),
-    "seed": (
-        lambda value: _number(value, Integral) and abs(value) < 2**62,
-        "a whole number below 2**62, or None",
-    ),
-    "checkpoint": (
-        lambda path: isinstance(path, (str, os.PathLike)) and str(path),
-        "the path of a file, or None",
-    ),
-    "on_epoch_end": (callable, "a function of two results, training's and validation's, or None"),
-}
-
-
-def check_parts(**parts: object) -> None:
-    """TypeError, or ValueError for a number, that names the first of these parts of a run that is none."""
-    for name, part in parts.items():
-        right, expected = PARTS[name]
-        if not (part is None and expected.endswith("None")) and not _is(right, part):
-            kind = ValueError if isinstance(part, (int, float)) else TypeError
-            raise kind(f"{name} is {shown(part)}: expected {expected}")
-
-
-def _is(right: Callable[[Any], bool], part: Any) -> bool:
-    """Whether a part is right; an array that is asked whether it equals something has no one answer, and is not."""
-    try:
-        return bool(right(part))
-    except (RuntimeError, ValueError, TypeError):
+    def _is_mean(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> bool:
+        """Whether two parts of a batch, weighed by their samples, give the loss of the whole; ValueError for a sum."""
+        n, parts = len(targets), None
+        k = n // 2 + (n % 2 == 0 and n > 2)  # two unequal parts where the batch allows them
+        devices = [outputs.device] if outputs.is_cuda else []
+        with suppress(Exception), torch.no_grad(), torch.random.fork_rng(devices):
+            parts = [
+                self.loss_fn(part_of(outputs, cut), part_of(targets, cut)).float()
+                for cut in (slice(k), slice(k, None))
+            ]
+        if parts is None:
+            return False  # it cannot take a part of a batch
+        (first, second), whole = parts, loss.float()
+        together = (first * k + second * (n - k)) / n
+        close = 1e-2 if loss.dtype in (torch.float16, torch.bfloat16) else 1e-4
+        if torch.isclose(together, whole, rtol=close, atol=close / 100) | ~torch.isfinite(whole):
+            return True
+        if torch.isclose(first + second, whole, rtol=1e-3):
+            raise ValueError(
+                f"loss_fn is not a mean over samples but a sum: {n} samples give {whole:.4g}, their two parts"
+                f" {first:.4g} and {second:.4g}. Its size would follow the batch size: return the mean, or one value"
+                " a sample"
+            )
         return False
+
+    def _explain(self, outputs: Any, labels: Tensor) -> None:
+        """Where the loss function failed because of outputs or labels, raise our message in the place of its own."""
+        if not isinstance(outputs, Tensor):
+            raise TypeError(
+                f"the model returned {shown(outputs)}, and loss_fn cannot take it: give it the part that it needs, as"
+                " in lambda outputs, targets: loss_fn(outputs[0], targets)"
+            )
+        whole_numbers = not labels.is_floating_point() and not isinstance(
+            self.loss_fn, SHAPED_LOSSES
+        )
+        if self.wants_classes or whole_numbers and outputs.ndim == 2:
+            self._check_classes(outputs, labels)
+
+    def _check_classes(self, outputs: Tensor, labels: Tensor) -> None:
+        """ValueError unless labels are whole class numbers, shape (n,), below the number of outputs."""
+        n, classes = len(labels), outputs.shape[1] if outputs.ndim > 1 else 1
+        if labels.is_floating_point() and labels.shape == outputs.shape:
+            return  # a probability for each class is a target too
+        if labels.dtype != torch.int64:
+            raise ValueError(
+                f"labels have type {labels.dtype}: expected torch.int64 class numbers; use labels.long()"
+            )
+        if labels.shape != (n, *outputs.shape[2:]):
+            hint = "use labels.squeeze(1) on a column, labels.argmax(dim=1) on one-hot rows"
+            if outputs.ndim > 2:
+                hint = "classes come second in the outputs, as outputs.transpose(1, 2) puts them"
+            raise ValueError(
+                f"labels have shape {tuple(labels.shape)}: expected {(n, *outputs.shape[2:])}, one class number each;"
+                f" {hint}"
+            )
+        low, high = labels.min().item(), labels.max().item()
+        if self.ignored in (low, high) and not 0 <= low <= high < classes:
+            kept = labels[labels != self.ignored]
+            low, high = (kept.min().item(), kept.max().item()) if len(kept) else (0, 0)
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"labels run from {low} to {high}: expected class numbers from 0 to {classes - 1},"
+                f" since the model gives {classes} outputs"
+            )

@@ -31,7 +31,7 @@ class EpochResult:
     loss, metrics    means over samples, however they were batched
     optimizer_steps  updates of the weights; skipped_steps were left out because float16 overflowed
     seconds          the whole pass; data_seconds of it the host waited for the loader
-    peak_memory      most bytes held on the accelerator, None on the CPU
+    peak_memory      most bytes held on a CUDA device, None elsewhere
     micro_batches    forward and backward passes; more than batches where these were split
     complete         False where the pass was broken off
     """
@@ -78,6 +78,10 @@ class History(Sequence[EpochResult]):
         return len(self._results)
 
     def __getitem__(self, index: int) -> EpochResult:
+        if isinstance(index, str):
+            raise TypeError(
+                f"history[{index!r}]: expected a number; history.column({index!r}) gives a column"
+            )
         return self._results[index]
 
     def __iter__(self) -> Iterator[EpochResult]:
@@ -95,8 +99,16 @@ class History(Sequence[EpochResult]):
 
     @property
     def epochs(self) -> int:
-        """The number of the last finished training epoch, 0 before the first."""
-        return max((r.epoch for r in self if r.phase == "train" and r.complete), default=0)
+        """The number of the last finished training epoch, 0 before the first.
+
+        An evaluation that somebody calls "train" takes no step and is none.
+        """
+        last = 0
+        for result in self._results:
+            steps = result.optimizer_steps + result.skipped_steps
+            if result.phase == "train" and result.complete and steps:
+                last = max(last, result.epoch)
+        return last
 
     def state_dict(self) -> dict[str, object]:
         """Return the history as plain values, for a checkpoint."""

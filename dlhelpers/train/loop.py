@@ -1,7 +1,7 @@
 """The training loop: `train_epoch`, `evaluate`, and `fit`, the for-loop around them.
 
-Functions, no trainer object: what is not here, as callbacks or logging, you write around them. Metrics are functions
-of (outputs, targets) that give one value a sample, so that averages cannot be taken over batches by mistake.
+Functions, no trainer object: what is not here, such as callbacks or logging, you write around them. Metrics are
+functions of (outputs, targets) that give one value per sample, so that nobody averages over batches by mistake.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,23 +14,37 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dlhelpers.base.bars import progress_bar
-from dlhelpers.machine.devices import Device, autocast
-from dlhelpers.train.batches import AutoSize, Size, place_batch, zero_grad
+from dlhelpers.base.checks import check_callable, check_whole
+from dlhelpers.machine.devices import Device, autocast, move
+from dlhelpers.train.batches import (
+    draw_for_workers,
+    let_go,
+    micro_batches,
+    part_of,
+    split_batch,
+    start_epoch,
+)
 from dlhelpers.train.checkpoints import check_target, save_checkpoint
 from dlhelpers.train.checks import (
-    check_epochs,
+    CheckedLoss,
+    LossFn,
     check_loader,
+    check_metrics,
     check_model,
-    check_optimizer,
-    check_parts,
+    check_training,
+    frozen_norms,
 )
-from dlhelpers.train.epochs import draw_for_workers, start_epoch
 from dlhelpers.train.history import EpochResult, History
-from dlhelpers.train.interruption import interruption, on_any_rank
-from dlhelpers.train.lockstep import new_gradients, new_tally
-from dlhelpers.train.losses import LossFn, batch_loss, check_first_batch, check_loss_fn
-from dlhelpers.train.meter import Metric
-from dlhelpers.train.ranks import agree, current, on_first_rank
+from dlhelpers.train.meter import Meter, Metric
+from dlhelpers.train.ranks import (
+    agree,
+    current,
+    gradients_travel,
+    in_step,
+    own_samples,
+    share_buffers,
+    unwrap,
+)
 from dlhelpers.train.schedules import asks_loss, check_scheduler
 
 
@@ -52,7 +66,7 @@ def train_epoch(
     device: Device | None = None,
     metrics: Mapping[str, Metric] | None = None,
     max_norm: float | None = None,
-    micro_batch_size: Size = None,
+    micro_batch_size: int | None = None,
     amp_dtype: torch.dtype | None = None,
     scaler: torch.amp.GradScaler | None = None,
     scheduler: Any = None,
@@ -64,49 +78,49 @@ def train_epoch(
 
     The loss is measured while the weights change, so it describes the epoch, not the model at its end.
     max_norm          longest gradient, over the optimizer's parameters, that is taken as it is; others are scaled to it
-    micro_batch_size  most samples that are on the device at a time, or "auto"; the update stays that of the batch
+    micro_batch_size  most samples that are on the device at a time; the update stays that of the batch
     amp_dtype         float16 or bfloat16 for the forward pass; float16 also needs `scaler`, one for all epochs
     scheduler         moved on after each optimizer step
     history           gets the result, and also that of an epoch which is broken off
-    Raises what the guards find, and FloatingPointError when the loss is no finite number.
+    Raises TypeError and ValueError for what could not train, FloatingPointError when the loss is no finite number.
     """
-    device = check_model(model, device)
-    loss_fn = check_loss_fn(loss_fn)
-    check_loader(loader, "train", model)
-    check_parts(
-        optimizer=optimizer,
-        scheduler=scheduler,
-        scaler=scaler,
-        max_norm=max_norm,
-        metrics=metrics,
-        amp_dtype=amp_dtype,
-        epoch=epoch,
-        history=history,
-        bar=bar,
-    )
-    check_optimizer(optimizer, model)
+    if not isinstance(loss_fn, CheckedLoss):  # a direct call: what `fit` checks once
+        device = check_model(model, device)
+        check_training(model, optimizer, max_norm, micro_batch_size)
+        check_metrics(metrics)
+        check_loader(loader, "train", model, micro_batch_size)
+        loss_fn = CheckedLoss(loss_fn)
     scaler = scaler or make_scaler(device, amp_dtype)
-    gradients = new_gradients(model, loss_fn, device, micro_batch_size, amp_dtype, scaler)
-    with (
-        new_tally("train", epoch, device, metrics, history, bar) as tally,
-        mode(model, training=True),
-    ):
-        for batch in tally.batches(loader):
-            zero_grad(optimizer)
-            loss, outputs, targets = gradients(batch)  # forward, loss, backward
+    scale, ranks = scaler.get_scale(), current()
+    meter = Meter("train", epoch, device, metrics, history, bar)
+    with meter, mode(model, training=True):
+        for batch, weight in in_step(meter.batches(loader), ranks, model):
+            optimizer.zero_grad()
+            parts = micro_batches(batch, micro_batch_size)
+            for number, (inputs, labels, share) in enumerate(parts, start=1):
+                inputs, targets = move(inputs, device), move(labels, device)
+                with gradients_travel(model, number == len(parts)):
+                    with autocast(device, amp_dtype):
+                        outputs = model(inputs)
+                        loss = loss_fn(outputs, targets, labels)
+                    part = share * weight  # of the batch, and of what all ranks take together
+                    scaler.scale(loss if part == 1 else loss * part).backward()
+                if weight:
+                    meter.add(loss, outputs, targets)
             if max_norm is not None:
                 scaler.unscale_(optimizer)  # the true length of the gradient, before it is compared
-                nn.utils.clip_grad_norm_(
-                    [p for group in optimizer.param_groups for p in group["params"]], max_norm
-                )
-            taken = take_step(optimizer, scaler)
-            tally.optimizer_steps += taken
-            tally.skipped_steps += not taken
-            tally.micro_batches = gradients.micro_batches
-            if scheduler is not None and taken:
+                taken = [p for group in optimizer.param_groups for p in group["params"]]
+                nn.utils.clip_grad_norm_(taken, max_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            before, scale = scale, scaler.get_scale()
+            if scale < before:  # gradients overflowed in float16, and the scaler left the step out
+                meter.skipped_steps += 1
+                continue
+            meter.optimizer_steps += 1
+            if scheduler is not None:
                 scheduler.step()
-            tally.add(loss, outputs, targets)
-    return tally.result
+    return meter.result
 
 
 def evaluate(
@@ -124,26 +138,32 @@ def evaluate(
 ) -> EpochResult:
     """Return the mean loss and metrics over all samples of the loader: the same numbers for every batch size.
 
-    The model is in evaluation mode meanwhile, and afterwards as it was. Raises as `train_epoch` does.
+    The model is in evaluation mode meanwhile, and afterwards as it was. Several ranks each measure their part, and a
+    sample that a sampler has padded counts once. Raises as `train_epoch` does.
     """
-    device = check_model(model, device)
-    loss_fn = check_loss_fn(loss_fn)
-    check_loader(loader, phase, model)
-    check_parts(metrics=metrics, amp_dtype=amp_dtype, epoch=epoch, history=history, bar=bar)
-    with (
-        new_tally(phase, epoch, device, metrics, history, bar) as tally,
-        mode(model, training=False),
-    ):
-        for batch in tally.batches(loader):
-            inputs, targets, labels = place_batch(batch, device)
+    if not isinstance(loss_fn, CheckedLoss):  # a direct call: what `fit` checks once
+        device = check_model(model, device)
+        check_metrics(metrics)
+        check_loader(loader, phase, model)
+        loss_fn = CheckedLoss(loss_fn)
+    share_buffers(model)
+    model, left = unwrap(model), own_samples(loader)
+    meter = Meter(phase, epoch, device, metrics, history, bar)
+    with meter, mode(model, training=False):
+        for batch in meter.batches(loader):
+            inputs, labels = split_batch(batch)
+            if left is not None:
+                inputs, labels = part_of(inputs, slice(left)), labels[:left]
+                left -= len(labels)
+                if not len(labels):
+                    continue
             with torch.inference_mode():
+                inputs, targets = move(inputs, device), move(labels, device)
                 with autocast(device, amp_dtype):
                     outputs = model(inputs)
-                    if not tally.batches_seen:
-                        check_first_batch(loss_fn, outputs, targets)
-                    loss = batch_loss(loss_fn, outputs, targets, labels)
-                tally.add(loss, outputs, targets)
-    return tally.result
+                    loss = loss_fn(outputs, targets, labels)
+                meter.add(loss, outputs, targets)
+    return meter.result
 
 
 def fit(
@@ -156,7 +176,7 @@ def fit(
     valid_loader: Iterable | None = None,
     device: Device | None = None,
     metrics: Mapping[str, Metric] | None = None,
-    micro_batch_size: Size = None,
+    micro_batch_size: int | None = None,
     max_norm: float | None = None,
     amp_dtype: torch.dtype | None = None,
     scaler: torch.amp.GradScaler | None = None,
@@ -170,58 +190,53 @@ def fit(
 ) -> History:
     """Train for `epochs` further epochs and return the history; an interrupt ends it politely, history in hand.
 
+    A batch is (inputs, targets). The model gets the inputs as they are, a tuple or dict where there are several; the
+    loss function gets (outputs, targets) and returns a mean, or one value per sample.
     device          where the model is, unless you ask; it is never moved behind your back
-    metrics         functions of (outputs, targets) that give one value a sample, by name
+    metrics         functions of (outputs, targets) that give one value per sample, by name
     scheduler       moved on after each "epoch" or each optimizer "step", as `scheduler_unit` says
     history         one from before is continued, its epochs numbered on, and survives any exception
-    checkpoint      a file to write after each epoch; checkpoints.load_checkpoint reads it
+    checkpoint      a file to write after each epoch; load_checkpoint reads it
     seed            seed + epoch is set before each epoch, so that its order does not depend on the ones before
     on_epoch_end    called with the results of training and validation; return True to stop
     micro_batch_size, max_norm, amp_dtype, scaler: see `train_epoch`.
-    Under torchrun each rank calls it alike; see `distributed` for what model and samplers then need to be.
-    Raises ValueError or TypeError at the door, FloatingPointError when the loss is no finite number.
+    Under torchrun each rank calls it alike, with a wrapped model and loaders that split; see `ranks`.
+    Raises ValueError or TypeError before the first batch, FloatingPointError when the loss is no finite number.
     """
-    check_epochs(epochs)
-    place = check_model(model, device)
-    check_parts(
-        optimizer=optimizer,
-        scheduler=scheduler,
-        history=history,
-        seed=seed,
-        checkpoint=checkpoint,
-        on_epoch_end=on_epoch_end,
-    )
+    check_whole("epochs", epochs, 1)
+    device = check_model(model, device)
+    check_training(model, optimizer, max_norm, micro_batch_size)
+    check_metrics(metrics)
+    loss_fn = CheckedLoss(loss_fn)
     history = History() if history is None else history
-    rates = [str(group.get("lr")) for group in optimizer.param_groups]
-    agree(
-        epochs=epochs,
-        seed=seed,
-        finished_epochs=history.epochs,
-        validation=valid_loader is not None,
-        checkpoint=checkpoint is not None,
-        learning_rates=rates,
-    )
+    loaders = {"train": train_loader}
+    if valid_loader is not None:  # an iterable need not have a length, and so no truth
+        loaders["valid"] = valid_loader
+    for phase, loader in loaders.items():
+        check_loader(loader, phase, model, micro_batch_size)
+    if on_epoch_end is not None:
+        check_callable("on_epoch_end", on_epoch_end, "a function of two results")
+    ranks = current()
+    finished = history.epochs
+    facts = {
+        "epochs": epochs,
+        "finished epochs": finished,
+        "seed": seed,
+        "phases": list(loaders),
+        "checkpoint": checkpoint is not None,
+    }
+    batches = agree(ranks, model, loaders, optimizer, scheduler, facts)
+    check_scheduler(scheduler, scheduler_unit, epochs, batches)
+    if checkpoint is not None and ranks.first:
+        check_target(checkpoint)
+    scaler = scaler or make_scaler(device, amp_dtype)
     history.stop_reason = None
-    loaders = [train_loader] if valid_loader is None else [train_loader, valid_loader]
-    scaler = scaler or make_scaler(place, amp_dtype)
-    for loader, phase in zip(loaders, ("train", "valid"), strict=False):
-        check_loader(loader, phase, model)
-    check_scheduler(scheduler, scheduler_unit, epochs, train_loader)
-    if checkpoint is not None:
-        on_first_rank(check_target, checkpoint)
-    micro_batch_size = (
-        AutoSize() if str(micro_batch_size) == "auto" else micro_batch_size
-    )  # found once for all epochs
     shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
     try:
-        with (
-            progress_bar(
-                loaders, epochs, progress and (current() is None or current().first)
-            ) as shared["bar"],
-            interruption,
-        ):
-            for epoch in range(history.epochs + 1, history.epochs + 1 + epochs):
-                start_epoch(epoch, seed, train_loader)
+        with progress_bar(loaders.values(), epochs, progress and ranks.first) as bar:
+            shared["bar"] = bar
+            for epoch in range(finished + 1, finished + 1 + epochs):
+                start_epoch(epoch, seed, train_loader, ranks.rank)
                 trained = train_epoch(
                     model,
                     train_loader,
@@ -235,16 +250,16 @@ def fit(
                     **shared,
                 )
                 if scheduler is not None and scheduler_unit == "epoch" and not asks_loss(scheduler):
-                    scheduler.step()  # before validation: an interrupt there must not leave it an epoch behind
+                    # Before validation: an interrupt there must not leave it an epoch behind.
+                    scheduler.step()
                 valid = None
-                if valid_loader is not None:  # its truth would ask for a length
+                if valid_loader is not None:
                     draw_for_workers(valid_loader)
                     valid = evaluate(model, valid_loader, loss_fn, epoch=epoch, **shared)
                 if asks_loss(scheduler):
                     scheduler.step((valid or trained).loss)
-                if checkpoint is not None:
-                    on_first_rank(
-                        save_checkpoint,
+                if checkpoint is not None and ranks.first:
+                    save_checkpoint(
                         checkpoint,
                         model,
                         optimizer,
@@ -252,11 +267,14 @@ def fit(
                         scheduler=scheduler,
                         scaler=scaler,
                     )
-                if on_any_rank(on_epoch_end, trained, valid):
+                stop = on_epoch_end is not None and bool(on_epoch_end(trained, valid))
+                if any(ranks.gather(stop)):
                     history.stop_reason = f"on_epoch_end returned True after epoch {epoch}"
                     break
     except KeyboardInterrupt:
         history.stop_reason = "interrupted"
+        for loader in loaders.values():
+            let_go(loader)  # the interrupt of a notebook or terminal has reached its workers too
     return history
 
 
@@ -265,23 +283,18 @@ def make_scaler(device: torch.device, amp_dtype: torch.dtype | None) -> torch.am
     return torch.amp.GradScaler(device.type, enabled=amp_dtype is torch.float16)
 
 
-def take_step(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> bool:
-    """Take one optimizer step; False where gradients overflowed in float16 and the scaler left the step out."""
-    if not scaler.is_enabled():
-        optimizer.step()
-        return True
-    before = scaler.get_scale()
-    scaler.step(optimizer)
-    scaler.update()
-    return scaler.get_scale() >= before  # a scale that falls tells of an overflow
-
-
 @contextmanager
 def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put the model into training or evaluation mode, and every part of it back into its own afterwards."""
+    """Put the model into training or evaluation mode, and every part of it back into its own afterwards.
+
+    BatchNorm layers that are frozen, in evaluation mode in a model that trains, stay so.
+    """
     before = [(part, part.training) for part in model.modules()]
+    frozen = frozen_norms(model) if training else []
     try:
         model.train(training)
+        for name in frozen:
+            unwrap(model).get_submodule(name).training = False
         yield
     finally:
         for part, was_training in before:

@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from dlhelpers.machine.devices import synchronize
+from dlhelpers.train.batches import let_go
 from dlhelpers.train.history import EpochResult, History
+from dlhelpers.train.ranks import current
 
 Metric = Callable[[Tensor, Tensor], Tensor]  # (outputs, targets) -> one value a sample, shape (n,)
-FOLD = 512  # batches whose losses wait in a list before one sum takes them in
+FOLD = 512  # losses that wait in a list before one sum takes them in
 READ_SECONDS = 0.5  # between two reads of the sums during an epoch
 
 
-class Tally:
+class Meter:
     """The sums of one epoch. Use it in a `with`: an epoch that breaks off is still put into the history, marked."""
 
     def __init__(
@@ -29,31 +31,25 @@ class Tally:
         phase: str,
         epoch: int,
         device: torch.device,
-        metrics: Mapping[str, Metric] | None,
+        metrics: Mapping[str, Metric] | None = None,
         history: History | None = None,
         bar: Any = None,
     ):
-        self.phase, self.epoch, self.device, self.history, self.bar = (
-            phase,
-            epoch,
-            device,
-            history,
-            bar,
-        )
+        self.phase, self.epoch, self.device = phase, epoch, device
+        self.history, self.bar = history, bar
         self.metrics = dict(metrics or {})
-        self.samples = self.batches_seen = self.micro_batches = self.optimizer_steps = (
-            self.skipped_steps
-        ) = 0
-        self.seconds = self.data_seconds = 0.0
         self.result: EpochResult | None = None
+        self.samples = self.batches_seen = self.micro_batches = 0
+        self.optimizer_steps = self.skipped_steps = 0
+        self.data_seconds = 0.0
+        self._loader: Any = None
+        self._iterator: Iterator | None = None
         self._on_bar = 0  # batches that the bar has been told of
-        self._summed = 0  # batches in the sums; `samples` are theirs
         self.wide = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self._sums = torch.zeros(1 + len(self.metrics), dtype=self.wide, device=device)
         self._first_bad = torch.full((), math.inf, dtype=self.wide, device=device)
-        self._waiting: list[
-            tuple
-        ] = []  # (loss, samples, value of each metric) of batches not yet summed
+        # (iteration, samples, loss, value of each metric) of what is not summed yet
+        self._waiting: list[tuple] = []
 
     def __enter__(self) -> Self:
         if self.device.type == "cuda":
@@ -64,24 +60,69 @@ class Tally:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            self._refuse(self._close(whole=True))
+            return
+        self._iterator = (
+            None  # worker processes end, also those that persist: an error may have ended them
+        )
+        let_go(self._loader)
         try:
-            bad = self._close(whole=kind is None)
-        except KeyboardInterrupt:
-            if self.result is None:  # it came before, and must not lose what the epoch has done
-                self._close(whole=False)
-            raise
-        if kind is None:
-            self._refuse(bad)
+            self._close(whole=False)
+        except Exception:  # a device that has failed answers no more, and the first error says why
+            self._keep([math.nan] * len(self._sums), whole=False)
+
+    def batches(self, loader: Iterable) -> Iterator[Any]:
+        """Yield the loader's batches, and measure how long the host waits for each."""
+        self._loader, end = loader, object()
+        asked = perf_counter()
+        self._iterator = iter(loader)
+        while (batch := next(self._iterator, end)) is not end:
+            self.data_seconds += perf_counter() - asked
+            yield batch
+            self.batches_seen += 1
+            asked = perf_counter()
+            if asked - self._last_read > READ_SECONDS:
+                self._show()
+        self._iterator = None
+        if not self.batches_seen:
+            why = (
+                "its dataset is empty, or a stream that is already read to its end: give it samples"
+            )
+            if iter(loader) is loader:
+                kind = type(loader).__name__
+                why = f"a {kind} can be read only once: give a DataLoader, or a list of batches"
+            raise ValueError(f"the {self.phase} loader gave no batch: {why}")
+
+    def add(self, loss: Tensor, outputs: Any, targets: Tensor) -> None:
+        """Take in n samples, a batch or a part of one: their mean loss and each metric's value for every sample."""
+        n = targets.shape[0]
+        values = [
+            _per_sample(name, metric, outputs, targets) for name, metric in self.metrics.items()
+        ]
+        self.micro_batches += 1
+        self._waiting.append((self.batches_seen + 1, n, loss.detach(), *values))
+        if len(self._waiting) == FOLD:
+            self._fold()
 
     def _close(self, whole: bool) -> float:
         """Put the result into the history, and return the first bad iteration."""
         synchronize(self.device)
-        self.seconds = perf_counter() - self._begin
-        if self.bar is not None:
-            self._advance()
-        loss, *metrics, bad = self._read()
+        sums, bad = self._read()
+        ranks = current()
+        if whole and ranks.world > 1:
+            *sums, samples = ranks.sums(*sums, self.samples)
+            self.samples = int(samples)
+            counts = ranks.gather((bad, self.batches_seen, self.micro_batches))
+            firsts, batches, parts = zip(*counts, strict=True)
+            bad, self.batches_seen, self.micro_batches = min(firsts), max(batches), max(parts)
+        self._keep(self._divided(sums), whole and math.isinf(bad))
+        return bad
+
+    def _keep(self, means: list[float], whole: bool) -> None:
+        loss, *metrics = means
         peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
-        result = EpochResult(
+        self.result = EpochResult(
             self.phase,
             self.epoch,
             loss,
@@ -90,63 +131,26 @@ class Tally:
             self.batches_seen,
             self.optimizer_steps,
             self.skipped_steps,
-            self.seconds,
-            self.data_seconds,
-            peak,
-            complete=whole and math.isinf(bad),
+            seconds=perf_counter() - self._begin,
+            data_seconds=self.data_seconds,
+            peak_memory=peak,
+            complete=whole,
             micro_batches=self.micro_batches,
         )
-        self.result = result if self.history is None else self.history.add(result)
-        return bad
-
-    def batches(self, loader: Iterable) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the loader's batches, and measure how long the host waits for each."""
-        iterator, end, waited = None, object(), 0.0
-        try:
-            asked = perf_counter()
-            iterator = iter(loader)
-            while (batch := next(iterator, end)) is not end:
-                waited += perf_counter() - asked
-                yield batch
-                asked = perf_counter()
-                if asked - self._last_read > READ_SECONDS:
-                    self._show()
-        finally:
-            iterator = None  # lets worker processes go, also after an interrupt
-            self.data_seconds = waited
-        if not self.batches_seen:
-            raise ValueError(
-                "the loader gave no batch: its dataset is empty, or a stream that is already read to its end;"
-                " give it samples, or make the stream anew"
-            )
-
-    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Take in a batch of n samples: its mean loss, detached, and each metric's value for every sample."""
-        n = targets.shape[0]
-        waiting = (loss, n)
-        for name, metric in self.metrics.items():
-            waiting += (_per_sample(name, metric, outputs, targets),)
-        self._waiting.append(
-            waiting
-        )  # in one go, and counts follow from it: an interrupt cannot tear them apart
-        self.batches_seen = self._summed + len(self._waiting)
-        if len(self._waiting) == FOLD:
-            self._fold()
-
-    def means(self) -> list[float]:
-        """Return the means so far, the loss first; FloatingPointError names the first batch whose loss is no number."""
-        *means, bad = self._read()
-        self._refuse(bad)
-        return means
+        if self.history is not None:
+            self.history.add(self.result)
+        if self.bar is not None:
+            self._advance()
 
     def _show(self) -> None:
         """Read the sums, which also finds a loss that is no number, and bring the bar up to date."""
-        loss = self.means()[0]
+        sums, bad = self._read()
+        self._refuse(bad)
         self._last_read = perf_counter()
         if self.bar is not None:
-            self.bar.set_postfix_str(
-                f"epoch {self.epoch}, {self.phase} loss {loss:.3f}", refresh=False
-            )
+            loss = self._divided(sums)[0]
+            text = f"epoch {self.epoch}, {self.phase} loss {loss:.3f}"
+            self.bar.set_postfix_str(text, refresh=False)
             self._advance()
 
     def _advance(self) -> None:
@@ -163,42 +167,35 @@ class Tally:
                 " NaN in the data of that batch"
             )
 
-    def _read(self) -> list[float]:
-        """All sums in one read, divided by the samples, and the first bad iteration (infinity where there is none)."""
-        *sums, bad = self._totals()
-        return [total / self.samples if self.samples else math.nan for total in sums] + [bad]
+    def _divided(self, sums: list[float]) -> list[float]:
+        """Means over the samples so far, NaN before the first."""
+        return [total / self.samples if self.samples else math.nan for total in sums]
 
-    def _totals(self) -> list[float]:
-        """The sums and the first bad iteration, in one read of the device."""
+    def _read(self) -> tuple[list[float], float]:
+        """All sums and the first bad iteration (infinity where there is none), in one read of the device."""
         self._fold()
-        return torch.cat([self._sums, self._first_bad.view(1)]).tolist()
+        *sums, bad = torch.cat([self._sums, self._first_bad.view(1)]).tolist()
+        return sums, bad
 
     def _fold(self) -> None:
         """Add what waits in the list to the sums, on the device, without reading anything."""
         if not self._waiting:
             return
-        losses, sizes, *values = zip(*self._waiting, strict=True)
-        samples, seen = self.samples + sum(sizes), self._summed + len(losses)
-        self.batches_seen = seen
+        iterations, sizes, losses, *values = zip(*self._waiting, strict=True)
+        self._waiting = []
+        self.samples += sum(sizes)
         losses = torch.stack(losses).to(self.wide)
-        sizes = torch.tensor(sizes, dtype=self.wide).to(self.device)
-        sums = [losses @ sizes, *(torch.cat(value).sum(dtype=self.wide) for value in values)]
-        numbers = torch.arange(self._summed + 1, seen + 1, dtype=self.wide, device=self.device)
+        weights, numbers = torch.tensor([sizes, iterations], dtype=self.wide).to(self.device)
+        sums = [losses @ weights, *(torch.cat(value).sum(dtype=self.wide) for value in values)]
+        self._sums = self._sums + torch.stack(sums)
         bad = torch.where(torch.isfinite(losses), math.inf, numbers).min()
-        sums, bad = self._sums + torch.stack(sums), torch.minimum(self._first_bad, bad)
-        # One statement without a call: an interrupt finds all of it stored, or nothing.
-        self._sums, self._first_bad, self.samples, self._summed, self._waiting = (
-            sums,
-            bad,
-            samples,
-            seen,
-            [],
-        )
+        self._first_bad = torch.minimum(self._first_bad, bad)
 
 
-def _per_sample(name: str, metric: Metric, outputs: Tensor, targets: Tensor) -> Tensor:
+def _per_sample(name: str, metric: Metric, outputs: Any, targets: Tensor) -> Tensor:
     """The metric's values for a batch; ValueError unless there is one for each sample."""
-    value, n = metric(outputs.detach(), targets), len(targets)
+    n = len(targets)
+    value = metric(outputs.detach() if isinstance(outputs, Tensor) else outputs, targets)
     if not isinstance(value, Tensor) or value.shape != (n,):
         shape = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(

@@ -1,14 +1,14 @@
-"""Several processes that train one model: which of them this is, what they add up, and where they have to agree.
+"""Several processes that train one model: which of them this is, what they add up, and how they keep in step.
 
 torchrun starts the processes, called ranks; the script opens the group, wraps its model in torch's
-DistributedDataParallel and gives its DataLoader a sampler that splits. The loops find the group by themselves. In a
-process that works alone nothing of this module does anything.
+DistributedDataParallel and gives its DataLoader a sampler that splits. The loops find the group by themselves. When a
+rank fails, torchrun ends the others. A process that works alone is rank 0 of 1, and exchanges nothing.
 """
 
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic, sleep
@@ -18,14 +18,19 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, IterableDataset
 
+from dlhelpers.data.sampling import split_epoch
 from dlhelpers.machine.devices import Device, pick_device
+from dlhelpers.train.batches import samplers, split_batch
+from dlhelpers.train.schedules import told
 
 ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what a launcher tells each process
 STORE = "dlhelpers/store"  # under which rank 0 tells where its store is
-_control: dict[
-    Any, Any
-] = {}  # for a group that cannot add up numbers of the host, one beside it that can
+SETTINGS = ("seed", "shuffle", "drop_last", "policy", "block", "window", "epoch")  # of a sampler
+PARENT = os.getppid()  # the launcher, where there is one
+_control: dict[Any, Any] = {}  # for a group that cannot add up numbers of the host, one that can
 
 
 @dataclass(frozen=True)
@@ -42,31 +47,25 @@ class Ranks:
 
     def sums(self, *numbers: float) -> list[float]:
         """Return each number's sum over all ranks, in float64; every rank has to call it."""
-        return self._reduced(numbers, dist.ReduceOp.SUM)
-
-    def highest(self, *numbers: float) -> list[float]:
-        """Return each number's maximum over all ranks; every rank has to call it."""
-        return self._reduced(numbers, dist.ReduceOp.MAX)
+        together = torch.tensor(numbers, dtype=torch.float64)
+        if self.world > 1:
+            _end_without_launcher()
+            dist.all_reduce(together, group=_host_group())
+        return together.tolist()
 
     def gather(self, value: object) -> list[Any]:
         """Return the values of all ranks, in order; every rank has to call it."""
-        values: list[Any] = [value]
+        values: list[Any] = [value] * self.world
         if self.world > 1:
-            values *= self.world
+            _end_without_launcher()
             dist.all_gather_object(values, value, group=_host_group())
         return values
 
-    def _reduced(self, numbers: tuple[float, ...], operation: Any) -> list[float]:
-        together = torch.tensor(numbers, dtype=torch.float64)
-        if self.world > 1:
-            dist.all_reduce(together, operation, group=_host_group())
-        return together.tolist()
 
-
-def current() -> Ranks | None:
-    """Return this process's place among several, or None where it works alone."""
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-        return None
+def current() -> Ranks:
+    """Return this process's place among several, rank 0 of 1 where it works alone."""
+    if not dist.is_available() or not dist.is_initialized():
+        return Ranks()
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
@@ -81,41 +80,16 @@ def process_group(
 
     device   "cpu" takes the backend gloo, "cuda" NCCL, with gloo beside it for numbers of the host
     timeout  the longest that a rank waits for another
-    Raises ValueError where the launcher's variables are not whole, and RuntimeError where the backend is missing or
-    the port is in use.
+    Raises what torch.distributed says where a variable or a backend is missing, or the port is in use.
     """
     kind = torch.device(device).type
-    backend = backend or {"cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}.get(
-        kind, "gloo"
-    )
-    for part in backend.split(","):
-        name = part.rpartition(":")[2]
-        if not dist.is_available() or not dist.is_backend_available(name):
-            raise RuntimeError(
-                f"the backend {name!r} is not in this build of torch {torch.__version__}: install a"
-                f" build that has it, or use {'the CPU, whose' if name != 'gloo' else 'another'} backend"
-                f"{' is gloo' if name != 'gloo' else ''}"
-            )
-    missing = [name for name in ADDRESS if name not in os.environ]
-    if 0 < len(missing) < len(ADDRESS) and "WORLD_SIZE" in os.environ:
-        raise ValueError(
-            f"the variable {missing[0]} is not set, though WORLD_SIZE is: start the script with torchrun,"
-            " which sets them all"
-        )
-    try:
-        place = (
-            {"store": dist.HashStore(), "rank": 0, "world_size": 1}
-            if missing
-            else _launched(timeout)
-        )
-        dist.init_process_group(backend, timeout=timeout, **place)
-    except RuntimeError as error:
-        if "EADDRINUSE" not in str(error) and "already in use" not in str(error):
-            raise
-        raise RuntimeError(
-            f"port {os.environ['MASTER_PORT']} is in use, by another run or program: give torchrun"
-            " another --master-port, or --standalone, which finds a free one"
-        ) from error
+    backends = {"cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}
+    place: dict[str, Any] = {"store": None}
+    if "WORLD_SIZE" not in os.environ:
+        place = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
+    elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        place = _own_store(timeout)
+    dist.init_process_group(backend or backends.get(kind, "gloo"), timeout=timeout, **place)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
@@ -148,47 +122,148 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-def on_first_rank(function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-    """Call a function on rank 0 only, and let all ranks wait for its end; RuntimeError on the others if it failed."""
-    ranks, fault = current(), None
-    if ranks is None:
-        function(*arguments, **options)
+def in_step(batches: Iterable[Any], ranks: Ranks, model: nn.Module) -> Iterator[tuple[Any, float]]:
+    """Yield this rank's batches, each with the weight of its loss, until no rank has any left.
+
+    DistributedDataParallel takes the mean of all ranks' gradients, so a rank with n of the step's samples weighs its
+    loss by n x ranks / samples: then every sample counts the same. A rank that has run out takes its last batch again
+    with weight 0, since the others wait for its gradients; BatchNorm's averages are put back after it.
+    """
+    if ranks.world == 1:
+        for batch in batches:
+            yield batch, 1
         return
+    batches, last, end = iter(batches), None, object()
+    while True:
+        batch = next(batches, end)
+        size = 0 if batch is end else len(split_batch(batch)[1])
+        (together,) = ranks.sums(size)
+        if not together:
+            return
+        if size:
+            last = batch
+            yield batch, size * ranks.world / together
+        else:
+            kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+            yield last, 0
+            for buffer, before in kept:
+                buffer.copy_(before)
+
+
+def gradients_travel(model: nn.Module, now: bool) -> AbstractContextManager:
+    """Return a context in which gradients go to the other ranks, or stay here until the last micro-batch."""
+    stays = not now and isinstance(model, DistributedDataParallel)
+    return model.no_sync() if stays else nullcontext()
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every rank the buffers of rank 0, BatchNorm's averages among them, so that all measure one model."""
+    if current().world > 1 and isinstance(model, DistributedDataParallel):
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def own_samples(loader: Iterable) -> int | None:
+    """Return how many samples this rank has before its sampler begins to repeat; None where it does not repeat."""
+    for sampler in samplers(loader):
+        rank, world, total = _place(sampler)
+        pads = getattr(sampler, "policy", "" if getattr(sampler, "drop_last", True) else "pad")
+        if None not in (rank, world, total) and pads == "pad":
+            return split_epoch(total, rank=rank, world=world, policy="exact").count
+    return None
+
+
+def agree(
+    ranks: Ranks,
+    model: nn.Module,
+    loaders: dict[str, Iterable],
+    optimizer: Optimizer,
+    scheduler: Any,
+    facts: dict[str, object],
+) -> int:
+    """Refuse, before the first batch, what would let ranks hang or part in silence; return the batches of an epoch.
+
+    They are those of the longest rank, 0 for a stream.
+    Raises ValueError: on a rank whose model is not wrapped or whose loader does not split, and on all, with the first
+    difference, where ranks were started with other facts, datasets or samplers.
+    """
     try:
-        if ranks.first:
-            function(*arguments, **options)
-    except Exception as error:  # the others must not wait for what will not come
-        fault = error
-    words = ranks.gather(fault and f"{type(fault).__name__}: {fault}")[0]
-    if fault:
-        raise fault
-    if words:
-        raise RuntimeError(f"rank 0 stopped: {words}")
-
-
-def agree(**facts: object) -> None:
-    """ValueError on all ranks, with the first difference, unless each has the same facts; alone nothing happens."""
-    ranks = current()
-    if ranks is None:
-        return
-    everyone = ranks.gather(facts)
-    for name in facts:
-        for rank, other in enumerate(everyone):
-            if other.get(name) != everyone[0][name]:
-                words = f"ranks disagree on {name.replace('_', ' ')}: rank 0 has {everyone[0][name]!r}, rank {rank} has"
+        batches = len(loaders["train"])
+    except TypeError:
+        batches = 0  # a stream
+    if ranks.world == 1:
+        return batches
+    rates = str([group.get("lr") for group in optimizer.param_groups])
+    facts = facts | {"learning rates": rates, "steps of the scheduler": told(scheduler)}
+    for phase, loader in loaders.items():
+        # A stream splits itself, and is taken at its word.
+        if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
+            facts = facts | _splits(loader, phase, ranks)
+    if not isinstance(model, DistributedDataParallel):
+        raise ValueError(
+            f"there are {ranks.world} ranks, and the model is {type(model).__name__}: each would train one of its own."
+            " Wrap it before you make the optimizer: model = DistributedDataParallel(model)"
+        )
+    everyone = ranks.gather((facts, batches))
+    first = everyone[0][0]
+    for rank, (other, _) in enumerate(everyone):
+        for name in {**first, **other}:
+            one, two = first.get(name), other.get(name)
+            if one != two:
                 raise ValueError(
-                    f"{words} {other.get(name)!r}. Start all alike: script, arguments, data, checkpoint"
+                    f"ranks disagree on {name}: rank 0 has {one!r}, rank {rank} has {two!r}."
+                    " Start all alike: script, arguments, data, checkpoint"
                 )
+    return max(length for _, length in everyone)
 
 
-def _launched(timeout: timedelta) -> dict[str, Any]:
-    """Where init_process_group finds the others: with torchrun, at a store that this start alone has used.
+def _place(sampler: Any) -> tuple[int | None, int | None, int | None]:
+    """Return (rank, world, samples of all ranks) as torch's samplers or ours name them, None where they do not."""
+    world = getattr(sampler, "world", getattr(sampler, "num_replicas", None))
+    total = getattr(sampler, "samples", None)
+    if total is None and hasattr(sampler, "dataset"):
+        total = len(sampler.dataset)
+    return getattr(sampler, "rank", None), world, total
+
+
+def _splits(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
+    """What all ranks must have in common about a loader; ValueError where it does not give this rank its own part."""
+    splitter = next((s for s in samplers(loader) if (_place(s)[1] or 1) > 1), None)
+    rank, world, total = _place(splitter)
+    if splitter is None:
+        raise ValueError(
+            f"there are {ranks.world} ranks, and each would take all samples of the {phase} loader, whose sampler"
+            f" {type(loader.sampler).__name__} does not split them. Use sampler=BlockShuffleSampler(len(dataset),"
+            " rank=ranks.rank, world=ranks.world), or torch's DistributedSampler(dataset), instead of shuffle=True"
+        )
+    if (rank, world) != (ranks.rank, ranks.world):
+        raise ValueError(
+            f"the {phase} loader's sampler was made for rank {rank} of {world}, and this is rank {ranks.rank} of"
+            f" {ranks.world}: make it with rank=ranks.rank and the number of ranks"
+        )
+    if not len(splitter):
+        raise ValueError(
+            f"the {phase} loader shares {total} samples between {ranks.world} ranks, and rank {rank} has none: start"
+            " fewer processes, or let the sampler pad"
+        )
+    facts = {f"the length of the {phase} dataset": total}
+    for name in SETTINGS:
+        facts[f"the {name} of the {phase} sampler"] = getattr(splitter, name, None)
+    return facts
+
+
+def _end_without_launcher() -> None:
+    """End this rank where its launcher is gone, since nobody else would."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and os.getppid() != PARENT:
+        raise SystemExit("the launcher of this rank is gone, so it ends: start the run again")
+
+
+def _own_store(timeout: timedelta) -> dict[str, Any]:
+    """Where init_process_group finds the others under torchrun: at a store that this start alone has used.
 
     torchrun's own store outlives a restart, and a rank may read there the address of one that was killed: torch 2.15
     no longer keeps restarts apart (pytorch pull request 135957). The store of a dead rank 0, though, refuses to answer.
     """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return {}
     rank, world, host, port = (os.environ[name] for name in ADDRESS)
     shared = dist.TCPStore(host, int(port), is_master=False, timeout=timeout)
     if rank == "0":
