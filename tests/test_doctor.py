@@ -82,10 +82,10 @@ def short(monkeypatch, free):
 @pytest.mark.parametrize(
     "what, says",
     [
-        ("memory to use", "need 1.50 GB: close"),
+        ("memory to use", "1.50 GB are needed: close"),
         ("shared memory", "--shm-size=1g"),
-        ("lessons", "lesson 08 writes there: copy the course to a folder"),
-        ("temporary files", "set TMPDIR to a folder that can be written to, with 750.00 MB free"),
+        ("lessons", "lesson 08 writes there: copy the course to another folder"),
+        ("temporary files", "750.00 MB are needed: lesson 11 writes there: set TMPDIR"),
     ],
 )
 def test_too_little_room_is_said_with_the_remedy(monkeypatch, what, says):

@@ -64,11 +64,11 @@ def clean_up() -> None:
 # ---- the runs ----
 
 
+@dataclass(eq=False)
 class Attempt:
     """The runs of one project, each made when it is first asked for, in a child process under the cap."""
 
-    def __init__(self, project: type):
-        self.project = project
+    project: type
 
     @cached_property
     def run(self) -> LimitedRun:
@@ -92,10 +92,8 @@ class Attempt:
             return [run_limited(_train, *where, number, **limits) for number in epochs]
 
 
-@lru_cache(maxsize=1)
-def attempt(project: type) -> Attempt:
-    """Return the attempt with this very class, the same one at each call; another class starts anew."""
-    return Attempt(project)
+# The same attempt at each call with this very class; another class starts anew.
+attempt = lru_cache(maxsize=1)(Attempt)
 
 
 def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> History:

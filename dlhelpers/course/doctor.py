@@ -56,7 +56,7 @@ def examine() -> list[Finding]:
     if BROKEN:
         remedy = "install what is missing above, or else the package named here anew: pip install --force-reinstall"
         return [*findings, Finding("import", BROKEN, False, remedy)]
-    return [*findings, _device(), *_rooms(), *_folders()]
+    return [*findings, _device(), _memory(), *_folders()]
 
 
 def report(as_json: bool = False) -> int:
@@ -102,38 +102,35 @@ def _device() -> Finding:
     return Finding("device", f"{device}{note}", True)
 
 
-def _rooms() -> list[Finding]:
-    """Is there memory enough, for a kernel and for batches on their way from a worker?"""
+def _memory() -> Finding:
     room = memory_budget("cpu")
-    remedy = f"the lessons need {human_bytes(MEMORY)}: close other kernels and programs, or raise the limit"
-    findings = [Finding("memory to use", human_bytes(room), room >= MEMORY, remedy)]
-    if Path("/dev/shm").is_dir():  # elsewhere workers use another way
-        free = shutil.disk_usage("/dev/shm").free
-        found = f"{human_bytes(free)} free in /dev/shm"
-        remedy = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 07"
-        findings.append(Finding("shared memory", found, free >= SHARED, remedy))
-    return findings
+    remedy = (
+        f"{human_bytes(MEMORY)} are needed: close other kernels and programs, or raise the limit"
+    )
+    return Finding("memory to use", human_bytes(room), room >= MEMORY, remedy)
 
 
 def _folders() -> list[Finding]:
-    """Can each folder that lessons write to be written to, and has it room?"""
-    course = Path.cwd() / "notebooks"
+    """Can the folders that lessons write to be written to, and is there room?"""
+    course = Path("notebooks").absolute()
     if not course.is_dir():
         course = Path.cwd()  # `doctor` was started beside the lessons, or without a course
-    beside, temporary = (
-        "lesson 08 writes there: copy the course to",
-        "lesson 11 writes there: set TMPDIR to",
-    )
+    start = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 07"
+    copy = "lesson 08 writes there: copy the course to another folder"
+    move = "lesson 11 writes there: set TMPDIR to another folder"
     folders = [
-        ("lessons", course, BESIDE, beside),
-        ("temporary files", Path(tempfile.gettempdir()), TEMPORARY, temporary),
+        ("shared memory", Path("/dev/shm"), SHARED, start),
+        ("lessons", course, BESIDE, copy),
+        ("temporary files", Path(tempfile.gettempdir()), TEMPORARY, move),
     ]
     if kept := progress_file():
         there = next(folder for folder in kept.absolute().parents if folder.exists())
-        remedy = "without it, answers are forgotten: set DLHELPERS_PROGRESS to a file in"
-        folders.append(("progress", there, PROGRESS, remedy))
+        name = "without it, answers are forgotten: set DLHELPERS_PROGRESS to a file elsewhere"
+        folders.append(("progress", there, PROGRESS, name))
     findings = []
     for what, folder, needed, remedy in folders:
+        if not folder.is_dir():
+            continue  # without /dev/shm, workers use another way
         free = shutil.disk_usage(folder).free
         found, good = f"{human_bytes(free)} free in {folder}", free >= needed
         try:
@@ -141,6 +138,6 @@ def _folders() -> list[Finding]:
                 pass
         except OSError as error:
             found, good = f"{folder} cannot be written to ({error.strerror})", False
-        remedy = f"{remedy} a folder that can be written to, with {human_bytes(needed)} free"
+        remedy = f"{human_bytes(needed)} are needed: {remedy}"
         findings.append(Finding(what, found, good, remedy))
     return findings

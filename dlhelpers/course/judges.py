@@ -88,7 +88,7 @@ def show_value(value: Any) -> str:
     """Return a value as a message shows it: long numbers short, long lists cut."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    if isinstance(value, int) and not isinstance(value, bool):
+    if type(value) is int:
         return f"{value:,}"
     text = str(value)
     return text if len(text) < 60 else text[:57] + "..."
