@@ -53,15 +53,11 @@ def test_a_package_that_is_missing_or_too_old_gets_the_line_to_install_it(monkey
         lambda name: ["torch<3,>=2.10", 'jupyterlab>=4; extra == "course"'],
     )
     monkeypatch.setattr(importlib.metadata, "version", version)
-    old, missing = doctor._packages()
-    assert (old.found, old.good) == (
-        "1.13.1",
-        False,
-    ) and old.remedy == 'pip install "torch<3,>=2.10"'
-    assert (missing.found, missing.good) == (
-        "is missing",
-        False,
-    ) and "jupyterlab>=4" in missing.remedy
+    findings = doctor.examine()
+    old, missing = named(findings, "torch"), named(findings, "jupyterlab")
+    assert old.remedy == 'pip install "torch<3,>=2.10"' and old.found == "1.13.1"
+    assert "jupyterlab>=4" in missing.remedy and missing.found == "is missing"
+    assert not old.good and not missing.good
 
 
 def test_a_course_that_is_not_installed_here_is_a_fault_with_its_remedy(monkeypatch):
