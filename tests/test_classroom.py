@@ -85,6 +85,7 @@ def test_strangers_files_are_named_with_the_reason_and_left_as_they_are(folder):
     (folder / "deep.json").write_text("[" * 100_000, encoding="utf-8")
     (folder / "huge.json").write_text(" " * 1_000_001, encoding="utf-8")
     (folder / "subfolder").mkdir()
+    (folder / "lost.json").symlink_to(folder / "nowhere.json")
     hand_in(folder, "later.json", {}, version=2)
     hand_in(folder, "odd.json", {"lesson_01.promised": ("won", 1)})
     hand_in(folder, "often.json", {"lesson_01.promised": ("done", 10**400)})
@@ -92,7 +93,7 @@ def test_strangers_files_are_named_with_the_reason_and_left_as_they_are(folder):
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     found = pool(folder)
     assert found.learners == 3
-    names = ("deep", "huge", "later", "list", "odd", "often", r"\x1b[2J")
+    names = ("deep", "huge", "later", "list", "lost", "odd", "often", r"\x1b[2J")
     expected = [f"'{name}.json' is no file of progress" for name in names]
     expected += [f"'{name}' is no file of progress" for name in ("holiday.png", "subfolder")]
     assert sorted(found.ignored) == sorted(expected)

@@ -37,13 +37,11 @@ def progress_file() -> Path | None:
     return Path(named) if named else Path.home() / ".dlhelpers" / "progress.json"
 
 
-def read_file(path: Path | None) -> dict[str, Any]:
-    """Return the content of a progress file, with "tasks" and a random "id"; a new one where there is none.
+def read_file(path: Path) -> dict[str, Any]:
+    """Return the content of a progress file, with "tasks" and, as a rule, a random "id" of its learner.
 
     Raises ValueError for any other file, OSError for one that cannot be read.
     """
-    if path is None or not path.exists():
-        return {"version": 1, "id": secrets.token_hex(8), "tasks": {}}
     good = path.is_file() and path.stat().st_size < LARGEST
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig")) if good else {}
@@ -57,10 +55,18 @@ def read_file(path: Path | None) -> dict[str, Any]:
     return content
 
 
+def _own() -> dict[str, Any]:
+    """The content of this learner's file; a new one where there is none."""
+    path = progress_file()
+    if path and path.exists():
+        return read_file(path)
+    return {"version": 1, "id": secrets.token_hex(8), "tasks": {}}
+
+
 def read() -> dict[str, dict]:
     """Return the remembered tasks by name; none where there is no file that can be read and understood."""
     try:
-        return read_file(progress_file())["tasks"]
+        return _own()["tasks"]
     except (OSError, ValueError):
         return {}
 
@@ -76,11 +82,11 @@ def record(name: str, *, done: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
             try:
-                content = read_file(path)
+                content = _own()
             except ValueError:
                 aside = path.with_name(f"{path.name}.broken-{secrets.token_hex(4)}")
                 path.replace(aside)  # it may be of use to somebody
-                content = read_file(path)
+                content = _own()
             task = content["tasks"].setdefault(name, dict(OPEN))
             task["tries"] += 1
             task["state"] = "done" if done or task["state"] == "done" else "tried"
@@ -138,7 +144,7 @@ def export(path: str | Path) -> Path:
 
     Raises OSError where the file of progress cannot be read, ValueError where it is broken.
     """
-    text = json.dumps(read_file(progress_file()), indent=1)
+    text = json.dumps(_own(), indent=1)
     with Path(path).open("x", encoding="utf-8") as file:
         file.write(text)
     return Path(path)
