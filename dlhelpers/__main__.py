@@ -1,20 +1,13 @@
 """The package on the command line: `python -m dlhelpers COMMAND`, with --help for each command.
 
-Exit codes: 0 all is well, 1 a fault was found or the command failed, 2 the command line is wrong. What went wrong is
-one line on standard error. Each command is one function that adds itself to the parser.
+Exit codes: 0 all is well, 1 a fault was found or the command failed, which one line on standard error says, 2 the
+command line is wrong.
 """
 
 import argparse
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}. See {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,114 +15,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises SystemExit with code 2 for a wrong command line, and with 0 after --help.
     """
-    parser = _Parser(prog="python -m dlhelpers", description="Pack data, and prepare a class.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_pack, _add_verify, _add_doctor, _add_prefetch, _add_classroom, _add_export):
-        add(commands)
-    options = parser.parse_args(arguments)
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: _say(message)
-        try:
-            return options.run(options)
-        except KeyboardInterrupt:
-            _say("interrupted: the same command goes on from here")
-        except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            # An error from a worker ends with its sentence; options are called as they are here.
-            _say(
-                lines[-1]
-                .replace("overwrite=True", "--overwrite")
-                .replace("download=True", "--download")
-                .replace("size=", "--size ")
-            )
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        problem = "interrupted: the same command goes on from here"
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        # an error from a worker ends with its sentence
+        problem = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        # options are called as they are here
+        problem = problem.replace("overwrite=True", "--overwrite")
+        problem = problem.replace("download=True", "--download").replace("size=", "--size ")
+    print(f"dlhelpers: {problem}", file=sys.stderr)
     return 1
 
 
-def _add_pack(commands: Any) -> None:
+def _parser() -> argparse.ArgumentParser:
+    """The commands, each with its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dlhelpers", description="Pack data, and prepare a class."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(run: Callable[[argparse.Namespace], int], about: str, more: str = "") -> Callable:
+        """Add a command by the name of its function; return what adds an argument to it."""
+        name = run.__name__.strip("_")
+        added = commands.add_parser(name, help=about, description=more or about)
+        added.set_defaults(run=run, parser=added)
+        return added.add_argument
+
     about = (
         "Write images as one file that can be mapped. An interrupted pack is finished by the same command, with the"
         " same bytes. With --size the shorter side is scaled to N pixels and the centre cut out. All images become"
         " upright RGB; transparency is dropped, and of 16 bits the upper 8 are kept."
     )
-    pack = commands.add_parser(
-        "pack", help="write a folder of images, or a named dataset, as one file", description=about
-    )
-    pack.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="a folder of class folders with images, or a dataset's name:"
-        " digits, shapes, cifar10, fashion_mnist (write ./digits for a folder of that name)",
-    )
-    pack.add_argument("target", metavar="TARGET", type=Path, help="the folder to write")
-    pack.add_argument("--size", type=_at_least(1), metavar="N", help="side of the images in pixels")
-    pack.add_argument(
-        "--seed", type=_at_least(0), default=0, metavar="N", help="of the order (default: 0)"
-    )
-    pack.add_argument(
-        "--processes",
-        type=_at_least(1),
-        metavar="N",
-        help="that decode (default: one for each core)",
-    )
-    pack.add_argument(
-        "--split", choices=("train", "test"), help="of a named dataset (default: train)"
-    )
-    pack.add_argument(
-        "--skip-bad",
-        action="store_true",
-        help="leave out images that cannot be decoded, and list them",
-    )
-    pack.add_argument(
-        "--overwrite", action="store_true", help="replace a dataset, once the new one is finished"
-    )
-    pack.add_argument(
-        "--download", action="store_true", help="fetch a named dataset that is not here yet"
-    )
-    pack.set_defaults(run=_pack, parser=pack)
+    add = command(_pack, "write a folder of images, or a named dataset, as one file", about)
+    source = "a folder of class folders with images, or digits, shapes, cifar10, fashion_mnist"
+    add("source", help=f"{source} (write ./digits for a folder of that name)")
+    add("target", type=Path, help="the folder to write")
+    add("--size", type=int, help="side of the images in pixels")
+    add("--seed", type=int, default=0, help="of the order (default: 0)")
+    cores = "that decode (default: one for each core)"
+    add("--processes", type=int, help=cores)
+    add("--split", choices=("train", "test"), help="of a named dataset (default: train)")
+    add("--skip-bad", action="store_true", help="leave out what cannot be decoded, and list it")
+    add("--overwrite", action="store_true", help="replace a dataset, once the new one is finished")
+    add("--download", action="store_true", help="fetch a named dataset that is not here yet")
 
+    add = command(_verify, "say whether every byte of a packed dataset is as it was written")
+    add("target", type=Path, help="the folder that holds the dataset")
 
-def _add_verify(commands: Any) -> None:
-    verify = commands.add_parser(
-        "verify", help="say whether every byte of a packed dataset is as it was written"
-    )
-    verify.add_argument(
-        "target", metavar="TARGET", type=Path, help="the folder that holds the dataset"
-    )
-    verify.set_defaults(run=_verify)
+    add = command(_doctor, "say what would go wrong in a lesson on this machine, and the remedy")
+    add("--json", action="store_true", help="the same as one JSON list")
 
+    add = command(_prefetch, "fetch datasets beforehand, into a folder that can be copied")
+    add("names", nargs="+", help="cifar10, fashion_mnist")
+    add("--folder", default="data", help="where to (default: data)")
 
-def _add_doctor(commands: Any) -> None:
-    about = "say what would go wrong in a lesson on this machine, and the remedy"
-    doctor = commands.add_parser("doctor", help=about)
-    doctor.add_argument("--json", action="store_true", help="the same as one JSON list")
-    doctor.set_defaults(run=_doctor)
+    add = command(_classroom, "pool the progress files of a class into one table")
+    add("folder", help="holds the JSON file of each learner")
+    add("--picture", metavar="FILE", help="draw it, too, as a PNG file")
 
-
-def _add_prefetch(commands: Any) -> None:
-    about = "fetch datasets beforehand, into a folder that can be copied"
-    prefetch = commands.add_parser("prefetch", help=about)
-    prefetch.add_argument("names", metavar="NAME", nargs="+", help="cifar10, fashion_mnist")
-    prefetch.add_argument("--folder", type=Path, default="data", help="where to (default: data)")
-    prefetch.set_defaults(run=_prefetch)
-
-
-def _add_classroom(commands: Any) -> None:
-    about = "pool the progress files of a class into one table"
-    classroom = commands.add_parser("classroom", help=about)
-    classroom.add_argument(
-        "folder", metavar="FOLDER", type=Path, help="holds the JSON file of each learner"
-    )
-    classroom.add_argument(
-        "--picture", type=Path, metavar="FILE", help="draw it, too, as a PNG file"
-    )
-    classroom.set_defaults(run=_classroom)
-
-
-def _add_export(commands: Any) -> None:
-    about = "write what was answered on this machine to a file, to hand to a teacher"
-    export = commands.add_parser("export", help=about)
-    export.add_argument("file", metavar="FILE", type=Path, help="a new JSON file")
-    export.set_defaults(run=_export)
+    add = command(_export, "write what was answered here to a file, to hand to a teacher")
+    add("file", help="a new JSON file")
+    return parser
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -205,21 +154,6 @@ def _verify(options: argparse.Namespace) -> int:
     print(report)
     print(f"{options.target} is {'as it was written' if report.ok else 'damaged'}")
     return 0 if report.ok else 1
-
-
-def _at_least(least: int) -> Any:
-    """A type for argparse: a whole number that is not below `least`."""
-
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, at least {least}")
-        return int(text)
-
-    return number
-
-
-def _say(message: object) -> None:
-    print(f"dlhelpers: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,6 @@ def test_each_package_of_the_course_is_looked_at():
         "lessons",
         "temporary files",
         "progress",
-        "cores",
-        "widgets",
     }
 
 
@@ -55,27 +53,11 @@ def test_a_package_that_is_missing_or_too_old_gets_the_line_to_install_it(monkey
         lambda name: ["torch<3,>=2.10", 'jupyterlab>=4; extra == "course"'],
     )
     monkeypatch.setattr(importlib.metadata, "version", version)
-    old, missing = doctor._packages()
-    assert (old.found, old.good) == (
-        "1.13.1",
-        False,
-    ) and old.remedy == 'pip install "torch<3,>=2.10"'
-    assert (missing.found, missing.good) == (
-        "is missing",
-        False,
-    ) and "jupyterlab>=4" in missing.remedy
-
-
-def test_a_package_that_is_asked_for_twice_is_one_finding_with_both_bounds(monkeypatch):
-    asked = [
-        "ipywidgets<9,>=7.7.1",
-        'ipywidgets<9,>=8.0.7; extra == "course"',
-        'ipywidgets>=99; extra == "bench"',
-    ]
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: asked)
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "7.7.2")
-    (finding,) = doctor._packages()
-    assert not finding.good and ">=7.7.1" in finding.remedy and ">=8.0.7" in finding.remedy
+    findings = doctor.examine()
+    old, missing = named(findings, "torch"), named(findings, "jupyterlab")
+    assert old.remedy == 'pip install "torch<3,>=2.10"' and old.found == "1.13.1"
+    assert "jupyterlab>=4" in missing.remedy and missing.found == "is missing"
+    assert not old.good and not missing.good
 
 
 def test_a_course_that_is_not_installed_here_is_a_fault_with_its_remedy(monkeypatch):
@@ -88,16 +70,6 @@ def test_a_course_that_is_not_installed_here_is_a_fault_with_its_remedy(monkeypa
     assert "pip install -e ." in finding.remedy
 
 
-def test_what_compares_versions_may_itself_be_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
-    finding = named(doctor.examine(), "packaging")
-    assert (
-        finding.found.startswith("is missing")
-        and not finding.good
-        and finding.remedy == "pip install packaging"
-    )
-
-
 def short(monkeypatch, free):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     monkeypatch.setattr(doctor, "memory_budget", lambda device: free)
@@ -106,10 +78,10 @@ def short(monkeypatch, free):
 @pytest.mark.parametrize(
     "what, says",
     [
-        ("memory to use", "need 1.50 GB: close"),
+        ("memory to use", "1.50 GB are needed: close"),
         ("shared memory", "--shm-size=1g"),
-        ("lessons", "lesson 08 writes there: copy the course to a folder"),
-        ("temporary files", "set TMPDIR to a folder that can be written to, with 750.00 MB free"),
+        ("lessons", "lesson 08 writes there: copy the course to another folder"),
+        ("temporary files", "750.00 MB are needed: lesson 11 writes there: set TMPDIR"),
     ],
 )
 def test_too_little_room_is_said_with_the_remedy(monkeypatch, what, says):
@@ -143,16 +115,13 @@ def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch):
     assert "progress" not in {finding.what for finding in doctor.examine()}
 
 
-def test_an_unknown_device_an_old_python_and_missing_widgets_are_found(monkeypatch):
+def test_an_unknown_device_and_an_old_python_are_found(monkeypatch):
     monkeypatch.setenv("DLHELPERS_DEVICE", "gpu")
     monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     findings = doctor.examine()
-    assert [named(findings, what).good for what in ("python", "device", "widgets")] == [False] * 3
-    assert (
-        "3.10.4" in named(findings, "python").found
-        and "DLHELPERS_DEVICE" in named(findings, "device").remedy
-    )
+    python, device = named(findings, "python"), named(findings, "device")
+    assert not python.good and "3.10.4" in python.found
+    assert not device.good and "DLHELPERS_DEVICE" in device.remedy
 
 
 def test_a_package_that_cannot_be_imported_is_a_fault_like_any_other(tmp_path):
@@ -171,12 +140,3 @@ def test_a_package_that_cannot_be_imported_is_a_fault_like_any_other(tmp_path):
         "MEND  import           ImportError: libcudart.so" in run.stdout
         and "good  python" in run.stdout
     )
-
-
-def test_one_fault_makes_the_exit_code_1(monkeypatch, capsys):
-    monkeypatch.setattr(
-        doctor,
-        "examine",
-        lambda: [doctor.Finding("cores", "2", True), doctor.Finding("disk", "0", False, "free it")],
-    )
-    assert doctor.report() == 1 and "free it" in capsys.readouterr().out

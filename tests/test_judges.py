@@ -10,16 +10,22 @@ CASES = [((1, 2), 3.0), ((2, 2), 4)]
 
 
 def test_a_call_is_shown_as_one_would_type_it():
-    problem = judge_cases(lambda samples, batch_size: 0, [((10_000, 32), 313)], [])
-    assert problem == "your function(10_000, 32) gives 0, and 313 is expected."
+    def batches(samples, batch_size):
+        return 0
+
+    problem = judge_cases(batches, [((10_000, 32), 313)], [])
+    assert problem == "batches(10_000, 32) gives 0, and 313 is expected."
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (lambda a, b: print(a + b), "(1, 2) gave back None: is a `return` missing?"),
-        (lambda a, b: str(a + b), "(1, 2) gives the text '3', and 3 is expected: return it"),
-        (lambda a, b: a + b + 1e-5, "gives 3.00001, and 3.0 is expected: do not round."),
+        (
+            lambda a, b: str(a + b),
+            "(1, 2) gives '3', and 3.0 itself, neither rounded nor as a text",
+        ),
+        (lambda a, b: a + b + 1e-5, "gives 3.00001, and 3.0 itself, neither rounded"),
         (lambda a: a, "(1, 2) raised TypeError"),
         (lambda a, b: a / 0, "(1, 2) raised ZeroDivisionError: division by zero"),
         (7, "pass its name without brackets"),
@@ -63,24 +69,16 @@ def test_numbers_of_every_library_count_as_numbers():
     [
         (1, 1.0, True),
         (0.1 + 0.2, 0.3, True),
-        (1, 1.001, False),
         (0, 1e-12, True),
-        ("a", "a", True),
         ("1", 1, False),
-        ([1, 2], (1, 2), True),
         ([1, 2], [1, 2, 3], False),
         ([1, [2.0]], [1, [2]], True),
-        (True, True, True),
         (torch.tensor([1.0, 2.0]), [1, 2], True),
-        (torch.tensor(3), 3, True),
         ([torch.tensor(3)], [3], True),
-        (np.array([1, 2]), torch.tensor([1, 2]), True),
         (np.array([1, 2]), np.array([1, 3]), False),
         (None, 0, False),
-        ({"a": 1}, {"a": 1}, True),
         (float("nan"), 1.0, False),
         (True, 1, False),
-        (0, False, False),
     ],
 )
 def test_when_two_answers_are_the_same(one, other, expected):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import stat
 import subprocess
 import sys
 import tempfile
@@ -43,7 +42,7 @@ def test_tries_are_counted_and_what_is_done_stays_done(kept_in):
     }
 
 
-def test_a_file_of_the_first_edition_is_read_and_goes_on(kept_in):
+def test_a_file_with_a_mark_at_its_start_is_read_and_goes_on(kept_in):
     kept_in.parent.mkdir()
     text = json.dumps({"version": 1, "tasks": {"lesson_02.q": {"state": "tried", "tries": 4}}})
     kept_in.write_text("\ufeff" + text, encoding="utf-8")  # as some editors save it
@@ -65,12 +64,9 @@ def test_two_kernels_lose_nothing_of_each_other(kept_in):
     "content",
     [
         b"",
-        b"{",
         b"[]",
-        b'{"tasks": [1]}',
-        b'{"tasks": {"a": {}}}',
         b"\xff\xfe",
-        b"null",
+        b'{"version": 1, "tasks": {"a": {}}}',
         b'{"version": 2, "tasks": {}}',
     ],
 )
@@ -138,28 +134,9 @@ def test_only_regular_files_are_touched(kept_in, tmp_path, monkeypatch, name, ca
     record("lesson_02.q", done=True)
     assert read() == {} and progress("lesson_02").rows[0][2] == "open"
     after = os.lstat(path)
-    assert (after.st_mode, after.st_ino, after.st_dev) == (
-        before.st_mode,
-        before.st_ino,
-        before.st_dev,
-    )
+    assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
     assert list(path.parent.glob(f"{path.name}*")) == [path]
     assert ("is not kept" in capsys.readouterr().out) == (name != "/dev/null")
-
-
-@pytest.mark.skipif(
-    not hasattr(os, "mknod") or os.geteuid() != 0, reason="only root can make and rename a device"
-)
-def test_not_even_root_renames_a_device(tmp_path, monkeypatch):
-    device = tmp_path / "null"
-    try:
-        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))
-    except PermissionError:
-        pytest.skip("this container makes no devices")
-    monkeypatch.setenv("DLHELPERS_PROGRESS", str(device))
-    record("lesson_02.q", done=True)
-    assert stat.S_ISCHR(os.lstat(device).st_mode)
-    assert [path.name for path in tmp_path.iterdir()] == ["null"]
 
 
 def test_without_a_variable_progress_is_in_the_home_folder(monkeypatch, tmp_path):
@@ -180,11 +157,6 @@ def test_the_table_has_a_row_a_lesson_or_a_row_a_task():
     assert tasks["never_seen"] == ["question", "open", "0"]
 
 
-def test_an_unknown_lesson_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="there is no 'lesson_2': expected one of lesson_00, "):
-        progress("lesson_2")
-
-
 def test_a_learner_exports_what_was_done_and_overwrites_nothing(kept_in, tmp_path):
     record("lesson_01.promised", done=True)
     written = progress.export(tmp_path / "me.json")
@@ -196,7 +168,7 @@ def test_a_learner_exports_what_was_done_and_overwrites_nothing(kept_in, tmp_pat
 def test_an_export_of_a_broken_file_names_it(kept_in, tmp_path):
     kept_in.parent.mkdir()
     kept_in.write_text("{")
-    with pytest.raises(ValueError, match="progress.json is broken"):
+    with pytest.raises(ValueError, match="'progress.json' is no file of progress"):
         progress.export(tmp_path / "me.json")
     assert not (tmp_path / "me.json").exists()
 

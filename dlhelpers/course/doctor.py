@@ -6,7 +6,6 @@ Packages are looked up in their metadata, so that a broken one cannot keep the r
 """
 
 import importlib.metadata
-import importlib.util
 import json
 import shutil
 import sys
@@ -18,18 +17,19 @@ from dlhelpers.course.records import progress_file
 
 try:
     from dlhelpers.base.sizes import human_bytes
-    from dlhelpers.machine.devices import cores, pick_device
+    from dlhelpers.machine.devices import pick_device
     from dlhelpers.machine.memory import memory_budget
 
     BROKEN = ""
 except Exception as error:  # a library that is broken raises what it likes, OSError too
     BROKEN = f"{type(error).__name__}: {error}"
 
-NEEDED_MEMORY = 1_500_000_000  # bytes: the largest lesson and its kernel, with room to spare
-NEEDED_BESIDE = 1_500_000_000  # bytes: three times what lesson 08 writes, beside the notebook
-NEEDED_TEMPORARY = 750_000_000  # bytes: three times what lesson 11 writes, a temporary folder
-NEEDED_PROGRESS = 1_000_000  # bytes
-NEEDED_SHARED = 64_000_000  # bytes: two workers' batches; Docker gives no more unless asked
+# Bytes that the lessons need.
+MEMORY = 1_500_000_000  # the largest lesson and its kernel, with room to spare
+SHARED = 64_000_000  # two workers' batches; Docker gives no more unless asked
+BESIDE = 1_500_000_000  # three times what lesson 08 writes, beside the notebook
+TEMPORARY = 750_000_000  # three times what lesson 11 writes, to a temporary folder
+PROGRESS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,15 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Return the findings on this Python and this machine, in the order in which to mend them."""
-    findings = [_python(), *_packages()]
+    version = ".".join(map(str, sys.version_info[:3]))
+    remedy = "install Python 3.11 or newer and make the environment anew with it"
+    new_enough = sys.version_info >= (3, 11)
+    python = Finding("python", f"{version} ({sys.executable})", new_enough, remedy)
+    findings = [python, *_packages()]
     if BROKEN:
         remedy = "install what is missing above, or else the package named here anew: pip install --force-reinstall"
         return [*findings, Finding("import", BROKEN, False, remedy)]
-    findings += [_device(), _memory(), _shared_memory(), *_folders()]
-    return [*findings, Finding("cores", f"{cores()}", True), _widgets()]
+    return [*findings, _device(), _memory(), *_folders()]
 
 
 def report(as_json: bool = False) -> int:
@@ -66,38 +69,27 @@ def report(as_json: bool = False) -> int:
     return int(not all(finding.good for finding in findings))
 
 
-def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    remedy = "install Python 3.11 or newer and make the environment anew with it"
-    return Finding("python", f"{version} ({sys.executable})", sys.version_info >= (3, 11), remedy)
-
-
 def _packages() -> list[Finding]:
-    """One finding for each package that the lessons need: what dlhelpers requires, and its extra `course`."""
+    """One finding for each line of what dlhelpers requires, and of its extra `course`."""
     try:
-        from packaging.requirements import Requirement  # here, since it may be what is missing
-        from packaging.specifiers import SpecifierSet
-
-        asked = importlib.metadata.requires("dlhelpers") or []
+        asked = importlib.metadata.requires("dlhelpers")
     except importlib.metadata.PackageNotFoundError:
         remedy = "in the course's folder: pip install -e ."
         return [Finding("dlhelpers", "is not installed in this Python", False, remedy)]
-    except ImportError:
-        found = "is missing; without it no other package is looked at"
-        return [Finding("packaging", found, False, "pip install packaging")]
-    needs: dict[str, SpecifierSet] = {}
-    for need in map(Requirement, asked):
-        if need.marker is None or need.marker.evaluate({"extra": "course"}):
-            # some are asked for twice
-            needs[need.name] = needs.get(need.name, SpecifierSet()) & need.specifier
+    # here, since a Python without the course may have none
+    from packaging.requirements import Requirement
+
     findings = []
-    for name, versions in needs.items():
+    for need in map(Requirement, asked):
+        if need.marker and not need.marker.evaluate({"extra": "course"}):
+            continue
         try:
-            found = importlib.metadata.version(name)
+            found = importlib.metadata.version(need.name)
+            good = need.specifier.contains(found, prereleases=True)
         except importlib.metadata.PackageNotFoundError:
-            found = "is missing"
-        good = found != "is missing" and versions.contains(found, prereleases=True)
-        findings.append(Finding(name, found, good, f'pip install "{name}{versions}"'))
+            found, good = "is missing", False
+        remedy = f'pip install "{need.name}{need.specifier}"'
+        findings.append(Finding(need.name, found, good, remedy))
     return findings
 
 
@@ -112,55 +104,40 @@ def _device() -> Finding:
 
 def _memory() -> Finding:
     room = memory_budget("cpu")
-    remedy = f"the lessons need {human_bytes(NEEDED_MEMORY)}: close other kernels and programs, or raise the limit"
-    return Finding("memory to use", human_bytes(room), room >= NEEDED_MEMORY, remedy)
-
-
-def _shared_memory() -> Finding:
-    if not Path("/dev/shm").is_dir():
-        return Finding("shared memory", "no /dev/shm on this system; workers use another way", True)
-    free = shutil.disk_usage("/dev/shm").free
-    found = f"{human_bytes(free)} free in /dev/shm"
-    remedy = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 07"
-    return Finding("shared memory", found, free >= NEEDED_SHARED, remedy)
+    remedy = (
+        f"{human_bytes(MEMORY)} are needed: close other kernels and programs, or raise the limit"
+    )
+    return Finding("memory to use", human_bytes(room), room >= MEMORY, remedy)
 
 
 def _folders() -> list[Finding]:
-    """One finding for each folder that lessons write to: beside the notebook, for temporary files, for progress."""
-    course = Path.cwd() / "notebooks"
+    """Can the folders that lessons write to be written to, and is there room?"""
+    course = Path("notebooks").absolute()
     if not course.is_dir():
         course = Path.cwd()  # `doctor` was started beside the lessons, or without a course
-    findings = [
-        _folder("lessons", course, NEEDED_BESIDE, "lesson 08 writes there: copy the course to"),
-        _folder(
-            "temporary files",
-            Path(tempfile.gettempdir()),
-            NEEDED_TEMPORARY,
-            "lesson 11 writes there: set TMPDIR to",
-        ),
+    start = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 07"
+    copy = "lesson 08 writes there: copy the course to another folder"
+    move = "lesson 11 writes there: set TMPDIR to another folder"
+    folders = [
+        ("shared memory", Path("/dev/shm"), SHARED, start),
+        ("lessons", course, BESIDE, copy),
+        ("temporary files", Path(tempfile.gettempdir()), TEMPORARY, move),
     ]
     if kept := progress_file():
         there = next(folder for folder in kept.absolute().parents if folder.exists())
-        remedy = "without it, answers are forgotten: set DLHELPERS_PROGRESS to a file in"
-        findings.append(_folder("progress", there, NEEDED_PROGRESS, remedy))
+        name = "without it, answers are forgotten: set DLHELPERS_PROGRESS to a file elsewhere"
+        folders.append(("progress", there, PROGRESS, name))
+    findings = []
+    for what, folder, needed, remedy in folders:
+        if not folder.is_dir():
+            continue  # without /dev/shm, workers use another way
+        free = shutil.disk_usage(folder).free
+        found, good = f"{human_bytes(free)} free in {folder}", free >= needed
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            found, good = f"{folder} cannot be written to ({error.strerror})", False
+        remedy = f"{human_bytes(needed)} are needed: {remedy}"
+        findings.append(Finding(what, found, good, remedy))
     return findings
-
-
-def _folder(what: str, folder: Path, needed: int, remedy: str) -> Finding:
-    """Can a file be written to a folder, and is there room for what the lessons need?"""
-    free = shutil.disk_usage(folder).free
-    found, good = f"{human_bytes(free)} free in {folder}", free >= needed
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        found, good = f"{folder} cannot be written to ({error.strerror})", False
-    remedy = f"{remedy} a folder that can be written to, with {human_bytes(needed)} free"
-    return Finding(what, found, good, remedy)
-
-
-def _widgets() -> Finding:
-    lab = importlib.util.find_spec("jupyterlab_widgets") is not None
-    found = f"JupyterLab's part is {'there' if lab else 'missing'}"
-    remedy = 'pip install "ipywidgets>=7.7.1,<9", and restart JupyterLab; until then figures have no sliders'
-    return Finding("widgets", found, lab, remedy)

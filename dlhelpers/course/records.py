@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dlhelpers.base.checks import shown
 from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
 from dlhelpers.course import lessons
@@ -26,8 +25,7 @@ if os.name == "nt":
 else:
     import fcntl
 
-VERSION = 1
-MOST_TRIES = 10**9
+LARGEST = 1_000_000  # bytes: a file of progress has a few thousand
 OPEN = {"state": "open", "tries": 0}
 
 
@@ -39,29 +37,36 @@ def progress_file() -> Path | None:
     return Path(named) if named else Path.home() / ".dlhelpers" / "progress.json"
 
 
-def parse(text: str) -> dict[str, Any]:
-    """Return the content of a progress file, with "version", "tasks" and, since it has one, "id".
+def read_file(path: Path) -> dict[str, Any]:
+    """Return the content of a progress file, with "tasks" and, as a rule, a random "id" of its learner.
 
-    Raises ValueError for any other text.
+    Raises ValueError for any other file, OSError for one that cannot be read.
     """
+    good = path.is_file() and path.stat().st_size < LARGEST
     try:
-        content = json.loads(text)
-        version, tasks = content["version"], content["tasks"].values()
-        answered = [(task["state"], task["tries"]) for task in tasks]
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError("no file of progress") from error
-    if version != VERSION:
-        raise ValueError(f"version {shown(version)}: expected {VERSION}")
-    for state, tries in answered:
-        if state not in ("tried", "done") or type(tries) is not int or not 0 <= tries < MOST_TRIES:
-            raise ValueError("a task that is neither tried nor done, or no number of tries")
+        content = json.loads(path.read_text(encoding="utf-8-sig")) if good else {}
+        good = content["version"] == 1
+        for task in content["tasks"].values():
+            good &= task["state"] in ("tried", "done") and 0 < task["tries"] < 10**9
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise ValueError(f"{path.name!r} is no file of progress")
     return content
+
+
+def _own() -> dict[str, Any]:
+    """The content of this learner's file; a new one where there is none."""
+    path = progress_file()
+    if path and path.exists():
+        return read_file(path)
+    return {"version": 1, "id": secrets.token_hex(8), "tasks": {}}
 
 
 def read() -> dict[str, dict]:
     """Return the remembered tasks by name; none where there is no file that can be read and understood."""
     try:
-        return _stored(progress_file())["tasks"]
+        return _own()["tasks"]
     except (OSError, ValueError):
         return {}
 
@@ -77,26 +82,18 @@ def record(name: str, *, done: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
             try:
-                content = _stored(path)
+                content = _own()
             except ValueError:
                 aside = path.with_name(f"{path.name}.broken-{secrets.token_hex(4)}")
                 path.replace(aside)  # it may be of use to somebody
-                content = _stored(path)
-            before = content["tasks"].get(name, OPEN)
-            state = "done" if done or before["state"] == "done" else "tried"
-            content["tasks"][name] = {"state": state, "tries": before["tries"] + 1}
-            content.setdefault("id", secrets.token_hex(8))
+                content = _own()
+            task = content["tasks"].setdefault(name, dict(OPEN))
+            task["tries"] += 1
+            task["state"] = "done" if done or task["state"] == "done" else "tried"
             with write_whole(path) as file:
                 file.write(json.dumps(content, indent=1).encode())
     except OSError as error:
         say_once(f"Your progress is not kept: {error}. (DLHELPERS_PROGRESS names another file.)")
-
-
-def _stored(path: Path | None) -> dict[str, Any]:
-    """The content of the file of progress; OSError where it cannot be read, ValueError where it is broken."""
-    if path is None or not path.is_file():
-        return {"version": VERSION, "tasks": {}}
-    return parse(path.read_text(encoding="utf-8-sig"))
 
 
 @contextmanager
@@ -128,19 +125,14 @@ def lesson_names() -> list[str]:
 def progress(lesson: str | None = None) -> Table:
     """Return how far you are: one row per lesson, or one per task of the lesson named, as "lesson_02".
 
-    `progress.export("name.json")` writes it to a file for your teacher. Raises ValueError for a lesson that does not
-    exist.
+    `progress.export("name.json")` writes it to a file for your teacher.
     """
-    names, remembered = lesson_names(), read()
+    remembered, rows = read(), []
     if lesson is None:
-        rows = []
-        for name in names:
+        for name in lesson_names():
             states = [remembered.get(task.name, OPEN)["state"] for task in tasks_of(name)]
             rows.append([name, f"{states.count('done')} of {len(states)}"])
         return Table(["lesson", "done"], rows)
-    if lesson not in names:
-        raise ValueError(f"there is no {lesson!r}: expected one of {', '.join(names)}")
-    rows = []
     for task in tasks_of(lesson):
         known = remembered.get(task.name, OPEN)
         rows.append([task.name.partition(".")[2], task.kind, known["state"], known["tries"]])
@@ -152,11 +144,7 @@ def export(path: str | Path) -> Path:
 
     Raises OSError where the file of progress cannot be read, ValueError where it is broken.
     """
-    kept = progress_file()
-    try:
-        text = json.dumps(_stored(kept), indent=1)
-    except ValueError as error:
-        raise ValueError(f"{kept} is broken: {error}") from error
+    text = json.dumps(_own(), indent=1)
     with Path(path).open("x", encoding="utf-8") as file:
         file.write(text)
     return Path(path)

@@ -59,13 +59,12 @@ class Task:
 
     def __init__(self, name: str, prompt: str, *, hints: Sequence[str], solution: str):
         self.name, self.prompt = name, inspect.cleandoc(prompt)
-        self.hints, self._solution = list(hints), inspect.cleandoc(solution)
+        self.hints, self._solution = hints, inspect.cleandoc(solution)
         self._hints_given = 0
 
     def hint(self) -> Reply:
         """Return the next hint; after the last one, the last again."""
-        number = min(self._hints_given + 1, len(self.hints))
-        self._hints_given = number
+        number = self._hints_given = min(self._hints_given + 1, len(self.hints))
         where = f"hint {number} of {len(self.hints)}"
         if number == len(self.hints):
             where = f"the last hint; then {self.name}.solution()"
@@ -80,8 +79,8 @@ class Task:
         return f"**{self.kind.capitalize()}.** {self.prompt}"
 
     def _open(self, what: str) -> Reply:
-        text = f"put {what} in place of the dots and run this cell again. Stuck? {self.name}.hint()"
-        return Reply("open", text)
+        how = f"put {what} in place of the dots and run this cell again"
+        return Reply("open", f"{how}. Stuck? {self.name}.hint()")
 
     def _judged(self, right: bool, text: str) -> Reply:
         record(self.name, done=right)
@@ -105,30 +104,30 @@ class Prediction(Task):
         *,
         answer: float | str,
         because: str,
-        wrong: Mapping[Any, str] | None = None,
+        wrong: Mapping[Any, str],
         choices: Sequence[str] = (),
         within: float = 1e-9,
         hints: Sequence[str],
     ):
         super().__init__(name, prompt, hints=hints, solution=f"{answer}. {because}")
-        self.answer, self.because, self.wrong = answer, because, dict(wrong or {})
-        self.choices, self.within = list(choices), within
+        self.answer, self.because, self.wrong = answer, because, wrong
+        self.choices, self.within = choices, within
         self.guess: Any = ...
 
-    def predict(self, guess: float | str | None) -> Reply:
+    def predict(self, guess: float | str) -> Reply:
         """Note a guess; dots leave the prediction open."""
         self.guess = ...
         if guess is ...:
             return self._open("your prediction")
         guess = _plain(guess)
         if self.choices:
-            said = "nothing" if guess is None else str(guess).strip().lower()
+            said = str(guess).strip().lower()
             near = [c for c in self.choices if said in (c, c.removeprefix("an "))]
             if not near:
                 there = ", ".join(map(repr, self.choices))
                 return Reply("wrong", f"{guess!r} is not among the answers: {there}.")
             guess = near[0]
-        elif isinstance(guess, bool) or not isinstance(guess, (int, float)):
+        elif type(guess) not in (int, float):
             text = f"{guess!r} is no number: write digits without quotes, as 12 or 0.5."
             return Reply("wrong", text)
         self.guess = guess
@@ -166,9 +165,9 @@ class Prediction(Task):
         """The message for the guess, or for the nearest known one if that is the same number, rounded."""
         if self.choices:
             return self.wrong.get(self.guess, "")
-        nearest = min(self.wrong, key=lambda known: abs(known - self.guess), default=0)
+        nearest = min(self.wrong, key=lambda known: abs(known - self.guess))
         rounded = min(0.01 * abs(nearest), 0.49)
-        return self.wrong.get(nearest, "") if abs(nearest - self.guess) <= rounded else ""
+        return self.wrong[nearest] if abs(nearest - self.guess) <= rounded else ""
 
 
 def _plain(value: Any) -> Any:
@@ -240,9 +239,8 @@ class Exercise(Task):
         praise: str = "every case holds.",
     ):
         super().__init__(name, prompt, hints=hints, solution=solution)
-        self.minutes, self.praise = minutes, praise
-        self.cases, self.wrong = list(cases), list(wrong)
-        self.judge = judge or (lambda function: judge_cases(function, self.cases, self.wrong))
+        self.minutes, self.praise, self.wrong = minutes, praise, wrong
+        self.judge = judge or (lambda function: judge_cases(function, cases, wrong))
 
     def check(self, answer: Any) -> Reply:
         """Judge an answer; an empty one is open, and whatever it raises is reported, not raised."""
