@@ -847,8 +847,8 @@ MUTATIONS = [
     Mutation(
         "wish-overruled",
         "machine/devices.py",
-        "    if wanted is None:\n",
-        '    if os.environ.get("DLHELPERS_DEVICE"):\n',
+        'prefer or os.environ.get("DLHELPERS_DEVICE")',
+        'os.environ.get("DLHELPERS_DEVICE") or prefer',
         "A device that was asked for by name is not the one that is taken.",
         "",
         "test_devices.py::test_the_variable_beats_the_accelerator_and_the_argument_beats_both",

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from dlhelpers.course.capped_examples import usual_example
 from dlhelpers.machine import LimitedRun, capped, memory_use, run_limited
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +32,7 @@ def servers():
 
 def is_server(process):
     try:
-        return "capped import serve" in " ".join(process.cmdline())
+        return "dlhelpers.machine.capped import" in " ".join(process.cmdline())
     except psutil.Error:
         return False  # it has just ended
 
@@ -98,12 +99,12 @@ def script(folder, text, **variables):
 @linux_only
 def test_the_usual_example_fails_with_its_own_error_and_leaves_this_process_alone():
     before = memory_use().private
-    run = run_limited(lambda: TensorDataset(torch.randn(100000, 3, 224, 224)), limit=512 * MB)
+    run = run_limited(usual_example, limit=512 * MB)
     assert (run.outcome, run.value, run.capped) == ("out of memory", None, True)
     assert run.limit == 512 * MB and run.peak_private < 100 * MB
     assert run.error.startswith("RuntimeError: ")
     assert "can't allocate memory: you tried to allocate 60211200000 bytes" in run.error
-    assert "torch.randn(100000, 3, 224, 224)" in run.traceback
+    assert "torch.randn(100_000, 3, 224, 224)" in run.traceback
     assert memory_use().private - before < 50 * MB
     assert torch.ones(10 * MB).sum() == 10 * MB, "this process has no cap"
 
@@ -309,7 +310,7 @@ def test_an_exception_is_told_with_its_type_text_and_place():
 
     run = run_limited(broken, limit=LIMIT)
     assert (run.outcome, run.error) == ("failed", "KeyError: 'no such class'")
-    assert 'raise KeyError("no such class")' in run.traceback
+    assert "in broken\nKeyError" in run.traceback
 
 
 @posix_only
@@ -324,7 +325,7 @@ def test_an_exception_is_told_with_its_type_text_and_place():
             "ended by signal 9 (SIGKILL) without a result",
         ),
         (lambda: os.kill(os.getpid(), signal.SIGINT), "failed", "KeyboardInterrupt"),
-        (lambda: lambda: 1, "failed", "the value, a function, cannot be sent back ("),
+        (lambda: lambda: 1, "failed", "the value cannot be sent back, return numbers"),
     ],
 )
 def test_other_ends_are_named(end, outcome, text):
@@ -391,11 +392,10 @@ def test_a_server_that_was_killed_is_replaced():
 def test_an_idle_server_ends_and_the_next_call_has_another(monkeypatch, fresh_server):
     monkeypatch.setattr(capped, "IDLE", 0.5)
     pids = []
-    for call in range(2):
+    while len(pids) < 2:
         pids.append(run_limited(os.getppid, limit=LIMIT).value)
-        time.sleep(0.5)
+        assert soon(lambda: not lives(pids[-1]))
     assert pids[0] != pids[1]
-    assert soon(lambda: not lives(pids[1]))
 
 
 @linux_only
@@ -464,15 +464,14 @@ def test_a_script_without_a_main_guard_runs_once_and_its_classes_come_back(tmp_p
         def move(point):
             return Point(point.twice() + 1)
 
-        print(run_limited(move, Point(3), limit=20_000_000).value == Point(7))
-        print(run_limited(lambda: int(many.sum()), limit=20_000_000).outcome)
+        first = run_limited(move, Point(3), limit=20_000_000).value == Point(7)
+        outcome = run_limited(lambda: int(many.sum()), limit=20_000_000).outcome
         FACTOR = 10
-        print(run_limited(move, Point(3), limit=20_000_000).value.twice())
+        print(first, outcome, run_limited(move, Point(3), limit=20_000_000).value.twice())
         """,
     )
-    assert (
-        told == f"once\nTrue\n{'out of memory' if sys.platform == 'linux' else 'returned'}\n310\n"
-    )
+    outcome = "out of memory" if sys.platform == "linux" else "returned"
+    assert told.count("once") == 1 and told.endswith(f"True {outcome} 310\n")
 
 
 def test_what_the_child_prints_appears_here_whole_and_once(capsys):

@@ -30,9 +30,9 @@ from importlib import import_module
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import monotonic, perf_counter, sleep
+from time import perf_counter, sleep
 from types import ModuleType
-from typing import Literal, NamedTuple, NoReturn
+from typing import Literal, NoReturn
 
 import cloudpickle
 import psutil
@@ -98,9 +98,7 @@ class LimitedRun:
         return Table(["figure", "value"], rows, notes=[self.error] if self.error else [])
 
 
-def run_limited(
-    target: Callable, *args: object, limit: int, timeout: float | None = None
-) -> LimitedRun:
+def run_limited(target: Callable, *args: object, limit: int, timeout: float = inf) -> LimitedRun:
     """Run `target(*args)` in a fresh process that may take `limit` bytes of private memory beyond what it starts with.
 
     The cap is Linux's RLIMIT_DATA, which counts private, writable addresses (Linux manual page getrlimit(2)): arrays,
@@ -120,7 +118,6 @@ def run_limited(
     check_callable("target", target, expected)
     why = " bytes (16 MB): a single thread's stack takes 8 MB; 500 MB is 500_000_000"
     check_whole("limit", limit, LEAST, why)
-    timeout = inf if timeout is None else float(timeout)
     call, modules = _packed(target, args)
     surroundings = dict(os.environ) | CHILD, os.getcwd(), sys.path, limit
     with (
@@ -132,13 +129,13 @@ def run_limited(
         (folder / "output").touch()
         try:
             if FORKS:
-                seen = _asked(folder, modules, timeout)
+                seen = _asked(folder, modules, float(timeout))
             else:
                 seen = _attended(_python(f"do_call({name!r})", folder), folder, timeout)
         finally:
             output = (folder / "output").read_bytes().decode("utf-8", "replace")
             print(output, end="")
-        return _result(folder, seen, "; ".join(filter(None, output.splitlines()[-3:])))
+        return _result(folder, seen, output)
 
 
 # ---- what is sent ----
@@ -193,7 +190,6 @@ def _is_installed(name: str) -> bool:
 
 _one_at_a_time = threading.Lock()
 _server: psutil.Popen | None = None
-_used = 0.0  # when it last answered
 
 
 def _python(code: str, folder: Path) -> psutil.Popen:
@@ -211,80 +207,51 @@ def _python(code: str, folder: Path) -> psutil.Popen:
         )
 
 
-def _end_server() -> None:
-    """End the server, and with it the child."""
-    _server.stdin.close()
-    _server.wait()
-
-
-class _Seen(NamedTuple):
-    """How a child ended: its exit code (minus a signal's number), its peaks in bytes, and why it was stopped."""
-
-    code: int
-    private: int = 0
-    file_backed: int = 0
-    seconds: float = 0.0
-    stopped: str = ""
-
-
-def _asked(folder: Path, modules: list[str], timeout: float) -> _Seen:
-    """Have the server, started where none runs, do the call in a folder."""
-    global _server, _used
+def _asked(folder: Path, modules: list[str], timeout: float) -> dict[str, object]:
+    """Have the server, started where none runs, do the call in a folder; return what it saw of the child."""
+    global _server
     # in a process that was forked from this one, the server of this one does not seem to run
-    if _server is None or _server.poll() is not None or monotonic() - _used > 0.8 * IDLE:
-        if _server is not None:
-            _end_server()
+    if _server is None or _server.poll() is not None:
         _server = _python(f"serve({IDLE})", folder)
     try:
-        with suppress(BrokenPipeError):  # it has ended, and its code says how
+        with suppress(BrokenPipeError):  # it has ended, and its code says why
             _server.stdin.write(json.dumps([str(folder), modules, timeout]).encode() + b"\n")
         while not (folder / "seen").exists():
             if (code := _server.poll()) is not None:
-                return _Seen(code)
+                # 0: it was idle for too long, just now
+                return _asked(folder, modules, timeout) if code == 0 else _ended_by(code)
             sleep(TICK)
     except BaseException:
-        _end_server()  # an interrupt: nothing is left half done, and the next call starts anew
+        _server.stdin.close()  # an interrupt: nothing is left half done, and the next call starts anew
+        _server.wait()
         raise
-    _used = monotonic()
     return _read(folder / "seen")
 
 
-def _result(folder: Path, seen: _Seen, tail: str) -> LimitedRun:
-    """Put together what the child reported, or what its end tells where it reported nothing."""
+def _ended_by(code: int) -> dict[str, object]:
+    """What an exit code (minus a signal's number) says of a process that reported nothing."""
+    outcome, how = "failed", f"exit code {code}"
+    if code < 0:
+        outcome, how = "killed", f"signal {-code} ({signal.Signals(-code).name})"
+    return {"outcome": outcome, "error": f"ended by {how} without a result"}
+
+
+def _result(folder: Path, seen: dict[str, object], output: str) -> LimitedRun:
+    """Put together what was seen of the child and what it reported; its last lines tell why, if it reported nothing."""
+    if not (folder / "report").exists():
+        if tells_out_of_memory(output):
+            seen["outcome"] = "out of memory"
+        lines = filter(None, output.splitlines()[-3:])
+        return LimitedRun(**seen | {"error": ": ".join([seen["error"], *lines])})
+    fields = seen | _read(folder / "report")
     try:
-        fields = _read(folder / "report")
-    except FileNotFoundError:
-        fields = _sudden_end(seen, tail)
+        if fields["outcome"] == "returned":
+            fields["value"] = pickle.loads(fields["value"])
     except Exception as error:
         # a class that exists in the child alone: any error may come of it
         why = f"the value cannot be read here: {type(error).__name__}: {error}"
-        fields = {"outcome": "failed", "error": why}
-    if (folder / "start").exists():
-        use, limit, capped = _read(folder / "start")
-        end = fields.pop("end", use)
-        private = max(seen.private, end.private)
-        fields |= {"limit": limit, "capped": capped, "peak_private": private - use.private}
-        if use.file_backed is not None:
-            file_backed = max(seen.file_backed, end.file_backed)
-            fields["peak_file_backed"] = file_backed - use.file_backed
+        fields |= {"outcome": "failed", "value": None, "error": why}
     return LimitedRun(**fields)
-
-
-def _sudden_end(seen: _Seen, tail: str) -> dict[str, object]:
-    """The fields of a child that ended without a report: stopped by us, by a signal, or by os._exit."""
-    outcome, error = "failed", f"ended by exit code {seen.code} without a result"
-    if seen.stopped:
-        outcome, error = "killed", f"killed by the parent: {seen.stopped}"
-    elif seen.code < 0:
-        name = signal.Signals(-seen.code).name
-        outcome, error = "killed", f"ended by signal {-seen.code} ({name}) without a result"
-    if tells_out_of_memory(tail):
-        outcome = "out of memory"
-    return {
-        "outcome": outcome,
-        "error": f"{error}: {tail}" if tail else error,
-        "seconds": seen.seconds,
-    }
 
 
 # ---- the server's side ----
@@ -312,31 +279,42 @@ def serve(idle: float) -> None:
 
 def _attended(
     child: psutil.Process, folder: Path, timeout: float, requests: io.FileIO | None = None
-) -> _Seen:
-    """Look at a child until it ends; kill it when its time or the machine's memory is over, or nobody waits for it."""
-    code, start, private, file_backed, stopped = None, None, 0, 0, ""
+) -> dict[str, object]:
+    """Look at a child until it ends, and kill it when its time or the machine's memory is over, or nobody waits for it.
+
+    Returns the fields of its run as far as they are seen from outside.
+    """
+    start, fields, code, stopped = None, {}, None, ""
+    private = file_backed = 0
     spare = psutil.virtual_memory().available // 4
     began = perf_counter()
     try:
         while code is None:
+            with suppress(psutil.TimeoutExpired):
+                code = int(child.wait(TICK))
             if start is None and (folder / "start").exists():
-                start, began = _read(folder / "start"), perf_counter()
-            if start is not None:
-                use, capped = memory_use(child.pid), start[2]
-                private = max(private, use.private)
-                file_backed = max(file_backed, use.file_backed or 0)
+                start, fields = _read(folder / "start")
+                began = perf_counter()
+            if start is not None and code is None:
+                use = memory_use(child.pid)
+                private = max(private, use.private - start.private)
+                file_backed = max(file_backed, (use.file_backed or 0) - (start.file_backed or 0))
                 if perf_counter() - began > timeout:
                     stopped = f"it was still running at its timeout of {timeout:g} seconds"
-                elif not capped and psutil.virtual_memory().available < spare:
-                    stopped = f"this system has no cap, and less than {human_bytes(spare)} of the machine was left"
+                elif not fields["capped"] and psutil.virtual_memory().available < spare:
+                    left = f"less than {human_bytes(spare)} of the machine was left"
+                    stopped = f"this system has no cap, and {left}"
             # nothing is asked during a call: a line, or the end of all lines, means that nobody waits
             if stopped or requests and select.select([requests], [], [], 0)[0]:
                 _kill(child)
-            with suppress(psutil.TimeoutExpired):
-                code = int(child.wait(TICK))
     finally:
         _kill(child)  # also what it has started
-    return _Seen(code, private, file_backed, perf_counter() - began, stopped)
+    if start is not None:
+        fields["peak_private"] = private
+        fields["peak_file_backed"] = None if start.file_backed is None else file_backed
+    if stopped:
+        fields["error"] = f"killed by the parent: {stopped}"
+    return _ended_by(code) | fields | {"seconds": perf_counter() - began}
 
 
 def _kill(child: psutil.Process) -> None:
@@ -366,17 +344,9 @@ def do_call(folder: str) -> NoReturn:
             os.chdir(place)
             sys.path[:] = path
             allowed, capped = _set_cap(limit)
-            _write(Path(folder, "start"), (memory_use(), allowed, capped))
-            fields = _called(file)
-        try:
-            _write(Path(folder, "report"), fields)
-        except Exception as error:  # pickle raises what it likes
-            kind = type(fields.pop("value")).__name__
-            text = f"the value, a {kind}, cannot be sent back ({type(error).__name__}: {error})"
-            remedy = "return numbers, text, arrays, tensors, or lists and dicts of them"
-            _write(
-                Path(folder, "report"), fields | {"outcome": "failed", "error": f"{text}: {remedy}"}
-            )
+            _write(Path(folder, "start"), (memory_use(), {"limit": allowed, "capped": capped}))
+            report = _called(file)
+        _write(Path(folder, "report"), report)
     except BaseException:
         traceback.print_exc()  # a fault of ours: the parent shows it
     finally:
@@ -390,17 +360,21 @@ def _called(file: io.BufferedReader) -> dict[str, object]:
         target, args, main = pickle.load(file)
         vars(sys.modules["__main__"]).update(main)
         doing, began = "", perf_counter()
-        fields = {"outcome": "returned", "value": target(*args)}
+        value = target(*args)
+        seconds = perf_counter() - began
+        _lift_cap()
+        doing = "the value cannot be sent back, return numbers, text, arrays or tensors: "
+        packed = pickle.dumps(value)
+        return {"outcome": "returned", "value": packed, "error": "", "seconds": seconds}
     except BaseException as error:
         # a SystemExit or KeyboardInterrupt must not leave the child either
         _lift_cap()
-        fields = {
+        return {
             "outcome": "out of memory" if is_out_of_memory(error) else "failed",
             "error": doing + "".join(traceback.format_exception_only(error)).strip(),
             "traceback": traceback.format_exc(),
+            "seconds": perf_counter() - began,
         }
-    _lift_cap()
-    return fields | {"seconds": perf_counter() - began, "end": memory_use()}
 
 
 def _set_cap(limit: int) -> tuple[int, bool]:

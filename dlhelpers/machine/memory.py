@@ -33,7 +33,7 @@ def memory_budget(device: torch.device | str = "cpu") -> int:
     The host's limits: the control groups around this process (versions 2 and 1), the variable MEM_LIMIT that Binder
     sets, the process's own (RLIMIT_DATA, RLIMIT_AS), and the free memory that psutil reports. What is already used is
     taken off: in a control group by all its processes, which share the limit, elsewhere by this one.
-    Raises ValueError for a device that this machine does not have.
+    Raises what PyTorch raises for a device that this machine does not have.
     """
     device = torch.device(device)
     if device.type == "cpu":
@@ -42,11 +42,6 @@ def memory_budget(device: torch.device | str = "cpu") -> int:
         if told := _number(os.environ.get("MEM_LIMIT")):
             rooms.append(told - private)
         return max(0, min(rooms))
-    present = torch.accelerator.current_accelerator(check_available=True)
-    if present is None or present.type != device.type:
-        raise ValueError(
-            f"device {str(device)!r} is not here: ask for memory_budget(pick_device())"
-        )
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return torch.accelerator.get_memory_info(device)[0]
