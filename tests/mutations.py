@@ -500,8 +500,8 @@ MUTATIONS = [
     Mutation(
         "mapped-files-called-private",
         "machine/memory.py",
-        "return self.resident if self.anonymous is None else self.anonymous",
-        "return self.resident",
+        "for part in parts)) if parts else MemoryUse(resident)",
+        "for part in [resident // 1024, *parts[1:]]))",
         "A file that is only mapped counts as memory that can run out, the error of reading RSS.",
         "08",
         "test_memory.py::test_a_mapped_file_counts_as_file_backed_and_not_as_private",
@@ -518,10 +518,10 @@ MUTATIONS = [
     Mutation(
         "brought-along-uncounted",
         "machine/capped.py",
-        "        target, args = unpickler.load()\n",
+        "        target, args, main = pickle.load(file)\n",
         "        cap = resource.getrlimit(resource.RLIMIT_DATA)\n"
-        "        _lift_cap(old)\n"
-        "        target, args = unpickler.load()\n"
+        "        _lift_cap()\n"
+        "        target, args, main = pickle.load(file)\n"
         "        resource.setrlimit(resource.RLIMIT_DATA, cap)\n",
         "A list of all images, handed over as an argument, fits under any cap.",
         "",
@@ -530,7 +530,7 @@ MUTATIONS = [
     Mutation(
         "out-of-memory-called-failure",
         "machine/capped.py",
-        'out of memory" if no_stack or is_out_of_memory(error) else "failed",',
+        'out of memory" if is_out_of_memory(error) else "failed",',
         'failed",',
         "A learner looks for a bug where memory ran out.",
         "08",
@@ -539,17 +539,17 @@ MUTATIONS = [
     Mutation(
         "cap-that-is-none",
         "machine/capped.py",
-        "    except OSError:\n        resource.setrlimit(resource.RLIMIT_DATA, (cap, old[1]))",
-        "        raise OSError\n    except OSError:\n        resource.setrlimit(resource.RLIMIT_DATA, (cap, old[1]))",
+        "    except OSError:\n        resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))",
+        "        raise OSError\n    except OSError:\n        resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))",
         "Where the system takes a limit and does not keep it, the result speaks of a cap.",
         "",
-        "test_capped.py::test_without_a_cap_the_run_says_so",
+        "test_capped.py::test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full",
     ),
     Mutation(
         "child-sees-the-gpu",
         "machine/capped.py",
-        'NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "HIP',
-        'NO_GPU = {"HIP',
+        '    "CUDA_VISIBLE_DEVICES": "",\n',
+        "",
         "On a machine with a GPU the child computes there, where no cap counts.",
         "",
         "test_pretended_cuda.py::test_a_capped_child_sees_no_gpu_and_takes_a_step",
@@ -795,8 +795,8 @@ MUTATIONS = [
     Mutation(
         "wish-overruled",
         "machine/devices.py",
-        "    if wanted is None:\n",
-        '    if os.environ.get("DLHELPERS_DEVICE"):\n',
+        'prefer or os.environ.get("DLHELPERS_DEVICE")',
+        'os.environ.get("DLHELPERS_DEVICE") or prefer',
         "A device that was asked for by name is not the one that is taken.",
         "",
         "test_devices.py::test_the_variable_beats_the_accelerator_and_the_argument_beats_both",

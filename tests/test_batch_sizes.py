@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from dlhelpers.machine import memory, memory_budget, memory_use, peaks
-from dlhelpers.machine.peaks import PeakMemory, predicted_peak, release_memory
+from dlhelpers.machine.peaks import peak_memory, predicted_peak, release_memory
 from dlhelpers.measure import BatchSizeStudy, BatchSizeTrial, batch_sizes, study_batch_sizes
 from dlhelpers.show import show
 
@@ -375,18 +375,18 @@ def block_seen_by(meter):
     """What the meter saw of a block of 60 MB that was there for a moment."""
     release_memory(torch.device("cpu"))
     before = memory_use().private
-    with meter:
+    with meter as peak:
         block = np.ones(60 * MB, dtype=np.uint8)
         time.sleep(0.2)  # for the thread; the kernel's count needs no time
         del block
-    return meter.bytes - before
+    return peak.bytes - before
 
 
 @linux_only
 def test_the_kernel_and_the_thread_see_the_same_peak(monkeypatch):
-    assert 55 * MB < block_seen_by(PeakMemory(torch.device("cpu"))) < 75 * MB
+    assert 55 * MB < block_seen_by(peak_memory(torch.device("cpu"))) < 75 * MB
     monkeypatch.setattr(peaks, "CLEAR", peaks.Path("/proc/self/not/there"))
-    assert 55 * MB < block_seen_by(PeakMemory(torch.device("cpu"))) < 75 * MB
+    assert 55 * MB < block_seen_by(peak_memory(torch.device("cpu"))) < 75 * MB
 
 
 @linux_only
@@ -395,7 +395,7 @@ def test_the_kernel_forgets_an_earlier_peak_and_leaves_mapped_files_out(tmp_path
     block = np.ones(200 * MB, dtype=np.uint8)
     del block
     before = memory_use().private
-    with PeakMemory(torch.device("cpu")) as peak:
+    with peak_memory(torch.device("cpu")) as peak:
         mapped = np.load(tmp_path / "block.npy", mmap_mode="r")
         assert mapped.sum(dtype=np.int64) == 60 * MB
     assert peak.bytes - before < 20 * MB

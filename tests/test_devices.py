@@ -11,7 +11,6 @@ from dlhelpers.machine import (
     describe_machine,
     devices,
     loader_options,
-    memory_budget,
     move,
     pick_amp_dtype,
     pick_device,
@@ -29,13 +28,19 @@ def no_wish_from_outside(monkeypatch):
 
 def pretend_cuda(monkeypatch, count):
     """Make PyTorch report `count` CUDA devices; nothing is ever put on them."""
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
+    )
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
 
 
+def pretend_none(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
+
+
 def test_the_cpu_is_picked_where_there_is_no_accelerator(monkeypatch):
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    pretend_none(monkeypatch)
     assert pick_device() == torch.device("cpu")
 
 
@@ -53,21 +58,19 @@ def test_the_variable_beats_the_accelerator_and_the_argument_beats_both(monkeypa
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", 1.5])
 def test_an_unknown_device_is_refused_with_the_known_ones(name):
-    told = f"unknown device {name!r} in `prefer`: expected 'cpu', 'cuda', 'cuda:1', 'xpu' or 'mps'"
+    told = f"unknown device {name!r}: expected 'cpu', 'cuda', 'cuda:1', 'xpu' or 'mps'"
     with pytest.raises(ValueError, match=told):
         pick_device(name)
 
 
 def test_an_absent_kind_of_device_is_refused_with_what_there_is(monkeypatch):
-    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    told = "'cuda' is not here: this machine offers only 'cpu'. Leave `prefer` unset"
+    pretend_none(monkeypatch)
+    told = "'cuda' is not here: this machine offers only 'cpu'. Give no `prefer`"
     with pytest.raises(ValueError, match=told):
         pick_device("cuda")
     monkeypatch.setenv("DLHELPERS_DEVICE", "mps")
-    with pytest.raises(ValueError, match="'mps' is not here.*variable DLHELPERS_DEVICE unset"):
+    with pytest.raises(ValueError, match="'mps' is not here.*no variable DLHELPERS_DEVICE"):
         pick_device()
-    with pytest.raises(ValueError, match=r"'cuda' is not here: ask for memory_budget\(pick_dev"):
-        memory_budget("cuda")
 
 
 def test_an_absent_index_is_refused_with_the_number_of_devices(monkeypatch):
@@ -143,12 +146,12 @@ def test_a_seed_fixes_python_numpy_and_torch():
     assert all(one != other for one, other in zip(draw(), first, strict=True))
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True, "7"])
-def test_a_seed_out_of_range_is_refused(seed):
-    with pytest.raises(
-        ValueError, match=r"seed is .*: expected a whole number from 0 to 4294967295"
-    ):
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "7"])
+def test_a_seed_out_of_range_is_refused_and_nothing_is_seeded(seed):
+    before = random.getstate()
+    with pytest.raises((ValueError, TypeError)):
         seed_everything(seed)
+    assert random.getstate() == before
 
 
 def test_loader_options_are_accepted_by_a_dataloader_and_need_no_worker_on_a_cpu():

@@ -15,7 +15,7 @@ from dlhelpers.course import capstone
 from dlhelpers.course.capped_examples import train, usual_example, write_shards
 from dlhelpers.course.lessons import lesson_11
 from dlhelpers.machine import describe_machine, pick_device, run_limited
-from dlhelpers.machine.peaks import PeakMemory, release_memory
+from dlhelpers.machine.peaks import peak_memory, release_memory
 from dlhelpers.train import fit, load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,7 +110,7 @@ def test_a_training_on_the_cpu_and_its_checkpoint(tmp_path):
 
 
 def test_memory_of_the_cpu_is_measured_and_released():
-    with PeakMemory(CPU) as peak:
+    with peak_memory(CPU) as peak:
         torch.ones(10 * MB)
     release_memory(CPU)
     assert peak.bytes > 0

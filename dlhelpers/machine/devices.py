@@ -9,7 +9,6 @@ import random
 import sys
 from contextlib import nullcontext
 from copy import copy
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -28,25 +27,19 @@ def pick_device(prefer: Device | None = None) -> torch.device:
 
     Raises ValueError for a device that has no such name, or that this machine does not have.
     """
-    wanted, source = prefer, "`prefer`"
-    if wanted is None:
-        wanted, source = os.environ.get("DLHELPERS_DEVICE"), "the variable DLHELPERS_DEVICE"
-    present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if wanted is None or wanted == "":
-        return present or torch.device("cpu")
+    present = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    wanted = prefer or os.environ.get("DLHELPERS_DEVICE") or present
     try:
         device = torch.device(wanted)
     except (RuntimeError, TypeError):
         known = "expected 'cpu', 'cuda', 'cuda:1', 'xpu' or 'mps'"
-        raise ValueError(f"unknown device {wanted!r} in {source}: {known}") from None
-    if device.type == "cpu":
+        raise ValueError(f"unknown device {wanted!r}: {known}") from None
+    count = torch.accelerator.device_count()
+    if device.type == "cpu" or device.type == present.type and (device.index or 0) < count:
         return device
-    count = torch.accelerator.device_count() if present else 0
-    if present is None or device.type != present.type or (device.index or 0) >= count:
-        offers = f"'cpu' and {count} x {present.type!r}" if present else "only 'cpu'"
-        here = f"device {str(wanted)!r} is not here: this machine offers {offers}"
-        raise ValueError(f"{here}. Leave {source} unset to take what there is")
-    return device
+    offers = f"'cpu' and {count} x {present.type!r}" if count else "only 'cpu'"
+    remedy = "Give no `prefer` and no variable DLHELPERS_DEVICE to take what there is"
+    raise ValueError(f"device {str(wanted)!r} is not here: this machine offers {offers}. {remedy}")
 
 
 def pick_amp_dtype(device: Device) -> torch.dtype | None:
@@ -98,12 +91,9 @@ def synchronize(device: Device) -> None:
 
 def seed_everything(seed: int) -> None:
     """Seed the random numbers of Python, NumPy and PyTorch; `seed` is a whole number from 0 to 2**32 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed is {seed!r}: expected a whole number from 0 to 4294967295")
-    seed = int(seed)
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    np.random.seed(seed)  # first, since it refuses what is no such number
+    random.seed(int(seed))
+    torch.manual_seed(int(seed))
 
 
 def loader_options(device: Device) -> dict[str, bool | int]:

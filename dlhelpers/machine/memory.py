@@ -6,8 +6,10 @@ a container's limit is read from its control groups, because psutil sees the who
 
 import errno
 import os
-from dataclasses import dataclass
+import re
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -19,7 +21,7 @@ except ImportError:  # Windows
 
 OWN_GROUPS = Path("/proc/self/cgroup")  # what this process is in
 GROUPS = Path("/sys/fs/cgroup")  # all groups
-GROUP_FILES = {  # by controller, version 2 and 1: folder, limit, use, and what memory.stat puts before its names
+GROUP_FILES = {  # of the version with this name of the controller: folder, limit, use, kinds of files in memory.stat
     "": ("", "memory.max", "memory.current", ""),
     "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 }
@@ -31,42 +33,31 @@ def memory_budget(device: torch.device | str = "cpu") -> int:
     The host's limits: the control groups around this process (versions 2 and 1), the variable MEM_LIMIT that Binder
     sets, the process's own (RLIMIT_DATA, RLIMIT_AS), and the free memory that psutil reports. What is already used is
     taken off: in a control group by all its processes, which share the limit, elsewhere by this one.
-    Raises ValueError for a device that this machine does not have.
+    Raises what PyTorch raises for a device that this machine does not have.
     """
     device = torch.device(device)
     if device.type == "cpu":
         private = memory_use().private
-        rooms = [psutil.virtual_memory().available, *_group_rooms(private), *_own_rooms()]
+        rooms = [psutil.virtual_memory().available, *_group_rooms(), *_own_rooms()]
         if told := _number(os.environ.get("MEM_LIMIT")):
             rooms.append(told - private)
         return max(0, min(rooms))
-    present = torch.accelerator.current_accelerator(check_available=True)
-    if present is None or present.type != device.type:
-        raise ValueError(
-            f"device {str(device)!r} is not here: ask for memory_budget(pick_device())"
-        )
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return torch.accelerator.get_memory_info(device)[0]
 
 
-@dataclass(frozen=True)
-class MemoryUse:
-    """Bytes of RAM that this process holds, by where they came from; None where the system does not tell.
+class MemoryUse(NamedTuple):
+    """Bytes of RAM that a process holds, by where they came from; all of them are `private` where only that is told.
 
-    Only `anonymous` memory is the process's own: file-backed pages can be dropped and read again, shared ones are
-    counted in every process that maps them. A forked process counts as anonymous what it still shares with its parent.
+    Only `private` memory (anonymous, as Linux calls it) is the process's own: file-backed pages can be dropped and read
+    again, shared ones are counted in every process that maps them. A forked process counts as private what it still
+    shares with its parent.
     """
 
-    resident: int
-    anonymous: int | None = None
+    private: int
     file_backed: int | None = None
     shared: int | None = None
-
-    @property
-    def private(self) -> int:
-        """The best known figure for memory that is this process's alone."""
-        return self.resident if self.anonymous is None else self.anonymous
 
 
 def memory_use(pid: int | None = None) -> MemoryUse:
@@ -76,14 +67,8 @@ def memory_use(pid: int | None = None) -> MemoryUse:
     Raises psutil.NoSuchProcess for a process that is gone.
     """
     resident = psutil.Process(pid).memory_info().rss
-    try:
-        lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
-    except OSError:
-        return MemoryUse(resident)
-    parts = {
-        line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss")
-    }
-    return MemoryUse(resident, parts.get("RssAnon"), parts.get("RssFile"), parts.get("RssShmem"))
+    parts = re.findall(r"Rss\w+:\s+(\d+) kB", _text(Path(f"/proc/{pid or 'self'}/status")))
+    return MemoryUse(*(1024 * int(part) for part in parts)) if parts else MemoryUse(resident)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -109,34 +94,32 @@ def tells_out_of_memory(text: str) -> bool:
         "std::bad_alloc",
         "cublas_status_alloc_failed",
         "cudnn_status_alloc_failed",
+        "can't start new thread",  # its stack is memory, too
         "unable to find an engine to execute",  # cuDNN, where no algorithm's workspace fits
     )
     return any(words in text.lower() for words in known)
 
 
-def _group_rooms(private: int) -> list[int]:
+def _group_rooms() -> list[int]:
     """What is left in each control group with a limit, from this process's own up to the root.
 
-    Files that the system may drop do not count as used; where a group does not tell its use, `private` does.
+    Files that the system may drop do not count as used.
     """
+    own = {}
+    for line in _text(OWN_GROUPS).splitlines():
+        number, names, path = line.split(":", 2)
+        own |= dict.fromkeys(names.split(","), path.lstrip("/"))
     rooms = []
-    own = [line.split(":", 2)[1:] for line in _text(OWN_GROUPS).splitlines()]
-    for controller, (folder, most, use, prefix) in GROUP_FILES.items():
-        paths = [path for names, path in own if controller in names.split(",")]
-        path = Path(paths[0].lstrip("/") if paths else "")
+    for controller, (folder, most, use, kind) in GROUP_FILES.items():
+        path = Path(own.get(controller, ""))
         for inner in (path, *path.parents):  # a container sees only some of them
             group = GROUPS / folder / inner
             limit = _number(_text(group / most))
-            if limit is None:
-                continue
-            used = _number(_text(group / use))
-            if used is None:
-                used = private
-            else:
-                parts = dict(line.split() for line in _text(group / "memory.stat").splitlines())
-                kinds = (f"{prefix}inactive_file", f"{prefix}active_file")
-                used = max(0, used - sum(int(parts.get(kind, 0)) for kind in kinds))
-            rooms.append(limit - used)
+            if limit is not None:
+                files = rf"^{kind}(?:in)?active_file (\d+)"
+                cached = re.findall(files, _text(group / "memory.stat"), re.M)
+                used = _number(_text(group / use)) or 0
+                rooms.append(limit - max(0, used - sum(map(int, cached))))
     return rooms
 
 
@@ -150,15 +133,12 @@ def _text(file: Path) -> str:
 
 def _own_rooms() -> list[int]:
     """What this process's own limits leave: they count addresses, private and writable ones (DATA) or all (AS)."""
-    if resource is None:
+    if sys.platform != "linux":
         return []
-    used = psutil.Process().memory_info()
-    pairs = [
-        (resource.RLIMIT_AS, used.vms),
-        (resource.RLIMIT_DATA, getattr(used, "data", used.rss)),
-    ]
-    rooms = [(resource.getrlimit(kind)[0], bytes_used) for kind, bytes_used in pairs]
-    return [limit - bytes_used for limit, bytes_used in rooms if limit != resource.RLIM_INFINITY]
+    held = psutil.Process().memory_info()
+    limits = {resource.RLIMIT_AS: held.vms, resource.RLIMIT_DATA: held.data}
+    rooms = [(resource.getrlimit(kind)[0], used) for kind, used in limits.items()]
+    return [limit - used for limit, used in rooms if limit != resource.RLIM_INFINITY]
 
 
 def _number(text: str | None) -> int | None:

@@ -7,11 +7,11 @@ less than half of what the process really held.
 
 import ctypes
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
-from types import TracebackType
-from typing import Self
+from types import SimpleNamespace
 
 import torch
 
@@ -41,48 +41,44 @@ def release_memory(device: torch.device, generation: int = 2) -> None:
     elif device.type != "cpu":
         torch.accelerator.empty_cache()
     else:
-        try:  # freed memory that glibc keeps would be used again unseen, and hide hundreds of megabytes
+        # freed memory that glibc keeps would be used again unseen, and hide hundreds of megabytes
+        with suppress(AttributeError, OSError, TypeError):  # another C library has rules of its own
             ctypes.CDLL(None).malloc_trim(0)
-        except (AttributeError, OSError, TypeError):
-            pass  # another C library: it gives back by rules of its own
 
 
-class PeakMemory:
-    """Measure the most bytes held on a device during a `with`; afterwards they are in `bytes`.
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[SimpleNamespace]:
+    """Measure the most bytes held on a device during a `with`; afterwards they are in `bytes` of what it gives.
 
     Accelerators keep the count themselves. Linux keeps one for the resident memory, which writing 5 to
     /proc/self/clear_refs sets anew (Linux manual page proc_pid_clear_refs(5)); file-backed and shared pages that are
     there at the end are taken off. Elsewhere a thread looks every few milliseconds, and can miss a short peak.
     """
+    peak = SimpleNamespace(bytes=0)
+    if device.type not in ("cpu", "mps"):
+        torch.accelerator.reset_peak_memory_stats(device)
+        yield peak
+        peak.bytes = torch.accelerator.max_memory_allocated(device)
+    elif device.type == "cpu" and _forget_peak():
+        yield peak
+        use = memory_use()
+        highest = 1024 * int(STATUS.read_text().partition("VmHWM:")[2].split()[0])
+        peak.bytes = highest - use.file_backed - use.shared
+    else:
+        done = Event()
 
-    def __init__(self, device: torch.device):
-        self.device, self.bytes, self._done = device, 0, Event()
-        self._thread: Thread | None = None
+        def watch() -> None:
+            while not done.wait(SAMPLE_SECONDS):
+                peak.bytes = max(peak.bytes, memory_held(device))
 
-    def __enter__(self) -> Self:
-        if self.device.type not in ("cpu", "mps"):
-            torch.accelerator.reset_peak_memory_stats(self.device)
-        elif not (self.device.type == "cpu" and _forget_peak()):
-            self._thread = Thread(target=self._watch, daemon=True)
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._thread is not None:
-            self._done.set()
-            self._thread.join()
-        elif self.device.type == "cpu":
-            self.bytes = _resident_peak()
-        else:
-            self.bytes = torch.accelerator.max_memory_allocated(self.device)
-
-    def _watch(self) -> None:
-        """Look until told to stop, and once more."""
-        while not self._done.wait(SAMPLE_SECONDS):
-            self.bytes = max(self.bytes, memory_held(self.device))
-        self.bytes = max(self.bytes, memory_held(self.device))
+        thread = Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield peak
+        finally:
+            done.set()
+            thread.join()
+        peak.bytes = max(peak.bytes, memory_held(device))
 
 
 def _forget_peak() -> bool:
@@ -92,14 +88,6 @@ def _forget_peak() -> bool:
         return "VmHWM:" in STATUS.read_text()
     except OSError:
         return False
-
-
-def _resident_peak() -> int:
-    """The peak of private memory: resident peak (VmHWM) less the file-backed and shared pages of now."""
-    status = STATUS.read_text()
-    use = memory_use()
-    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
-    return peak - (use.file_backed or 0) - (use.shared or 0)
 
 
 def predicted_peak(peaks: Sequence[tuple[int, int]], size: int) -> int:

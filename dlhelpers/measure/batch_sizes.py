@@ -18,7 +18,7 @@ from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.machine.devices import Device
 from dlhelpers.machine.memory import is_out_of_memory, memory_budget
-from dlhelpers.machine.peaks import PeakMemory, memory_held, predicted_peak, release_memory
+from dlhelpers.machine.peaks import memory_held, peak_memory, predicted_peak, release_memory
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn
 
@@ -216,7 +216,7 @@ class _Study:
         return took
 
     def _run(self, size: int, steps: int) -> tuple[int, float]:
-        with PeakMemory(self.device) as peak:
+        with peak_memory(self.device) as peak:
             batch = self.rehearsal.batch(self.make_batch, size)
             # untimed; the second begins with the optimizer's memory in place
             self.rehearsal.seconds(batch, 2)
