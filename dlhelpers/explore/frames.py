@@ -6,7 +6,6 @@ A widget wraps ipywidgets 7.7 (Colab) or 8 and uses only what both have. The les
 from collections.abc import Callable
 from typing import Any
 
-from dlhelpers.base.checks import check_whole
 from dlhelpers.show.plots import Picture
 
 Slider = tuple[int, int, int]  # where it stands at first, its least and its greatest value
@@ -32,11 +31,11 @@ def explorer(draw: Callable[..., Picture], **controls: Slider | bool) -> WithTwi
     first = {}
     for name, control in controls.items():
         first[name] = control
-        if not isinstance(control, bool):
+        if isinstance(control, tuple):
             first[name], least, most = control
-            if check_whole(name, first[name], least) > most:
-                remedy = f"expected at most {most}, as more could not be read or drawn in time"
-                raise ValueError(f"{name} is {first[name]}: {remedy}")
+            if not least <= first[name] <= most:
+                expected = f"expected {least} to {most}, as more could not be read or drawn in time"
+                raise ValueError(f"{name} is {first[name]}: {expected}")
     try:
         import ipywidgets
     except ImportError:
@@ -44,10 +43,10 @@ def explorer(draw: Callable[..., Picture], **controls: Slider | bool) -> WithTwi
     panel, widgets = ipywidgets.HTML(), {}
     for name, control in controls.items():
         look = {"description": name, "style": {"description_width": "90px"}}
-        if isinstance(control, bool):
-            widgets[name] = ipywidgets.Checkbox(control, **look)
-        else:
+        if isinstance(control, tuple):
             widgets[name] = ipywidgets.IntSlider(*control, **look)
+        else:
+            widgets[name] = ipywidgets.Checkbox(control, **look)
 
     def redraw(_: object = None) -> Picture:
         picture = draw(**{name: widget.value for name, widget in widgets.items()})
