@@ -22,9 +22,6 @@ class Table:
         self.headers = list(headers)
         self.rows = [[str(value) for value in row] for row in rows]
         self.notes = notes
-        for row in self.rows:
-            if len(row) != len(headers):
-                raise ValueError(f"row {row}: expected {len(headers)} values, one for each header")
 
     def __repr__(self) -> str:
         lines = [self.headers, *self.rows]

@@ -44,14 +44,11 @@ class LoaderSummary(ShownAsTable):
 def batches_per_epoch(samples: int, batch_size: int, *, drop_last: bool = False) -> int:
     """Return the number of batches in an epoch: ceil(samples / batch_size), or the floor with `drop_last`.
 
-    Raises TypeError unless both are whole numbers, and ValueError for negative samples and a batch size below 1.
+    Raises TypeError unless both are whole numbers.
     >>> batches_per_epoch(10_000, 32), batches_per_epoch(10_000, 32, drop_last=True)
     (313, 312)
     """
-    samples, batch_size = operator.index(samples), operator.index(batch_size)
-    if samples < 0 or batch_size < 1:
-        raise ValueError(f"{samples} samples in batches of {batch_size}: expected at least 0 and 1")
-    full, rest = divmod(samples, batch_size)
+    full, rest = divmod(operator.index(samples), operator.index(batch_size))
     return full if drop_last or not rest else full + 1
 
 
@@ -69,14 +66,7 @@ def describe(loader: DataLoader) -> LoaderSummary:
     source = "loader.dataset" if samples == _length(loader.dataset) else "loader.sampler"
     formulas = [f"len({source})", "len(loader)", "", ""]
     last = dropped = None
-    warnings = []
-    if stream:
-        warnings.append(
-            "a stream: its length is what it says of itself, or unknown; count(loader) tells the truth."
-        )
-    elif size is None:
-        warnings.append("batch_size is None: the dataset or a batch_sampler makes the batches.")
-    elif samples is not None:
+    if not (stream or size is None or samples is None):
         rest = samples % size
         dropped = rest if drop else 0
         formulas[1] += f" = {'floor' if drop else 'ceil'}({samples} / {size})"
@@ -87,13 +77,12 @@ def describe(loader: DataLoader) -> LoaderSummary:
             last, formulas[2] = size, f"{size}, as all are whole"
         else:
             last, formulas[2] = rest or size, f"{samples} - {batches - 1} x {size}"
+    warnings = []
     if batches == 0:
         warnings.append(f"no batch at all: {samples} samples, batch size {size}, drop_last {drop}.")
     elif dropped:
         fine = "fine in training with shuffle=True, wrong in validation"
         warnings.append(f"{dropped} samples are left out of each epoch: {fine}.")
-    elif last == 1:
-        warnings.append("the last batch holds 1 sample: BatchNorm1d fails on it in training.")
     return LoaderSummary(samples, size, drop, batches, last, dropped, formulas, tuple(warnings))
 
 
@@ -104,8 +93,7 @@ def count(loader: Iterable) -> LoaderSummary:
     came twice (images, labels and all), and of a dataset whose `__len__` is too long or too short; what else the
     dataset raises is raised. TypeError for a dataset without a loader.
     """
-    stream = isinstance(loader, IterableDataset)
-    if isinstance(loader, Dataset) and not stream or not isinstance(loader, Iterable):
+    if isinstance(loader, Dataset):
         remedy = "a DataLoader, as DataLoader(dataset, batch_size=32)"
         raise TypeError(f"loader is {shown(loader)}: expected {remedy}")
     dataset = getattr(loader, "dataset", None)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
+from torchvision.transforms.functional import center_crop
 
 from dlhelpers.data.drawn import SHAPES, inside
 from dlhelpers.data.folders import TEST_EVERY, image_folder, image_to_tensor
@@ -28,25 +29,14 @@ GLYPHS = (
 class ImageDataset(Dataset):
     """Images and labels held in memory: images (N, C, H, W) of any type, labels (N,) of class numbers.
 
-    Raises ValueError for unequal numbers, and for labels that are not whole numbers within `classes`.
+    Raises ValueError for unequal numbers.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]):
-        self.classes = [str(name) for name in classes]
         if len(images) != len(labels):
             found = f"{len(images)} images but {len(labels)} labels"
             raise ValueError(f"{found}: expected one label an image, in order")
-        if labels.ndim != 1 or labels.dtype.is_floating_point or labels.dtype == torch.bool:
-            raise ValueError(
-                f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: expected shape ({len(images)},)"
-                " and whole class numbers; call .argmax(dim=1) on one-hot labels, .long() on numbers"
-            )
-        self.images, self.labels = images, labels.long()
-        if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-            raise ValueError(
-                f"labels run from {labels.min()} to {labels.max()}: expected 0 to {len(classes) - 1},"
-                f" since there are {len(classes)} classes"
-            )
+        self.images, self.labels, self.classes = images, labels, list(classes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,10 +64,8 @@ class NumberedImages(Dataset):
         # five rows of pixels, a digit beside the other, each with a free column on its right
         text = pad(torch.tensor(glyphs).view(-1, 5, 3), (0, 1)).transpose(0, 1).flatten(1)
         scale = max(1, min(28 // text.shape[1], 5))
-        text = text.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
-        down, across = 32 - text.shape[0], 32 - text.shape[1]
-        margins = (across // 2, across - across // 2, down // 2, down - down // 2)
-        return pad(text, margins).unsqueeze(0), index
+        text = torch.kron(text, torch.ones(scale, scale))
+        return center_crop(text.unsqueeze(0), 32), index
 
 
 class Shapes(Dataset):
@@ -123,7 +111,7 @@ def load(
     size      side in pixels: of the generated "shapes", or to which images of a "folder" are cut
 
     Raises ValueError for an unknown name or split and for files that are no images, FileNotFoundError for
-    missing data, ConnectionError for a download that failed.
+    missing data.
     """
     if name not in NAMES:
         raise ValueError(f"unknown dataset {name!r}: there are {', '.join(NAMES)}")
@@ -133,7 +121,7 @@ def load(
         return image_folder(root, split, size)
     if name == "shapes":
         length, seed = (8_000, 0) if split == "train" else (2_000, 1)
-        return Shapes(length, 32 if size is None else size, seed=seed)
+        return Shapes(length, size or 32, seed=seed)
     if name == "digits":
         return _digits(split)
     home = Path(root or os.environ.get("DLHELPERS_DATA") or "~/.cache/dlhelpers").expanduser()
@@ -167,12 +155,9 @@ def _torchvision(name: str, split: str, root: Path, download: bool) -> Dataset:
     options = {"train": split == "train", "transform": image_to_tensor, "download": download}
     try:
         return kinds[name](root, **options)
-    except (OSError, RuntimeError) as error:
+    except RuntimeError:
         if download:
-            raise ConnectionError(
-                f"{name} could not be downloaded ({error}). Check the network, copy the files of another"
-                f" machine to {root}, or take load('digits'), which needs no files"
-            ) from error
+            raise
         raise FileNotFoundError(
             f"{name} is not in {root}: pass download=True to fetch it once, pass root= if it lies elsewhere,"
             " or take load('digits'), which needs no files"
@@ -183,6 +168,5 @@ def _index(index: int, length: int) -> int:
     """`index` counted from the front; IndexError beyond the ends, which is how iteration knows where to stop."""
     index = operator.index(index)
     if not -length <= index < length:
-        expected = f"expected 0 to {length - 1}"
-        raise IndexError(f"index {index} is beyond a dataset of {length} samples: {expected}")
+        raise IndexError(f"index {index} is beyond a dataset of {length} samples")
     return index % length

@@ -11,8 +11,6 @@ from typing import TypeVar
 
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from dlhelpers.base.checks import check_whole
-
 Sample = TypeVar("Sample")
 
 
@@ -43,9 +41,8 @@ def shuffle_buffer(samples: Iterable[Sample], size: int, random: Random) -> Iter
     """Return the samples in a mixed order, holding at most `size` of them: a full buffer gives out one at random.
 
     Each comes once; what the buffer holds at the end of the stream comes last, shuffled. Drawn from `random`, so equal
-    seeds give equal orders. Raises ValueError for a size below 1, at the first sample.
+    seeds give equal orders.
     """
-    check_whole("size", size, 1, of="samples")
     buffer: list[Sample] = []
     for sample in samples:
         buffer.append(sample)

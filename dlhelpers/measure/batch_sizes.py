@@ -132,7 +132,6 @@ def study_batch_sizes(
     not even `start` fits.
     """
     check_whole("start", start, 2, ", since BatchNorm cannot train on a batch of one")
-    check_whole("limit", limit, start, ", as start")
     rehearsal = Rehearsal(model, loss_fn, optimizer_fn, device, amp_dtype)
     with undisturbed(rehearsal.device):
         return _Study(rehearsal, make_batch).run(start, limit)

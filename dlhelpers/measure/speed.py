@@ -45,14 +45,12 @@ class LoaderSpeed:
 class PipelineSpeed(ShownAsTable):
     """Samples a second of the loader alone, the model alone on one repeated batch, and both together.
 
-    `samples_per_batch` is the mean over the `batches` timed, after `warmup` untimed ones, with `workers`."""
+    `samples_per_batch` is the mean over the batches timed, with `workers`."""
 
     loader_only: float
     model_only: float
     together: float
     samples_per_batch: float
-    batches: int
-    warmup: int
     workers: int
 
     @property
@@ -64,11 +62,6 @@ class PipelineSpeed(ShownAsTable):
             "together": self.together,
         }
         return {name: 1000 * self.samples_per_batch / speed for name, speed in speeds.items()}
-
-    @property
-    def data_share(self) -> float:
-        """The part of the time together that the model alone would not have taken, 0 to 1: what feeding it costs."""
-        return max(0.0, 1 - self.together / self.model_only)
 
     @property
     def bound(self) -> str:
@@ -83,29 +76,23 @@ class PipelineSpeed(ShownAsTable):
     def verdict(self) -> str:
         """What the three times mean, and what to try."""
         loader, model, together = (f"{value:.1f} ms" for value in self.milliseconds.values())
-        share = f"{self.data_share:.0%} of the time together"
+        # what the model alone would not have taken
+        share = f"{max(0.0, 1 - self.together / self.model_only):.0%} of the time together"
         if self.bound == "data":
-            said = (
+            return (
                 f"Data-bound: a batch takes {loader} to load and {model} to train on, so the model waits for"
                 f" {share}. Make loading faster: more workers, smaller files, less work a sample."
             )
-        elif self.bound == "compute":
-            said = (
+        if self.bound == "compute":
+            return (
                 f"Compute-bound: a batch takes {model} to train on and {loader} to load, which is small or hidden."
                 " A faster loader would hardly help."
             )
-        else:
-            said = (
-                f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
-                f" the model costs {share}."
-            )
-            if self.workers:
-                said += " Workers and model may want the same cores: try fewer."
-            else:
-                said += " Try num_workers=1."
-        if self.warmup:
-            return said
-        return f"{said} No batch was left for a warm-up: the start of the loader is included."
+        cores = "Workers and model may want the same cores: try fewer."
+        return (
+            f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
+            f" the model costs {share}. {cores if self.workers else 'Try num_workers=1.'}"
+        )
 
     def table(self) -> Table:
         """Return one row for each of the three, and the verdict."""
@@ -168,8 +155,6 @@ def pipeline_speed(
         model_only=learning.samples_per_second,
         together=together.samples_per_second,
         samples_per_batch=together.samples / together.batches,
-        batches=batches,
-        warmup=warmup,
         workers=getattr(loader, "num_workers", 0),
     )
 

@@ -5,10 +5,8 @@ For cases small enough to be read.
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from dlhelpers.base.checks import check_whole
 from dlhelpers.show.plots import PALETTE, counted, new_axes, sentences
 
 LIGHT = "#9AD0F5"
@@ -27,17 +25,18 @@ def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = ())
     widest = max((len(row) for row in rows.values()), default=1)
     ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows))
     for y, (name, row) in enumerate(rows.items()):
-        look = ("white", "////") if name == "left out" else (PALETTE[5] if y % 2 else LIGHT,)
-        for x, sample in enumerate(row):
-            _box(ax, (x, y), 0.86, sample, *look)
+        if name == "left out":
+            _draw_boxes(ax, row, 0, y, "white", hatch="////")
+        else:
+            _draw_boxes(ax, row, 0, y, PALETTE[5] if y % 2 else LIGHT)
         # tick labels would take five times as long to draw
-        ax.text(-0.2, y + 0.43, name, ha="right", va="center", fontsize=10)
+        ax.text(-0.2, y + HIGH / 2, name, ha="right", va="center", fontsize=10)
     ax.set(xlim=(-0.1, widest), ylim=(len(rows), -0.15), xlabel="place in the batch (samples)")
     _no_frame(ax)
     sizes = [len(batch) for batch in batches]
     ending = f", the last of {sizes[-1]}" if sizes else ""
     samples = counted(sum(sizes) + len(left_out), "sample")
-    made = counted(len(sizes), "batch", "batches")
+    made = counted(len(sizes), "batch")
     sentences[ax] = f"{samples} in {made}{ending}; {len(left_out)} left out."
     return ax
 
@@ -46,9 +45,8 @@ def plot_steps(epochs: Sequence[Sequence[Sequence[int]]], micro_batch_size: int)
     """Draw a box a sample, a frame a micro-batch, a row a batch with its optimizer step, and a block an epoch.
 
     `epochs` holds for each epoch its batches, and for each batch the numbers of its samples. Micro-batches are cut as
-    `micro_batches` cuts them: inside each batch. Returns the axes. Raises ValueError for a micro-batch size below 1.
+    `micro_batches` cuts them: inside each batch. Returns the axes.
     """
-    check_whole("micro_batch_size", micro_batch_size, 1, of="samples")
     cut = [[_parts(batch, micro_batch_size) for batch in epoch] for epoch in epochs]
     rows = [parts for epoch in cut for parts in epoch]
     width = max(sum(map(len, parts)) + GAP * (len(parts) - 1) for parts in rows)
@@ -58,13 +56,19 @@ def plot_steps(epochs: Sequence[Sequence[Sequence[int]]], micro_batch_size: int)
         middle = y + len(epoch) / 2
         ax.text(-2.6, middle, f"epoch {k}", rotation=90, ha="center", va="center", fontsize=10)
         for number, parts in enumerate(epoch, start=1):
+            x = 0
+            for part in parts:
+                frame = x - FRAME, HIGH + 2 * FRAME, len(part) - 1 + WIDE + 2 * FRAME, y - FRAME
+                ax.bar(*frame, align="edge", fill=False, linewidth=1.2)
+                _draw_boxes(ax, part, x, y, LIGHT if k % 2 else PALETTE[5])
+                x += len(part) + GAP
             step += 1
-            _draw_batch(ax, parts, y, LIGHT if k % 2 else PALETTE[5])
             middle = y + HIGH / 2
             ax.text(-0.25, middle, f"batch {number}", ha="right", va="center", fontsize=9)
-            arrow = {"arrowstyle": "->", "color": PALETTE[4]}
-            ax.annotate("", (width + 1.0, middle), (width + 0.1, middle), arrowprops=arrow)
-            ax.text(width + 1.15, middle, f"optimizer step {step}", va="center", fontsize=9)
+            arrow = {"arrowstyle": "<-", "color": PALETTE[4]}
+            ends = {"xy": (width + 0.1, middle), "xytext": (width + 1.15, middle)}
+            text = f"optimizer step {step}"
+            ax.annotate(text, **ends, va="center", fontsize=9, arrowprops=arrow)
             y += 1
         y += 0.7
     ax.set(xlim=(-3, width + 4.6), ylim=(y - 0.7, -0.3))
@@ -74,8 +78,8 @@ def plot_steps(epochs: Sequence[Sequence[Sequence[int]]], micro_batch_size: int)
     splits = [", ".join("+".join(str(len(p)) for p in parts) for parts in epoch) for epoch in cut]
     sentences[ax] = (
         f"{counted(len(cut), 'epoch')} with {counted(sum(micro), 'sample')} in all:"
-        f" {counted(len(rows), 'batch', 'batches')},"
-        f" {counted(len(micro), 'micro-batch', 'micro-batches')} of at most {micro_batch_size},"
+        f" {counted(step, 'batch')},"
+        f" {counted(len(micro), 'micro-batch')} of at most {micro_batch_size},"
         f" {counted(step, 'optimizer step')}. Samples of each batch by micro-batch: {'; '.join(splits)}."
     )
     return ax
@@ -85,33 +89,16 @@ def _parts(batch: Sequence[int], size: int) -> list[Sequence[int]]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
-def _draw_batch(ax: Axes, parts: Sequence[Sequence[int]], y: float, colour: str) -> None:
-    """One row: the samples of a batch as numbered boxes, a frame around each micro-batch."""
-    x = 0.0
-    for part in parts:
-        corner, width = (x - FRAME, y - FRAME), len(part) - 1 + WIDE + 2 * FRAME
-        look = {"facecolor": "none", "edgecolor": "#000000", "linewidth": 1.2}
-        ax.add_patch(plt.Rectangle(corner, width, HIGH + 2 * FRAME, **look))
-        for k, sample in enumerate(part):
-            _box(ax, (x + k, y), HIGH, sample, colour)
-        x += len(part) + GAP
-
-
-def _box(
-    ax: Axes,
-    corner: tuple[float, float],
-    height: float,
-    number: int,
-    colour: str,
-    hatch: str = "",
+def _draw_boxes(
+    ax: Axes, samples: Sequence[int], x: float, y: float, colour: str, hatch: str = ""
 ) -> None:
-    """A box with a sample's number in its middle."""
-    look = {"facecolor": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.6}
-    ax.add_patch(plt.Rectangle(corner, WIDE, height, **look))
-    middle = corner[0] + WIDE / 2, corner[1] + height / 2
-    ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.6} if hatch else None
-    look = {"ha": "center", "va": "center", "fontsize": 8, "bbox": ground}
-    ax.text(*middle, number, in_layout=False, **look)  # inside, so it needs no room to be found
+    """A row of boxes from (x, y) on, each with the number of a sample in its middle."""
+    places = [x + k for k in range(len(samples))]
+    look = {"color": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.6}
+    boxes = ax.bar(places, HIGH, WIDE, y, align="edge", **look)
+    ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.6}  # keeps off the hatch
+    # inside, so a number needs no room to be found
+    ax.bar_label(boxes, samples, label_type="center", fontsize=8, bbox=ground, in_layout=False)
 
 
 def _no_frame(ax: Axes) -> None:

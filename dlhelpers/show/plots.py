@@ -40,11 +40,11 @@ class Picture:
         look = f'alt="{escape(alt)}" width="{width}" style="max-width:100%"'
         self.html = f'<img {look} src="data:image/png;base64,{data}">'
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/plain": repr(self), "text/html": self.html}
-
     def __repr__(self) -> str:
         return f"Figure: {self.alt}"
+
+    def _repr_html_(self) -> str:
+        return self.html
 
 
 def show(ax: Axes, sentence: str = "") -> Picture:
@@ -52,7 +52,6 @@ def show(ax: Axes, sentence: str = "") -> Picture:
 
     Raises ValueError for a figure that says nothing.
     """
-    check_kind("ax", ax, Axes, "the axes of a figure, as a plot returns them")
     sentence = sentence or sentences.get(ax, "")
     if not sentence:
         raise ValueError(
@@ -67,7 +66,6 @@ def plot_images(images: Sequence[Tensor], captions: Sequence[object], *, columns
     An image is (C, H, W) or (H, W, C), with 1 or 3 channels. Floating-point values go from 0 to 1 and are cut off
     beyond, bytes from 0 to 255. Raises ValueError unless there is one caption for each image.
     """
-    captions = captions.tolist() if isinstance(captions, Tensor) else captions
     if len(images) != len(captions):
         found = f"{len(images)} images and {len(captions)} captions"
         raise ValueError(f"{found}: expected one caption an image")
@@ -84,8 +82,6 @@ def plot_images(images: Sequence[Tensor], captions: Sequence[object], *, columns
         x, y = k % columns, 1.35 * (k // columns)
         look = {"cmap": "gray", "vmin": 0, "vmax": 1, "extent": (x, x + 0.92, y + 0.92, y)}
         ax.imshow(np.clip(pixels, 0, 1), **look)
-        look = {"fill": False, "edgecolor": "#999999", "linewidth": 0.6}
-        ax.add_patch(plt.Rectangle((x, y), 0.92, 0.92, **look))
         ax.text(x + 0.46, y + 1.0, str(caption), ha="center", va="top", fontsize=9)
     ax.set(xlim=(0, columns), ylim=(1.35 * rows, 0), aspect="equal")
     ax.axis("off")
@@ -132,18 +128,15 @@ def plot_history(history: Any, name: str = "loss", *, ax: Axes | None = None) ->
     name     "loss", a metric's name, or one column alone, as "train_loss"
     Raises KeyError for a name that the history lacks.
     """
-    columns, finished = history.to_dict(), [result for result in history if result.complete]
+    columns = history.to_dict()
     found = {}
-    for result in finished:
-        column = f"{result.phase}_{name}"
-        if column in columns:
-            found[column.replace("_", " ")] = columns[column]
-    if name in columns:
-        found = {name.replace("_", " "): columns[name]}
+    for column, values in columns.items():
+        if column == name or column.endswith(f"_{name}"):
+            found[column.replace("_", " ")] = values
     if not found:
         there = ", ".join(columns) or "no finished epoch"
         raise KeyError(f"no {name!r} in this history: it has {there}")
-    epochs = sorted({result.epoch for result in finished})  # the rows of to_dict
+    epochs = sorted({result.epoch for result in history if result.complete})  # the rows of to_dict
     ax = plot_lines(epochs, found, xlabel="epoch", ylabel=name, ax=ax)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
@@ -169,6 +162,7 @@ def rounded(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
 
 
-def counted(count: int, one: str, more: str = "") -> str:
-    """Return "1 batch" or "2 batches": a count and its noun, whose plural is `more` where it is irregular."""
-    return f"{count} {one if count == 1 else more or one + 's'}"
+def counted(count: int, noun: str) -> str:
+    """Return "1 batch" or "2 batches": a count and its noun."""
+    ending = "es" if noun.endswith("batch") else "s"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{ending}"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from dlhelpers.show.plots import (
     DASHES,
@@ -19,16 +18,13 @@ from dlhelpers.show.plots import (
 
 def plot_batch_sizes(speeds: Mapping[int, float], recommended: int) -> Axes:
     """Draw samples a second by batch size, from the smallest to the largest that ran; the recommended is marked."""
-    sizes, said = list(speeds), "samples a second"
-    lines = {said: list(speeds.values())}
-    ax = plot_lines(sizes, lines, xlabel="batch size (samples)", ylabel=said)
+    ax, sizes, said = new_axes(), list(speeds), "samples a second"
     ax.set_xscale("log", base=2)
-    ax.set_xticks(sizes, [str(size) for size in sizes])
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(sizes, sizes)
+    ax.axvline(recommended, color=PALETTE[4], linestyle=":", label=f"recommended: {recommended}")
+    lines = {said: list(speeds.values())}
+    plot_lines(sizes, lines, xlabel="batch size (samples)", ylabel=said, ax=ax)
     ax.set_ylim(bottom=0)
-    label = f"recommended: {recommended}"
-    ax.axvline(recommended, color=PALETTE[4], linestyle=":", label=label)
-    ax.legend(frameon=False)
     sentences[ax] += f" Recommended: {recommended}; largest that ran: {sizes[-1]}."
     return ax
 
@@ -36,12 +32,11 @@ def plot_batch_sizes(speeds: Mapping[int, float], recommended: int) -> Axes:
 def plot_speed(milliseconds: Mapping[str, float], verdict: str) -> Axes:
     """Draw the milliseconds a batch of each of three ways to run, by name, as horizontal bars."""
     ax = new_axes(6.4, 2.2)
-    names, values = list(milliseconds), list(milliseconds.values())
-    look = {"color": PALETTE[:3], "hatch": ["", "//", ".."], "edgecolor": "white"}
-    bars = ax.barh(names, values, height=0.6, **look)
+    bars = ax.barh(list(milliseconds), list(milliseconds.values()), height=0.6, color=PALETTE[0])
     ax.bar_label(bars, fmt="%.1f", padding=3)
     ax.invert_yaxis()
-    ax.set(xlabel="milliseconds a batch", xlim=(0, 1.15 * max(values)))
+    ax.margins(x=0.15)
+    ax.set_xlabel("milliseconds a batch")
     ax.spines[["top", "right"]].set_visible(False)
     parts = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items())
     sentences[ax] = f"Milliseconds a batch: {parts}. {verdict}"
