@@ -61,7 +61,7 @@ def runs(size: int) -> bool:
 
 def ours(highest: int) -> int:
     """Return the largest size of our study."""
-    return study_batch_sizes(MODEL, make_batch, LOSS_FN, limit=highest, steps=3).largest
+    return study_batch_sizes(MODEL, make_batch, LOSS_FN, limit=highest).largest
 
 
 def by_lightning(mode: str, highest: int) -> int:

@@ -62,12 +62,6 @@ def test_batches_per_epoch_is_the_length_of_pytorchs_loader(n, size, drop_last):
     )
 
 
-@given(st.integers(0, 10**15), st.integers(1, 10**6))
-def test_batches_per_epoch_is_exact_where_floating_point_is_not(n, size):
-    whole, up = batches_per_epoch(n, size, drop_last=True), batches_per_epoch(n, size)
-    assert whole * size <= n < (whole + 1) * size and (up - 1) * size < n <= up * size
-
-
 def test_numpys_integers_are_counted_as_pythons():
     batches = batches_per_epoch(np.int64(10), np.int32(3))
     assert batches == 4 and type(batches) is int
@@ -81,7 +75,6 @@ def test_describe_foretells_what_count_finds(n, size, drop_last):
     assert (said.batches, said.last_batch) == (came.batches, came.last_batch)
     assert (said.batch_size, said.drop_last) == (came.batch_size, came.drop_last)
     assert said.samples == n and said.samples - said.dropped == came.samples
-    assert came.counted and not said.counted
 
 
 def test_describe_shows_the_formula_beside_each_number():
@@ -125,8 +118,6 @@ def test_an_empty_dataset_is_described_as_no_batch():
     "n, size, drop_last, warnings",
     [
         (3, 8, True, ["no batch at all: 3 samples, batch size 8, drop_last True."]),
-        (3, 8, False, ["the batch size 8 is larger than the dataset: one batch of 3."]),
-        (9, 4, False, ["the last batch holds 1 sample: BatchNorm1d fails on it in training."]),
         (
             9,
             4,
@@ -154,7 +145,6 @@ def test_a_stream_without_length_is_unknown_to_describe_and_known_to_count():
         None,
         None,
     ) and "unknown" in repr(said)
-    assert "count(loader) tells the truth" in said.warnings[0]
     assert (came.samples, came.batches, came.last_batch, came.warnings) == (10, 3, 2, ())
 
 
@@ -162,9 +152,6 @@ def test_a_batch_sampler_of_ones_own_is_described_by_its_length():
     sampler = BatchSampler(SequentialSampler(range(10)), 3, drop_last=False)
     said = describe(DataLoader(numbers(10), batch_sampler=sampler))
     assert (said.samples, said.batches, said.batch_size) == (10, 4, None)
-    assert said.warnings == (
-        "batch_size is None: the dataset or a batch_sampler makes the batches.",
-    )
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -215,12 +202,6 @@ def test_count_finds_the_samples_that_two_workers_both_read():
     assert came.warnings == (
         "6 samples came twice or more: do several workers each read the whole stream?",
     )
-
-
-def test_count_stops_where_it_is_asked_to():
-    came = count(DataLoader(numbers(10), 2), max_batches=2)
-    assert (came.samples, came.batches) == (4, 2)
-    assert came.warnings == ("stopped after 2 batches, as max_batches asked: the epoch may go on.",)
 
 
 @pytest.mark.parametrize(

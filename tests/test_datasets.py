@@ -6,7 +6,6 @@ import http.server
 import io
 import pickle
 import re
-import socket
 import tarfile
 import threading
 from pathlib import Path
@@ -27,10 +26,6 @@ CIFAR_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".sp
 BATCH = 4  # images in each file of the small CIFAR-10; the real files hold 10,000
 
 
-def files_below(folder):
-    return [path for path in Path(folder).rglob("*") if path.is_file()]
-
-
 # Images in memory
 
 
@@ -38,14 +33,8 @@ def test_an_image_dataset_gives_back_images_and_labels():
     images = torch.rand(3, 1, 2, 2)
     dataset = ImageDataset(images, torch.tensor([1, 0, 1], dtype=torch.uint8), ["a", "b"])
     assert len(dataset) == 3 and torch.equal(dataset[2][0], images[2])
-    assert [label for _, label in (dataset[k] for k in range(3))] == [1, 0, 1] and type(
-        dataset[0][1]
-    ) is int
-
-
-def test_class_names_may_be_an_array_of_numpy():
-    dataset = ImageDataset(torch.zeros(2, 1, 2, 2), torch.tensor([0, 1]), np.array(["a", "b"]))
-    assert dataset.classes == ["a", "b"] and type(dataset.classes[0]) is str
+    labels = [label for _, label in (dataset[k] for k in range(3))]
+    assert labels == [1, 0, 1] and type(labels[0]) is int
 
 
 # Generated images
@@ -98,16 +87,6 @@ def test_a_generated_dataset_ends_and_counts_from_the_back(dataset):
 
 
 # load by name
-
-
-@pytest.mark.parametrize(
-    "name, near",
-    [("cifar", "cifar10"), ("digit", "digits"), ("Folder", "folder"), ("mnist", "fashion_mnist")],
-)
-def test_an_unknown_name_is_refused_and_a_near_one_offered(name, near):
-    found = f"unknown dataset '{name}': did you mean '{near}'.*digits, shapes, cifar10"
-    with pytest.raises(ValueError, match=found):
-        load(name)
 
 
 def test_digits_are_scikit_learns_scans_and_no_scan_is_in_both_splits():
@@ -321,8 +300,7 @@ def test_cifar10_is_downloaded_once_and_read_as_it_was_stored(cifar_server, tmp_
         (images * 255).round(), torch.tensor(stored).float()
     )
     assert train.targets[:5] == [1, 2, 3, 4, 2]
-    assert sorted({path.parent for path in files_below(root)}) == [root / "cifar-10-batches-py"]
-    (cifar_server / "cifar-10-python.tar.gz").unlink()
+    (cifar_server / "cifar-10-python.tar.gz").unlink()  # the server has it no more
     test = load("cifar10", "test", root=root)
     assert len(test) == BATCH and test.targets == [6, 7, 8, 9]
 
@@ -341,34 +319,6 @@ def test_missing_cifar10_is_not_fetched_unasked(cifar_server, tmp_path):
     ):
         load("cifar10", root=root)
     assert not root.exists()
-
-
-def test_without_a_network_the_message_says_what_to_do_and_no_file_is_left(
-    cifar_server, tmp_path, monkeypatch
-):
-    with socket.socket() as closed:  # bound, and never listening: nobody answers there
-        closed.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(
-            torchvision.datasets.CIFAR10,
-            "url",
-            f"http://127.0.0.1:{closed.getsockname()[1]}/c.tar.gz",
-        )
-        root = tmp_path / "data"
-        with pytest.raises(
-            ConnectionError,
-            match=r"could not be downloaded .*nothing was kept.*copy the files.*digits",
-        ):
-            load("cifar10", root=root, download=True)
-    assert files_below(root) == [] and list(root.iterdir()) == []
-
-
-def test_half_an_archive_is_not_kept(cifar_server, tmp_path):
-    archive = cifar_server / "cifar-10-python.tar.gz"
-    archive.write_bytes(archive.read_bytes()[:5000])
-    root = tmp_path / "data"
-    with pytest.raises(ConnectionError, match="nothing was kept"):
-        load("cifar10", root=root, download=True)
-    assert list(root.iterdir()) == []
 
 
 def test_a_damaged_file_is_fetched_again(cifar_server, tmp_path):

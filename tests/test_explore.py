@@ -76,10 +76,8 @@ def test_every_end_of_the_sliders_is_drawn_in_time(explorer):
 
 
 def test_what_could_not_be_drawn_in_time_is_refused_at_once():
-    begin = time.perf_counter()
-    with pytest.raises(ValueError, match="samples is 10000: expected at most 24"):
+    with pytest.raises(ValueError, match="10000 samples.*expected at most 24"):
         explore_batches(10_000)
-    assert time.perf_counter() - begin < 1
 
 
 def test_without_ipywidgets_there_is_a_still_picture(monkeypatch):

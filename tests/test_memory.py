@@ -42,14 +42,6 @@ def test_the_price_is_what_pytorch_holds(shape, dtype, count):
     assert bytes_of(shape, dtype, count) == torch.empty(shape, dtype=dtype).nbytes * count
 
 
-@pytest.mark.parametrize("shape, count", [((3, -1), 1), ((3, 1), -1)])
-def test_a_negative_price_is_refused(shape, count):
-    with pytest.raises(
-        ValueError, match=r"shape \(3, -?1\) and count -?1: expected no negative number"
-    ):
-        bytes_of(shape, count=count)
-
-
 @given(st.integers(0, 10**14))
 def test_human_bytes_reads_back_to_the_number(count):
     number, unit = human_bytes(count).split()

@@ -3,7 +3,7 @@
 Two forms: HTML with real header cells, and aligned plain text. No styling beyond that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 
@@ -17,33 +17,28 @@ class Table:
     """
 
     def __init__(
-        self, headers: Sequence[str], rows: Sequence[Sequence[object]], *, notes: Sequence[str] = ()
+        self, headers: Sequence[str], rows: Iterable[Iterable[object]], *, notes: Sequence[str] = ()
     ):
-        self.headers = [str(name) for name in headers]
-        self.rows = []
-        self.notes = list(notes)
-        for row in rows:
-            if not hasattr(row, "__len__") or isinstance(row, str) or len(row) != len(headers):
-                expected = f"expected a list of {len(headers)} values, one for each header"
-                raise ValueError(f"row {len(self.rows)} is {row!r}: {expected}")
-            self.rows.append([str(value) for value in row])
+        self.headers = list(headers)
+        self.rows = [[str(value) for value in row] for row in rows]
+        self.notes = notes
 
     def __repr__(self) -> str:
         lines = [self.headers, *self.rows]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(self.headers))]
-        text = [
-            "  ".join(v.ljust(w) for v, w in zip(line, widths, strict=True)).rstrip()
-            for line in lines
-        ]
+        widths = [max(len(value) for value in column) for column in zip(*lines, strict=True)]
+        text = []
+        for line in lines:
+            padded = [value.ljust(width) for value, width in zip(line, widths, strict=True)]
+            text.append("  ".join(padded).rstrip())
         return "\n".join([*text, *(f"Note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
         left = 'style="text-align:left"'
         head = "".join(f'<th scope="col" {left}>{escape(name)}</th>' for name in self.headers)
-        body = "".join(
-            "<tr>" + "".join(f"<td {left}>{escape(value)}</td>" for value in row) + "</tr>"
-            for row in self.rows
-        )
+        body = ""
+        for row in self.rows:
+            cells = "".join(f"<td {left}>{escape(value)}</td>" for value in row)
+            body += f"<tr>{cells}</tr>"
         notes = "".join(f"<p><strong>Note:</strong> {escape(note)}</p>" for note in self.notes)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 

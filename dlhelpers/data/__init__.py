@@ -1,6 +1,6 @@
 """Samples: made, counted, streamed, and in which order they come."""
 
-from dlhelpers.data.counting import LoaderSummary, batches_per_epoch, count, describe
+from dlhelpers.data.counting import batches_per_epoch, count, describe
 from dlhelpers.data.datasets import ImageDataset, NumberedImages, Shapes, load
 from dlhelpers.data.drawn import SHAPES, draw_shapes
 from dlhelpers.data.sampling import POLICIES, BlockShuffleSampler, Split, split_epoch
@@ -9,7 +9,6 @@ from dlhelpers.data.streams import SplitStream, Stream, shuffle_buffer
 __all__ = [
     "BlockShuffleSampler",
     "ImageDataset",
-    "LoaderSummary",
     "NumberedImages",
     "POLICIES",
     "SHAPES",

@@ -11,8 +11,6 @@ from typing import TypeVar
 
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from dlhelpers.base.checks import check_kind, check_whole
-
 Sample = TypeVar("Sample")
 
 
@@ -20,13 +18,9 @@ class Stream(IterableDataset):
     """The samples of `dataset` in order, as they would come out of a pipe: without an index, and without a length.
 
     Each worker reads all of it, so that two workers give each sample twice; `SplitStream` shares it out.
-    Raises TypeError for a dataset that has no length or answers no index.
     """
 
     def __init__(self, dataset: Dataset):
-        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-            kind = type(dataset).__name__
-            raise TypeError(f"dataset is a {kind}: expected one with a length and an index")
         self.dataset = dataset
 
     def __iter__(self) -> Iterator[object]:
@@ -47,14 +41,8 @@ def shuffle_buffer(samples: Iterable[Sample], size: int, random: Random) -> Iter
     """Return the samples in a mixed order, holding at most `size` of them: a full buffer gives out one at random.
 
     Each comes once; what the buffer holds at the end of the stream comes last, shuffled. Drawn from `random`, so equal
-    seeds give equal orders. Raises ValueError for a size below 1.
+    seeds give equal orders.
     """
-    check_whole("size", size, 1, of="samples")
-    check_kind("random", random, Random, "a random.Random, as Random(0)")
-    return _buffered(samples, size, random)  # a generator would check only at its first sample
-
-
-def _buffered(samples: Iterable[Sample], size: int, random: Random) -> Iterator[Sample]:
     buffer: list[Sample] = []
     for sample in samples:
         buffer.append(sample)

@@ -1,6 +1,6 @@
 """Which sample lands in which batch, and in which epoch."""
 
-import torch
+from random import Random
 
 from dlhelpers.data.counting import batches_per_epoch
 from dlhelpers.explore.frames import WithTwin, explorer
@@ -13,7 +13,7 @@ MOST = 24  # of each slider: every place is then drawn within 0.3 seconds
 def explore_batches(samples: int = 20, batch_size: int = 6) -> WithTwin | Picture:
     """Return sliders for samples, batch size, drop_last and epoch above a drawing of that epoch's batches.
 
-    Without ipywidgets the drawing alone is returned. Raises ValueError for a number below 1 or above 24.
+    Without ipywidgets the drawing alone is returned. Raises ValueError for a number above 24.
     """
     return explorer(
         draw_epoch,
@@ -26,7 +26,10 @@ def explore_batches(samples: int = 20, batch_size: int = 6) -> WithTwin | Pictur
 
 def draw_epoch(samples: int, batch_size: int, drop_last: bool = False, epoch: int = 1) -> Picture:
     """Return the picture of one shuffled epoch: which sample lands in which batch, and which in none."""
-    order = torch.randperm(samples, generator=torch.Generator().manual_seed(epoch)).tolist()
+    if max(samples, batch_size) > MOST:
+        found = f"{samples} samples in batches of {batch_size}"
+        raise ValueError(f"{found}: expected at most {MOST}, since more could not be read")
+    order = Random(epoch).sample(range(samples), samples)
     whole = batches_per_epoch(samples, batch_size, drop_last=drop_last)
     batches = [order[k * batch_size : (k + 1) * batch_size] for k in range(whole)]
     left_out = order[whole * batch_size :] if drop_last else []

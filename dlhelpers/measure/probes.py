@@ -17,7 +17,6 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import Dataset, get_worker_info
 
-from dlhelpers.base.checks import check_callable, check_whole
 from dlhelpers.machine.devices import Device
 from dlhelpers.train import meter
 
@@ -28,14 +27,9 @@ READS = set(
 
 
 class Waiting(Dataset):
-    """A dataset whose samples come `milliseconds` late, as from a slow disk: the core is free meanwhile.
-
-    Raises ValueError for a negative time.
-    """
+    """A dataset whose samples come `milliseconds` late, as from a slow disk: the core is free meanwhile."""
 
     def __init__(self, dataset: Dataset, milliseconds: float):
-        if milliseconds < 0:
-            raise ValueError(f"milliseconds is {milliseconds!r}: expected 0 or more")
         self.dataset, self.milliseconds = dataset, milliseconds
 
     def __len__(self) -> int:
@@ -60,18 +54,15 @@ class WorkerReport(Dataset):
     seed, epoch = 0, 0
 
     def __init__(self, length: int):
-        self.length = check_whole("length", length, 1, of="samples")
+        self.length = length
         self.generator = np.random.default_rng(0)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, int | float | None]:
-        if not 0 <= index < self.length:
-            raise IndexError(
-                f"index {index} is beyond a dataset of {self.length} samples:"
-                f" expected 0 to {self.length - 1}"
-            )
+        if index >= self.length:
+            raise IndexError(f"index {index} is beyond a dataset of {self.length} samples")
         worker = get_worker_info()
         own = np.random.default_rng([self.seed, self.epoch, index])
         return {
@@ -92,13 +83,13 @@ def count_reads(work: Callable[[], object], device: Device) -> int:
     Each of them makes a loop wait for a GPU; copies and masks (`x.cpu()`, `x[mask]`) may wait too and are not counted.
     The half-second read of `train.meter` is off meanwhile, in this process, since its number depends on the clock.
     """
-    check_callable("work", work, "a function without arguments, as lambda: train_epoch(...)")
-    with _Reads(torch.device(device)) as counter:
-        before, meter.READ_SECONDS = meter.READ_SECONDS, math.inf
-        try:
+    before = meter.READ_SECONDS
+    try:
+        meter.READ_SECONDS = math.inf
+        with _Reads(torch.device(device)) as counter:
             work()
-        finally:
-            meter.READ_SECONDS = before
+    finally:
+        meter.READ_SECONDS = before
     return counter.reads
 
 

@@ -4,7 +4,7 @@ A clock inside the loop misleads on a GPU, where the host runs ahead. Here nothi
 runs by itself, and the device is waited for only where a measurement begins and ends.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from dlhelpers.base.checks import check_whole
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.data.counting import samples_in
 from dlhelpers.machine.devices import Device, move, synchronize
@@ -27,8 +26,8 @@ SMALL = 0.1  # a time shorter than this part of the other need not hide behind i
 HIDDEN = 0.5  # if this part of the shorter time hides behind the longer one, the two overlap
 
 
-@dataclass(frozen=True, repr=False)
-class LoaderSpeed(ShownAsTable):
+@dataclass(frozen=True)
+class LoaderSpeed:
     """What a loader delivers with nothing else going on, counted after `warmup` batches, which no time was taken of."""
 
     samples: int
@@ -41,34 +40,17 @@ class LoaderSpeed(ShownAsTable):
         """The samples delivered in a second."""
         return self.samples / self.seconds
 
-    @property
-    def milliseconds(self) -> float:
-        """The milliseconds that a batch took."""
-        return 1000 * self.seconds / self.batches
-
-    def table(self) -> Table:
-        """Return samples a second and milliseconds a batch, with what they were counted from."""
-        after = f"after {self.warmup} untimed" if self.warmup else "the loader's start included"
-        rows = [
-            ["samples a second", f"{self.samples_per_second:,.0f}"],
-            ["batches timed", f"{self.batches}, {after}"],
-            ["milliseconds a batch", f"{self.milliseconds:.1f}"],
-        ]
-        return Table(["loader alone", "number"], rows)
-
 
 @dataclass(frozen=True, repr=False)
 class PipelineSpeed(ShownAsTable):
     """Samples a second of the loader alone, the model alone on one repeated batch, and both together.
 
-    `samples_per_batch` is the mean over the `batches` timed, after `warmup` untimed ones, with `workers`."""
+    `samples_per_batch` is the mean over the batches timed, with `workers`."""
 
     loader_only: float
     model_only: float
     together: float
     samples_per_batch: float
-    batches: int
-    warmup: int
     workers: int
 
     @property
@@ -80,11 +62,6 @@ class PipelineSpeed(ShownAsTable):
             "together": self.together,
         }
         return {name: 1000 * self.samples_per_batch / speed for name, speed in speeds.items()}
-
-    @property
-    def data_share(self) -> float:
-        """The part of the time together that the model alone would not have taken, 0 to 1: what feeding it costs."""
-        return max(0.0, 1 - self.together / self.model_only)
 
     @property
     def bound(self) -> str:
@@ -99,45 +76,38 @@ class PipelineSpeed(ShownAsTable):
     def verdict(self) -> str:
         """What the three times mean, and what to try."""
         loader, model, together = (f"{value:.1f} ms" for value in self.milliseconds.values())
-        share = f"{self.data_share:.0%} of the time together"
+        # what the model alone would not have taken
+        share = f"{max(0.0, 1 - self.together / self.model_only):.0%} of the time together"
         if self.bound == "data":
-            said = (
+            return (
                 f"Data-bound: a batch takes {loader} to load and {model} to train on, so the model waits for"
                 f" {share}. Make loading faster: more workers, smaller files, less work a sample."
             )
-        elif self.bound == "compute":
-            said = (
+        if self.bound == "compute":
+            return (
                 f"Compute-bound: a batch takes {model} to train on and {loader} to load, which is small or hidden."
                 " A faster loader would hardly help."
             )
-        else:
-            said = (
-                f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
-                f" the model costs {share}."
-            )
-            if self.workers:
-                said += " Workers and model may want the same cores: try fewer."
-            else:
-                said += " Try num_workers=1."
-        if self.warmup:
-            return said
-        return f"{said} No batch was left for a warm-up: the start of the loader is included."
+        cores = "Workers and model may want the same cores: try fewer."
+        return (
+            f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
+            f" the model costs {share}. {cores if self.workers else 'Try num_workers=1.'}"
+        )
 
     def table(self) -> Table:
         """Return one row for each of the three, and the verdict."""
-        speeds = (self.loader_only, self.model_only, self.together)
-        rows = [
-            [name, f"{speed:,.0f}", f"{ms:.1f}"]
-            for speed, (name, ms) in zip(speeds, self.milliseconds.items(), strict=True)
-        ]
+        rows = []
+        for name, milliseconds in self.milliseconds.items():
+            speed = 1000 * self.samples_per_batch / milliseconds
+            rows.append([name, f"{speed:,.0f}", f"{milliseconds:.1f}"])
         headers = ["what ran", "samples a second", "milliseconds a batch"]
         return Table(headers, rows, notes=[self.verdict])
 
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draw the milliseconds a batch as three bars; return the axes, for `plots.show`."""
+    def plot(self) -> "Axes":
+        """Draw the milliseconds a batch as three bars; return the axes, for `show`."""
         from dlhelpers.show.studies import plot_speed
 
-        return plot_speed(self.milliseconds, self.verdict, ax=ax)
+        return plot_speed(self.milliseconds, self.verdict)
 
 
 def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 5) -> LoaderSpeed:
@@ -147,9 +117,9 @@ def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 
     is timed on the second half of them, or on its only one. Workers deliver in bursts: ask for many more batches than
     there are workers. Raises ValueError for a loader without a batch.
     """
-    own = own_loader(loader)
-    with undisturbed(torch.device("cpu"), *generators_of(loader)):
-        return _time_loader(own, batches, warmup)[0]
+    cpu = torch.device("cpu")
+    with undisturbed(cpu, *generators_of(loader)):
+        return _time(own_loader(loader), batches, warmup, samples_in, cpu)[0]
 
 
 def pipeline_speed(
@@ -167,40 +137,45 @@ def pipeline_speed(
 
     Each is timed over `batches` batches after `warmup` untimed ones, or fewer as in `loader_speed`. Copying a batch to
     the device counts as loading. Leaves weights, gradients, modes, random states and the loader's generators as they
-    are. Raises what the guards find, and ValueError for a loader without a batch or one that can be read only once.
+    are. Raises what the checks find, and ValueError for a loader without a batch or one that can be read only once.
     """
     loader = own_loader(loader)
     check_loader(loader, "train", model)
     rehearsal = Rehearsal(model, loss_fn, optimizer_fn, device, amp_dtype)
-    with undisturbed(rehearsal.device, *generators_of(loader)):
-        alone, first = _time_loader(loader, batches, warmup)
-        first = move(split_batch(first), rehearsal.device)
-        rehearsal.seconds(first, alone.warmup or 1)
-        seconds = rehearsal.seconds(first, alone.batches)
-        together = _time_together(rehearsal, loader, alone.warmup, alone.batches)
+    device = rehearsal.device
+    with undisturbed(device, *generators_of(loader)):
+        alone, first = _time(loader, batches, warmup, samples_in, device)
+        batches, warmup = alone.batches, alone.warmup
+        first = move(split_batch(first), device)
+        rehearsal.step(first)  # libraries are loaded, and the optimizer's memory is there
+        learning, _ = _time([first] * (warmup + batches), batches, warmup, rehearsal.step, device)
+        together, _ = _time(loader, batches, warmup, rehearsal.step, device)
     return PipelineSpeed(
         loader_only=alone.samples_per_second,
-        model_only=len(first[1]) * alone.batches / seconds,
+        model_only=learning.samples_per_second,
         together=together.samples_per_second,
         samples_per_batch=together.samples / together.batches,
-        batches=alone.batches,
-        warmup=alone.warmup,
         workers=getattr(loader, "num_workers", 0),
     )
 
 
-def _time_loader(loader: Iterable, batches: int | None, warmup: int) -> tuple[LoaderSpeed, Any]:
-    """The speed of a loader, and its first batch."""
-    if batches is not None:
-        check_whole("batches", batches, 1)
-    check_whole("warmup", warmup, 0)
+def _time(
+    loader: Iterable,
+    batches: int | None,
+    warmup: int,
+    use: Callable[[Any], int],
+    device: torch.device,
+) -> tuple[LoaderSpeed, Any]:
+    """How fast `use` takes in what a loader delivers (it returns a batch's samples), and the first batch."""
+    last = None if batches is None else warmup + batches
     first, times, sizes = None, [perf_counter()], []
     for batch in loader:
+        first = batch if first is None else first
+        sizes.append(use(batch))
+        if len(sizes) in (warmup, last):
+            synchronize(device)
         times.append(perf_counter())
-        sizes.append(samples_in(batch))
-        if first is None:
-            first = batch
-        if batches is not None and len(sizes) == warmup + batches:
+        if len(sizes) == last:
             break
     if not sizes:
         raise ValueError(
@@ -210,21 +185,3 @@ def _time_loader(loader: Iterable, batches: int | None, warmup: int) -> tuple[Lo
     skipped = min(warmup, len(sizes) // 2)
     timed = sizes[skipped:]
     return LoaderSpeed(sum(timed), len(timed), times[-1] - times[skipped], skipped), first
-
-
-def _time_together(
-    rehearsal: Rehearsal, loader: Iterable, warmup: int, batches: int
-) -> LoaderSpeed:
-    """The speed of training on what a loader delivers."""
-    samples, begin = 0, perf_counter()
-    for k, batch in enumerate(loader, start=1):
-        samples += rehearsal.step(batch)
-        if k in (warmup, warmup + batches):
-            synchronize(rehearsal.device)
-        if k == warmup:
-            samples, begin = 0, perf_counter()
-        if k == warmup + batches:  # here, since the end of the loop waits for workers to end
-            return LoaderSpeed(samples, batches, perf_counter() - begin, warmup)
-    raise ValueError(
-        f"the loader gave {warmup + batches} batches, then fewer: ask for fewer `batches`"
-    )

@@ -4,83 +4,84 @@ For cases small enough to be read.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from dlhelpers.base.checks import check_whole
 from dlhelpers.show.plots import PALETTE, counted, new_axes, sentences
 
 LIGHT = "#9AD0F5"
-READABLE = 40  # samples in a row: beyond, boxes are too narrow for numbers
 WIDE, HIGH = 0.92, 0.6  # a sample
 FRAME, GAP = 0.1, 0.5  # what a micro-batch's frame stands out, and what lies between two
 
 
-def plot_batches(
-    batches: Sequence[Sequence[int]], left_out: Sequence[int] = (), *, ax: Axes | None = None
-) -> Axes:
+def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = ()) -> Axes:
     """Draw a row for each batch and a numbered box for each sample; those left out stand hatched below.
 
     Returns the axes.
     """
-    rows = [*batches, left_out] if left_out else list(batches)
-    names = [f"batch {k + 1}" for k in range(len(batches))] + ["left out"] * bool(left_out)
-    widest = max((len(row) for row in rows), default=1)
-    ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows), ax)
-    for y, (name, row) in enumerate(zip(names, rows, strict=True)):
-        look = ("white", "////") if name == "left out" else (PALETTE[5] if y % 2 else LIGHT,)
-        for x, sample in enumerate(row):
-            _box(ax, (x, y), 0.86, sample if widest <= READABLE else "", *look)
+    rows = {f"batch {k}": batch for k, batch in enumerate(batches, start=1)}
+    if left_out:
+        rows["left out"] = left_out
+    widest = max((len(row) for row in rows.values()), default=1)
+    ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows))
+    for y, (name, row) in enumerate(rows.items()):
+        if name == "left out":
+            _draw_boxes(ax, row, 0, y, "white", hatch="////")
+        else:
+            _draw_boxes(ax, row, 0, y, PALETTE[5] if y % 2 else LIGHT)
         # tick labels would take five times as long to draw
-        ax.text(-0.2, y + 0.43, name, ha="right", va="center", fontsize=10)
+        ax.text(-0.2, y + HIGH / 2, name, ha="right", va="center", fontsize=10)
     ax.set(xlim=(-0.1, widest), ylim=(len(rows), -0.15), xlabel="place in the batch (samples)")
     _no_frame(ax)
     sizes = [len(batch) for batch in batches]
     ending = f", the last of {sizes[-1]}" if sizes else ""
-    sentences[ax] = (
-        f"{counted(sum(sizes) + len(left_out), 'sample')} in {counted(len(sizes), 'batch', 'batches')}{ending};"
-        f" {len(left_out)} left out."
-    )
+    samples = counted(sum(sizes) + len(left_out), "sample")
+    made = counted(len(sizes), "batch")
+    sentences[ax] = f"{samples} in {made}{ending}; {len(left_out)} left out."
     return ax
 
 
-def plot_steps(
-    epochs: Sequence[Sequence[Sequence[int]]], micro_batch_size: int, *, ax: Axes | None = None
-) -> Axes:
+def plot_steps(epochs: Sequence[Sequence[Sequence[int]]], micro_batch_size: int) -> Axes:
     """Draw a box a sample, a frame a micro-batch, a row a batch with its optimizer step, and a block an epoch.
 
     `epochs` holds for each epoch its batches, and for each batch the numbers of its samples. Micro-batches are cut as
-    `micro_batches` cuts them: inside each batch. Returns the axes. Raises ValueError for a micro-batch size below 1,
-    and where there is no batch.
+    `micro_batches` cuts them: inside each batch. Returns the axes.
     """
-    check_whole("micro_batch_size", micro_batch_size, 1, of="samples")
     cut = [[_parts(batch, micro_batch_size) for batch in epoch] for epoch in epochs]
-    rows = list(chain.from_iterable(cut))
-    if not rows:
-        raise ValueError(
-            f"{len(epochs)} epochs without a batch: expected at least one batch to draw"
-        )
+    rows = [parts for epoch in cut for parts in epoch]
     width = max(sum(map(len, parts)) + GAP * (len(parts) - 1) for parts in rows)
-    ax = new_axes(min(10, 3.2 + 0.5 * width), 0.4 + 0.42 * (len(rows) + len(epochs)), ax)
-    step = 0
-    for k, batches in enumerate(cut):
-        top = step + 0.7 * k
-        for y, parts in enumerate(batches):
-            _draw_batch(ax, parts, top + y, PALETTE[5] if k % 2 else LIGHT)
+    ax = new_axes(min(10, 3.2 + 0.5 * width), 0.4 + 0.42 * (len(rows) + len(epochs)))
+    step = y = 0
+    for k, epoch in enumerate(cut, start=1):
+        middle = y + len(epoch) / 2
+        ax.text(-2.6, middle, f"epoch {k}", rotation=90, ha="center", va="center", fontsize=10)
+        for number, parts in enumerate(epoch, start=1):
+            x = 0
+            for part in parts:
+                frame = x - FRAME, HIGH + 2 * FRAME, len(part) - 1 + WIDE + 2 * FRAME, y - FRAME
+                ax.bar(*frame, align="edge", fill=False, linewidth=1.2)
+                _draw_boxes(ax, part, x, y, LIGHT if k % 2 else PALETTE[5])
+                x += len(part) + GAP
             step += 1
-            middle = top + y + HIGH / 2
-            ax.text(-0.25, middle, f"batch {y + 1}", ha="right", va="center", fontsize=9)
-            arrow = {"arrowstyle": "->", "color": PALETTE[4]}
-            ax.annotate("", (width + 1.0, middle), (width + 0.1, middle), arrowprops=arrow)
-            ax.text(width + 1.15, middle, f"optimizer step {step}", va="center", fontsize=9)
-        centred = {"ha": "center", "va": "center", "fontsize": 10}
-        ax.text(-2.6, top + len(batches) / 2, f"epoch {k + 1}", rotation=90, **centred)
-    ax.set(xlim=(-3, width + 4.6), ylim=(middle + 0.7, -0.3))
+            middle = y + HIGH / 2
+            ax.text(-0.25, middle, f"batch {number}", ha="right", va="center", fontsize=9)
+            arrow = {"arrowstyle": "<-", "color": PALETTE[4]}
+            ends = {"xy": (width + 0.1, middle), "xytext": (width + 1.15, middle)}
+            text = f"optimizer step {step}"
+            ax.annotate(text, **ends, va="center", fontsize=9, arrowprops=arrow)
+            y += 1
+        y += 0.7
+    ax.set(xlim=(-3, width + 4.6), ylim=(y - 0.7, -0.3))
     ax.set_xlabel("a box: a sample; a frame: a micro-batch; a row: a batch", fontsize=9)
     _no_frame(ax)
-    sentences[ax] = _sentence(cut, micro_batch_size)
+    micro = [len(part) for parts in rows for part in parts]
+    splits = [", ".join("+".join(str(len(p)) for p in parts) for parts in epoch) for epoch in cut]
+    sentences[ax] = (
+        f"{counted(len(cut), 'epoch')} with {counted(sum(micro), 'sample')} in all:"
+        f" {counted(step, 'batch')},"
+        f" {counted(len(micro), 'micro-batch')} of at most {micro_batch_size},"
+        f" {counted(step, 'optimizer step')}. Samples of each batch by micro-batch: {'; '.join(splits)}."
+    )
     return ax
 
 
@@ -88,51 +89,18 @@ def _parts(batch: Sequence[int], size: int) -> list[Sequence[int]]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
-def _draw_batch(ax: Axes, parts: Sequence[Sequence[int]], y: float, colour: str) -> None:
-    """One row: the samples of a batch as numbered boxes, a frame around each micro-batch."""
-    x = 0.0
-    for part in parts:
-        corner, width = (x - FRAME, y - FRAME), len(part) - 1 + WIDE + 2 * FRAME
-        look = {"facecolor": "none", "edgecolor": "#000000", "linewidth": 1.2}
-        ax.add_patch(plt.Rectangle(corner, width, HIGH + 2 * FRAME, **look))
-        for k, sample in enumerate(part):
-            _box(ax, (x + k, y), HIGH, sample, colour)
-        x += len(part) + GAP
-
-
-def _box(
-    ax: Axes,
-    corner: tuple[float, float],
-    height: float,
-    number: object,
-    colour: str,
-    hatch: str = "",
+def _draw_boxes(
+    ax: Axes, samples: Sequence[int], x: float, y: float, colour: str, hatch: str = ""
 ) -> None:
-    """A box with a sample's number in its middle."""
-    look = {"facecolor": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.6}
-    ax.add_patch(plt.Rectangle(corner, WIDE, height, **look))
-    if number != "":
-        middle = corner[0] + WIDE / 2, corner[1] + height / 2
-        ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.6} if hatch else None
-        look = {"ha": "center", "va": "center", "fontsize": 8, "bbox": ground}
-        ax.text(*middle, number, in_layout=False, **look)  # inside, so it needs no room to be found
+    """A row of boxes from (x, y) on, each with the number of a sample in its middle."""
+    places = [x + k for k in range(len(samples))]
+    look = {"color": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.6}
+    boxes = ax.bar(places, HIGH, WIDE, y, align="edge", **look)
+    ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.6}  # keeps off the hatch
+    # inside, so a number needs no room to be found
+    ax.bar_label(boxes, samples, label_type="center", fontsize=8, bbox=ground, in_layout=False)
 
 
 def _no_frame(ax: Axes) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-
-
-def _sentence(cut: Sequence[Sequence[Sequence[Sequence[int]]]], size: int) -> str:
-    batches = list(chain.from_iterable(cut))
-    micro = [len(part) for parts in batches for part in parts]
-    splits = "; ".join(
-        ", ".join("+".join(str(len(part)) for part in parts) for parts in epoch) for epoch in cut
-    )
-    return (
-        f"{counted(len(cut), 'epoch')} with {counted(sum(micro), 'sample')} in all:"
-        f" {counted(len(batches), 'batch', 'batches')},"
-        f" {counted(len(micro), 'micro-batch', 'micro-batches')} of at most {size},"
-        f" {counted(len(batches), 'optimizer step')}. Samples of each batch by micro-batch: {splits}."
-    )

@@ -7,7 +7,7 @@ colour-blind readers can tell apart; lines differ in dash and marker too.
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,7 +18,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from dlhelpers.base.checks import check_kind, check_whole, shown
+from dlhelpers.base.checks import check_kind
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.")
@@ -40,77 +40,53 @@ class Picture:
         look = f'alt="{escape(alt)}" width="{width}" style="max-width:100%"'
         self.html = f'<img {look} src="data:image/png;base64,{data}">'
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        return {"text/plain": repr(self), "text/html": self.html}
-
     def __repr__(self) -> str:
         return f"Figure: {self.alt}"
 
+    def _repr_html_(self) -> str:
+        return self.html
 
-def show(ax: Axes, sentence: str | None = None) -> Picture:
+
+def show(ax: Axes, sentence: str = "") -> Picture:
     """Return the figure of `ax` for display; `sentence` replaces what the plot says of itself.
 
     Raises ValueError for a figure that says nothing.
     """
-    check_kind("ax", ax, Axes, "the axes of a figure, as a plot returns them")
-    sentence = sentences.get(ax) if sentence is None else sentence
+    sentence = sentence or sentences.get(ax, "")
     if not sentence:
         raise ValueError(
             "this figure has no sentence: pass one that says, with its numbers, what the picture shows"
         )
-    check_kind("sentence", sentence, str, "a text that says what the picture shows")
     return Picture(ax, sentence)
 
 
-def plot_images(
-    images: Sequence[Tensor],
-    captions: Sequence[object],
-    *,
-    columns: int = 8,
-    ax: Axes | None = None,
-) -> Axes:
+def plot_images(images: Sequence[Tensor], captions: Sequence[object], *, columns: int = 8) -> Axes:
     """Draw images row by row, each with its caption below; return the axes.
 
-    An image is (C, H, W), (H, W, C) or (H, W), with 1 or 3 channels. Floating-point values go from 0 to 1 and are cut
-    off beyond, whole numbers from 0 to 255. Raises ValueError for other shapes, and unless there is one caption for
-    each image.
+    An image is (C, H, W) or (H, W, C), with 1 or 3 channels. Floating-point values go from 0 to 1 and are cut off
+    beyond, bytes from 0 to 255. Raises ValueError unless there is one caption for each image.
     """
-    captions = captions.tolist() if isinstance(captions, Tensor) else captions
-    if len(images) != len(captions) or not len(images):
+    if len(images) != len(captions):
         found = f"{len(images)} images and {len(captions)} captions"
-        raise ValueError(f"{found}: expected one caption an image, at least 1")
-    check_whole("columns", columns, 1)
+        raise ValueError(f"{found}: expected one caption an image")
     rows = -(-len(images) // columns)
-    ax = new_axes(columns, 1.35 * rows, ax)
+    ax = new_axes(columns, 1.35 * rows)
     for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        remedy = "a tensor (C, H, W); of a sample (image, label) it is sample[0]"
+        check_kind(f"image {k}", image, (Tensor, np.ndarray), remedy)
+        pixels = torch.as_tensor(image).detach().cpu().numpy()
+        if pixels.dtype == np.uint8:
+            pixels = pixels / 255
+        if pixels.shape[0] in (1, 3):
+            pixels = np.moveaxis(pixels, 0, 2)
         x, y = k % columns, 1.35 * (k // columns)
-        look = {"cmap": "gray", "vmin": 0, "vmax": 1}
-        ax.imshow(_pixels(k, image), extent=(x, x + 0.92, y + 0.92, y), **look)
-        ax.add_patch(
-            plt.Rectangle((x, y), 0.92, 0.92, fill=False, edgecolor="#999999", linewidth=0.6)
-        )
+        look = {"cmap": "gray", "vmin": 0, "vmax": 1, "extent": (x, x + 0.92, y + 0.92, y)}
+        ax.imshow(np.clip(pixels, 0, 1), **look)
         ax.text(x + 0.46, y + 1.0, str(caption), ha="center", va="top", fontsize=9)
     ax.set(xlim=(0, columns), ylim=(1.35 * rows, 0), aspect="equal")
     ax.axis("off")
     sentences[ax] = f"{len(images)} images, with captions {', '.join(map(str, captions))}."
     return ax
-
-
-def _pixels(k: int, image: Tensor) -> np.ndarray:
-    """Image k as Matplotlib takes it: (H, W) or (H, W, 3), from 0 to 1."""
-    remedy = "a tensor (C, H, W); of a sample (image, label) it is sample[0]"
-    check_kind(f"image {k}", image, (Tensor, np.ndarray), remedy)
-    pixels = torch.as_tensor(image).detach().cpu()
-    if not (pixels.is_floating_point() or pixels.dtype == torch.bool):
-        pixels = pixels / 255
-    if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
-        pixels = pixels.permute(1, 2, 0)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels.squeeze(2)
-    if not (pixels.ndim == 2 or pixels.ndim == 3 and pixels.shape[2] == 3):
-        found = f"image {k} has shape {tuple(image.shape)}"
-        raise ValueError(f"{found}: expected (C, H, W) with 1 or 3 channels, (H, W, C) or (H, W)")
-    return pixels.float().clamp(0, 1).numpy()
 
 
 def plot_lines(
@@ -124,27 +100,18 @@ def plot_lines(
 ) -> Axes:
     """Draw each series over `x` with its own colour, dash and marker; labels carry the units. Return the axes.
 
-    A NaN leaves a gap. Raises ValueError for a series whose length is not that of `x`, or with nothing to draw.
+    A NaN leaves a gap.
     """
-    check_kind("series", series, Mapping, "lists of numbers by name, as {'train': [1.2, 0.9]}")
-    x = numbers("x", x)
-    if not x:
-        raise ValueError("x is empty: expected a list of at least one number")
-    ax = new_axes(6.4, 3.6, ax)
+    ax = ax or new_axes()
     parts = [f"{ylabel} against {xlabel}, {rounded(x[0])} to {rounded(x[-1])}."]
     for k, (name, values) in enumerate(series.items()):
-        values = numbers(f"series {name!r}", values)
-        if len(values) != len(x):
-            found = f"{len(values)} values for {len(x)} places on the x axis"
-            raise ValueError(f"series {name!r} has {found}: expected as many")
-        there = [value for value in values if value == value]  # NaN is not equal to itself
-        if not there:
-            raise ValueError(
-                f"series {name!r} has nothing to draw: expected at least one number that is not NaN"
-            )
         marker = MARKERS[k % 4] if markers else None
         look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "marker": marker}
         ax.plot(x, values, label=name, markersize=4, **look)
+        there = [value for value in values if value == value]  # NaN is not equal to itself
+        if not there:
+            parts.append(f"{name}: no number.")
+            continue
         low, high = min(there), max(there)
         if low == high:
             parts.append(f"{name}: {rounded(low)} throughout.")
@@ -161,29 +128,22 @@ def plot_history(history: Any, name: str = "loss", *, ax: Axes | None = None) ->
     name     "loss", a metric's name, or one column alone, as "train_loss"
     Raises KeyError for a name that the history lacks.
     """
-    if not hasattr(history, "to_dict"):
-        raise TypeError(f"history is {shown(history)}: expected a History, as fit returns it")
-    columns, finished = history.to_dict(), [result for result in history if result.complete]
+    columns = history.to_dict()
     found = {}
-    for result in finished:
-        for metric in ("loss", *result.metrics):
-            column = f"{result.phase}_{metric}"
-            if name in (metric, column):
-                found[column.replace("_", " ")] = columns[column]
+    for column, values in columns.items():
+        if column == name or column.endswith(f"_{name}"):
+            found[column.replace("_", " ")] = values
     if not found:
         there = ", ".join(columns) or "no finished epoch"
         raise KeyError(f"no {name!r} in this history: it has {there}")
-    epochs = sorted({result.epoch for result in finished})  # the rows of to_dict
+    epochs = sorted({result.epoch for result in history if result.complete})  # the rows of to_dict
     ax = plot_lines(epochs, found, xlabel="epoch", ylabel=name, ax=ax)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 
 
-def new_axes(width: float, height: float, ax: Axes | None = None) -> Axes:
-    """Return `ax` where it is given, else the axes of a new figure of this size in inches."""
-    if ax is not None:
-        check_kind("ax", ax, Axes, "the axes to draw on, or None for a new figure")
-        return ax
+def new_axes(width: float = 6.4, height: float = 3.6) -> Axes:
+    """Return the axes of a new figure of this size in inches."""
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
@@ -197,19 +157,12 @@ def finish(ax: Axes, xlabel: str, ylabel: str, sentence: str) -> Axes:
     return ax
 
 
-def numbers(name: str, values: Iterable[float]) -> list[float]:
-    """Return values as Python's floats; tensors of one number will do, also with gradients or on a GPU."""
-    try:
-        return [float(v.detach() if isinstance(v, Tensor) else v) for v in values]
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name} is {shown(values)}: expected a list of numbers") from None
-
-
 def rounded(value: float) -> str:
     """Return a number as a sentence shows it: whole ones with commas, others with three digits."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
 
 
-def counted(count: int, one: str, more: str = "") -> str:
-    """Return "1 batch" or "2 batches": a count and its noun, whose plural is `more` where it is irregular."""
-    return f"{count} {one if count == 1 else more or one + 's'}"
+def counted(count: int, noun: str) -> str:
+    """Return "1 batch" or "2 batches": a count and its noun."""
+    ending = "es" if noun.endswith("batch") else "s"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{ending}"
