@@ -500,7 +500,6 @@ def test_reads_an_epoch_do_not_grow_with_the_number_of_batches(monkeypatch):
     monkeypatch.setattr(
         tally, "READ_SECONDS", math.inf
     )  # reads for the bar follow the clock, not the batches
-    monkeypatch.setattr(tally, "FOLD", 16)  # so that 400 batches are folded often
     counts = []
     for n in (20, 400):
         inputs, labels = data(2).tensors

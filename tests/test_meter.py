@@ -35,11 +35,11 @@ batches = st.lists(
 
 
 @settings(deadline=None)
-@given(batches, st.sampled_from([1, 2, 7, 512]))
-def test_each_sample_weighs_the_same_however_often_sums_are_folded(batches, fold):
+@given(batches, st.sampled_from([-1.0, math.inf]))
+def test_each_sample_weighs_the_same_however_often_the_device_is_read(batches, read_seconds):
     losses, sizes = zip(*batches, strict=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "FOLD", fold)
+        patch.setattr(module, "READ_SECONDS", read_seconds)
         result = metered(losses, sizes)
     expected = math.fsum(loss * size for loss, size in batches) / sum(sizes)
     assert math.isclose(result.loss, expected, rel_tol=1e-12, abs_tol=1e-300)
@@ -52,12 +52,10 @@ def test_many_small_losses_are_not_lost_beside_a_large_one():
     assert result.loss == (2**24 + 1000) / 1001
 
 
-@pytest.mark.parametrize("fold", [1, 2, 512])
 @pytest.mark.parametrize("read_seconds", [-1.0, math.inf])
 def test_the_first_bad_iteration_is_named_and_the_epoch_kept_as_broken_off(
-    monkeypatch, fold, read_seconds
+    monkeypatch, read_seconds
 ):
-    monkeypatch.setattr(module, "FOLD", fold)
     monkeypatch.setattr(module, "READ_SECONDS", read_seconds)  # -1: each batch is a time to read
     history, losses = History(), [1.0] * 4 + [math.nan, math.inf, 1.0]
     words = r"train loss of epoch 3, iteration 5 is not a finite.*lower learning"
@@ -70,9 +68,9 @@ def test_the_first_bad_iteration_is_named_and_the_epoch_kept_as_broken_off(
 @pytest.mark.parametrize(
     "metric, shown",
     [
-        (lambda o, t: is_right(o, t).float().mean(), r"shape \(\)"),
-        (lambda o, t: is_right(o, t).float().mean().item(), "float"),
-        (lambda o, t: is_right(o, t).unsqueeze(1), r"shape \(4, 1\)"),
+        (lambda o, t: is_right(o, t).float().mean(), r"a Tensor of shape \(\), .*"),
+        (lambda o, t: is_right(o, t).float().mean().item(), "0.25"),
+        (lambda o, t: is_right(o, t).unsqueeze(1), r"a Tensor of shape \(4, 1\), torch.bool"),
     ],
 )
 def test_a_metric_that_gives_no_value_a_sample_is_refused(metric, shown):
@@ -123,16 +121,9 @@ def test_batches_passes_on_what_comes_and_measures_the_wait(monkeypatch):
     assert result.data_seconds == 2 and result.loss == 2.0
 
 
-@pytest.mark.parametrize(
-    "loader, words",
-    [
-        ([], "its dataset is empty, or a stream that is already read to its end: give it samples"),
-        (iter([]), "a list_iterator can be read only once: give a DataLoader, or a list"),
-        ((batch for batch in ()), "a generator can be read only once"),
-    ],
-)
-def test_a_loader_without_a_batch_is_refused(loader, words):
-    with pytest.raises(ValueError, match=f"the valid loader gave no batch: {words}"):
+@pytest.mark.parametrize("loader", [[], iter([])])
+def test_a_loader_without_a_batch_is_refused(loader):
+    with pytest.raises(ValueError, match="the valid loader gave no batch: .*Give a DataLoader"):
         list(Meter("valid", 1, CPU).batches(loader))
 
 
