@@ -89,7 +89,9 @@ class Two(nn.Module):
         return self.left(left) + self.right(right)
 
 
-@pytest.mark.parametrize("form", [list, tuple, Pair._make, lambda pair: dict(zip("ab", pair, strict=True))])
+@pytest.mark.parametrize(
+    "form", [list, tuple, Pair._make, lambda pair: dict(zip("ab", pair, strict=True))]
+)
 def test_inputs_of_every_form_are_split(form):
     inputs, labels = data(8).tensors
     batch = form([inputs, inputs[:, :2]]), labels

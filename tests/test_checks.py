@@ -67,7 +67,10 @@ def test_loaders_without_a_batch_are_refused_before_any_training(model):
     refused(model, good(), "the valid loader has no batch", valid_loader=empty)
     refused(model, dropped, "3 samples, batch_size 8, drop_last True", "drop_last=False")
     refused(model, 5, "the train loader is int: expected a DataLoader", error=TypeError)
-    for direct in (lambda: train_epoch(model, empty, LOSS, sgd(model)), lambda: evaluate(model, empty, LOSS)):
+    for direct in (
+        lambda: train_epoch(model, empty, LOSS, sgd(model)),
+        lambda: evaluate(model, empty, LOSS),
+    ):
         with pytest.raises(ValueError, match="loader has no batch"):
             direct()
 

@@ -88,7 +88,9 @@ def test_best_passes_over_what_is_no_number():
         *[result("valid", k, 1.0, f1=f1, auc=math.nan) for k, f1 in enumerate(values, 1)]
     )
     assert history.best("valid_f1").epoch == 3 and history.best("valid_f1", mode="max").epoch == 5
-    with pytest.raises(ValueError, match="valid_auc is NaN in each finished epoch, so none is best"):
+    with pytest.raises(
+        ValueError, match="valid_auc is NaN in each finished epoch, so none is best"
+    ):
         history.best("valid_auc")
 
 

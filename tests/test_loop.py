@@ -143,7 +143,10 @@ def test_each_part_of_a_model_gets_its_own_mode_back(fails):
     model = network().eval()
     model[3].train()
     before = [part.training for part in model.modules()]
-    for call in (lambda: evaluate(model, batches(), loss_fn), lambda: run(model, batches(), loss_fn)):
+    for call in (
+        lambda: evaluate(model, batches(), loss_fn),
+        lambda: run(model, batches(), loss_fn),
+    ):
         if fails:
             with pytest.raises(OSError, match="inside"):
                 call()

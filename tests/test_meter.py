@@ -74,7 +74,10 @@ def test_a_metric_that_gives_no_value_a_sample_is_refused(metric, shown):
     expected = rf"metric 'mine' returned {shown} for 4 samples: expected one value a sample, shape \(4,\). Leave out"
     with pytest.raises(ValueError, match=expected):
         evaluate(
-            nn.Identity(), scripted([1.0], [4]), nn.MSELoss(), metrics={"r": is_right, "mine": metric}
+            nn.Identity(),
+            scripted([1.0], [4]),
+            nn.MSELoss(),
+            metrics={"r": is_right, "mine": metric},
         )
 
 
