@@ -203,7 +203,7 @@ MUTATIONS = [
         "",
         "In float16 gradients are cut to a tiny part of max_norm.",
         "",
-        "test_loop.py::test_a_scaler_is_asked_in_the_right_order_and_changes_no_weight",
+        "test_loop.py::test_the_gradient_is_never_longer_than_max_norm",
     ),
     Mutation(
         "scheduler-stepped-twice",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import LOSS, batches, data, network, same, sgd, weights
+from small_runs import LOSS, batches, data, network, sgd, weights
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -59,17 +59,6 @@ def test_an_epoch_in_micro_batches_is_the_epoch_in_whole_batches(
         assert found.metrics == expected.metrics
         assert found.micro_batches == sum(math.ceil(b / size) for b in sizes)
         assert (found.samples, found.batches, found.optimizer_steps) == (n, len(sizes), len(sizes))
-
-
-def test_a_size_above_the_batch_takes_it_whole():
-    ends = []
-    for size in (None, 8, 1000):
-        model = network()
-        torch.manual_seed(1)
-        result = train_epoch(model, batches(), LOSS, sgd(model), micro_batch_size=size)
-        assert result.micro_batches == result.batches == 3
-        ends.append(weights(model))
-    assert same(ends[0], ends[1]) and same(ends[0], ends[2])
 
 
 Pair = namedtuple("Pair", "left right")

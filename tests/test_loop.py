@@ -19,6 +19,8 @@ from dlhelpers.train import History, accuracy, evaluate, train_epoch
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="this machine has no CUDA device"
 )
+on_gpu = pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])
+each_device = pytest.mark.parametrize("device", ["cpu", on_gpu])
 
 
 # Equal to what PyTorch does
@@ -183,15 +185,16 @@ def lengths_of(optimizer):
 
 
 @pytest.mark.parametrize("amp_dtype", [None, torch.bfloat16, torch.float16])
-def test_the_gradient_is_never_longer_than_max_norm(amp_dtype):
+@each_device
+def test_the_gradient_is_never_longer_than_max_norm(amp_dtype, device):
     found = []
     for max_norm in (None, 0.1):
-        model = network()
+        model = network().to(device)
         optimizer = sgd(model, 0.01)
         found.append(lengths_of(optimizer))
         run(model, batches(), LOSS, optimizer, max_norm=max_norm, amp_dtype=amp_dtype)
     free, clipped = found
-    assert min(free) > 0.1 and max(clipped) <= 0.1 * (1 + 1e-5) and min(clipped) > 0.099
+    assert min(free) > 0.1 and max(clipped) <= 0.1 * (1 + 1e-3) and min(clipped) > 0.099
 
 
 def test_bfloat16_learns_with_weights_that_stay_in_float32():
@@ -233,65 +236,19 @@ def test_float16_steps_that_overflow_are_skipped_counted_and_move_no_scheduler()
     assert all(math.isfinite(loss) for loss in history.column("train_loss"))
 
 
-class Scaler:
-    """Scales by a power of two, and notes what it is asked."""
+def test_a_scale_that_grows_skips_nothing_and_is_read_once_a_step():
+    class Spy(torch.amp.GradScaler):
+        reads = 0
 
-    def __init__(self):
-        self.calls, self.reads, self.unscaled = [], 0, False
+        def get_scale(self):
+            self.reads += 1
+            return super().get_scale()
 
-    def is_enabled(self):
-        return True
-
-    def get_scale(self):
-        self.reads += 1
-        return 64.0
-
-    def scale(self, loss):
-        self.calls.append("scale")
-        return loss * 64.0
-
-    def unscale_(self, optimizer):
-        self.calls.append("unscale_")
-        self.unscaled = True
-        for parameter in optimizer.param_groups[0]["params"]:
-            parameter.grad /= 64.0
-
-    def step(self, optimizer):
-        if not self.unscaled:
-            self.unscale_(optimizer)
-            self.calls.pop()
-        self.calls.append("step")
-        optimizer.step()
-
-    def update(self):
-        self.calls.append("update")
-        self.unscaled = False
-
-
-@pytest.mark.parametrize("size, parts", [(None, [1, 1, 1]), (3, [3, 3, 2])])
-@pytest.mark.parametrize("max_norm", [None, 0.1])
-def test_a_scaler_is_asked_in_the_right_order_and_changes_no_weight(max_norm, size, parts):
-    models, scaler, lengths = [nn.Linear(5, 3), nn.Linear(5, 3)], Scaler(), []
-    models[1].load_state_dict(models[0].state_dict())
-    for model, chosen in zip(models, (None, scaler), strict=True):
-        optimizer = sgd(model)
-        lengths.append(lengths_of(optimizer))
-        options = {"max_norm": max_norm, "micro_batch_size": size, "scaler": chosen}
-        result = train_epoch(model, batches(), LOSS, optimizer, **options)
-    assert scaler.reads == 1 + 3  # one at the beginning, and one a step
-    step = ["unscale_", "step", "update"] if max_norm else ["step", "update"]
-    assert scaler.calls == [call for part in parts for call in ["scale"] * part + step]
-    assert same(weights(models[0]), weights(models[1])) and lengths[0] == lengths[1]
-    assert max_norm is None or max(lengths[0]) <= max_norm * (1 + 1e-5)
-    assert (result.optimizer_steps, result.micro_batches) == (3, sum(parts))
-
-
-def test_a_scale_that_grows_skips_nothing():
-    model = network()
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0, growth_interval=1)
+    model, scaler = network(), Spy("cpu", init_scale=2.0, growth_interval=1)
     options = {"amp_dtype": torch.float16, "scaler": scaler, "micro_batch_size": 2}
     result = train_epoch(model, batches(), LOSS, sgd(model), **options)
-    assert scaler.get_scale() == 16.0 and (result.optimizer_steps, result.skipped_steps) == (3, 0)
+    assert scaler.reads == 1 + 3 and scaler.get_scale() == 16.0
+    assert (result.optimizer_steps, result.skipped_steps) == (3, 0)
 
 
 def moved(size, amp_dtype, device="cpu", **options):
@@ -304,9 +261,7 @@ def moved(size, amp_dtype, device="cpu", **options):
 
 
 @pytest.mark.parametrize("amp_dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(
-    "device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])]
-)
+@each_device
 def test_mixed_precision_in_micro_batches_stays_close_to_the_whole_batch(amp_dtype, device):
     whole, parts = (moved(size, amp_dtype, device) for size in (None, 3))
     assert whole.norm() > 0.05 and (whole - parts).norm() < 0.02 * whole.norm()
@@ -536,18 +491,6 @@ def test_training_on_the_accelerator_gives_the_losses_of_the_cpu():
     for name in ("train_loss", "valid_loss"):
         assert histories[1].column(name) == pytest.approx(histories[0].column(name), rel=1e-3)
     assert histories[1][0].peak_memory > 0 and histories[0][0].peak_memory is None
-
-
-@pytest.mark.gpu
-@needs_gpu
-def test_float16_on_the_accelerator_bounds_the_true_gradient():
-    model = network().cuda()
-    optimizer = sgd(model, 0.05)
-    lengths = lengths_of(optimizer)
-    options = {"epochs": 3, "max_norm": 0.1, "amp_dtype": torch.float16}
-    history = run(model, batches(64, 16), LOSS, optimizer, **options)
-    assert lengths and max(lengths) <= 0.1 * (1 + 1e-3)
-    assert sum(history.column("train_optimizer_steps")) == len(lengths)
 
 
 @pytest.mark.gpu
