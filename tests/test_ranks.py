@@ -482,7 +482,7 @@ def test_the_example_runs_with_no_arguments_alone_and_under_torchrun(tmp_path, l
 def test_ranks_killed_at_random_restart_and_end_with_the_history_of_an_unbroken_run(
     launch, tmp_path
 ):
-    epochs, chance = 10 + 2 * KILLS, random.Random(0)
+    epochs, chance = 4 + 2 * KILLS, random.Random(0)
     options = f"--epochs={epochs}", "--batch-size=16", "--samples=301"
     broken = launch(*options, "--history=broken.json", restarts=KILLS)
     for kill in range(KILLS):
