@@ -133,7 +133,7 @@ def study_batch_sizes(
     """
     check_whole("start", start, 2, ", since BatchNorm cannot train on a batch of one")
     rehearsal = Rehearsal(model, loss_fn, optimizer_fn, device, amp_dtype)
-    with undisturbed():
+    with undisturbed(rehearsal.device):
         return _Study(rehearsal, make_batch).run(start, limit)
 
 

@@ -118,7 +118,7 @@ def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 
     there are workers. Raises ValueError for a loader without a batch.
     """
     cpu = torch.device("cpu")
-    with undisturbed(*generators_of(loader)):
+    with undisturbed(cpu, *generators_of(loader)):
         return _time(own_loader(loader), batches, warmup, samples_in, cpu)[0]
 
 
@@ -143,7 +143,7 @@ def pipeline_speed(
     check_loader(loader, "train", model)
     rehearsal = Rehearsal(model, loss_fn, optimizer_fn, device, amp_dtype)
     device = rehearsal.device
-    with undisturbed(*generators_of(loader)):
+    with undisturbed(device, *generators_of(loader)):
         alone, first = _time(loader, batches, warmup, samples_in, device)
         batches, warmup = alone.batches, alone.warmup
         first = move(split_batch(first), device)

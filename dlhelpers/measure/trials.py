@@ -3,11 +3,13 @@
 Model, modes and gradients are safe because the copy has its own; random states and loaders because they are put back.
 """
 
+import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from time import perf_counter
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
@@ -15,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from dlhelpers.machine.devices import Device, autocast, move, synchronize
 from dlhelpers.train.batches import split_batch
-from dlhelpers.train.checkpoints import random_state, set_random_state
 from dlhelpers.train.checks import CheckedLoss, LossFn, check_model
 from dlhelpers.train.loop import make_scaler
 
@@ -43,7 +44,7 @@ class Rehearsal:
     ):
         self.device, self.amp_dtype = check_model(model, device), amp_dtype
         self.loss_fn = CheckedLoss(loss_fn)
-        if not callable(optimizer_fn):  # as an optimizer itself
+        if isinstance(optimizer_fn, Optimizer) or not callable(optimizer_fn):
             raise TypeError(
                 f"optimizer_fn is {type(optimizer_fn).__name__}: expected a function of the parameters, since the"
                 " copy needs an optimizer of its own, as lambda parameters: torch.optim.Adam(parameters)"
@@ -98,16 +99,27 @@ class Rehearsal:
 
 
 @contextmanager
-def undisturbed(*others: torch.Generator) -> Iterator[None]:
-    """Put the random states of Python, NumPy, PyTorch, CUDA and `others` back as they were, whatever happens."""
-    before = random_state()
-    states = [generator.get_state() for generator in others]
+def undisturbed(device: torch.device, *others: torch.Generator) -> Iterator[None]:
+    """Put the random states of Python, NumPy, PyTorch, `device` and `others` back as they were, whatever happens."""
+    states = [
+        (random.setstate, random.getstate()),
+        (np.random.set_state, np.random.get_state()),
+        (torch.set_rng_state, torch.get_rng_state()),
+    ]
+    states += [(generator.set_state, generator.get_state()) for generator in others]
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        place = (
+            () if device.type == "mps" else (device,)
+        )  # MPS is one device, and takes no argument
+        states.append(
+            (lambda state: module.set_rng_state(state, *place), module.get_rng_state(*place))
+        )
     try:
         yield
     finally:
-        set_random_state(before)
-        for generator, state in zip(others, states, strict=True):
-            generator.set_state(state)
+        for put_back, state in states:
+            put_back(state)
 
 
 def own_loader(loader: Iterable) -> Iterable:

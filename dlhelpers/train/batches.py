@@ -7,28 +7,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dlhelpers.base.checks import shown
-
 # Between the seeds of two ranks: odd and large, since the CPU's numbers use 32 bits of a seed.
 APART = 2_654_435_761
 
 
 def split_batch(batch: object) -> tuple[Any, Tensor]:
     """Return (inputs, targets) of a batch; TypeError for a batch of another form, ValueError for one of no samples."""
-    several = isinstance(batch, (tuple, list))
-    if not several or len(batch) != 2:
-        form = f"{len(batch)} parts" if several else type(batch).__name__
-        raise TypeError(
-            f"a batch came as {form}: expected (inputs, targets), two parts, the second a tensor. Several inputs go"
-            " into one part, as a tuple or dict that the model is given whole: have the DataLoader's collate_fn return"
-            " ((image, mask), label), or another pair"
+    two = isinstance(batch, (tuple, list)) and len(batch) == 2
+    if not two or not isinstance(batch[1], Tensor) or not batch[1].ndim:
+        form = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
+        hint = (
+            "Several inputs go into one part, as a tuple or dict that the model is given whole: have the DataLoader's"
+            " collate_fn return ((image, mask), label), or another pair"
         )
-    if not isinstance(batch[1], Tensor) or not batch[1].ndim:
+        if two:
+            hint = "For single samples, give the DataLoader a batch_size"
         raise TypeError(
-            f"the targets of a batch came as {shown(batch[1])}: expected a tensor with a row for each sample. For"
-            " single samples, give the DataLoader a batch_size"
+            f"a batch came as {form}: expected (inputs, targets), two parts, the second a tensor. {hint}"
         )
-    if not len(batch[1]):
+    if not batch[1].shape[0]:
         raise ValueError(
             "a batch came with 0 samples: expected at least 1; have collate_fn or stream leave it out"
         )
@@ -55,15 +52,18 @@ def micro_batches(batch: object, size: int | None) -> list[tuple[Any, Tensor, fl
 
 def part_of(inputs: Any, cut: slice) -> Any:
     """Return the samples of a part of a batch, whatever the form of its inputs; what is one for all stays whole."""
+    if isinstance(inputs, tuple) and hasattr(inputs, "_fields"):
+        return type(inputs)(*(part_of(value, cut) for value in inputs))
     if isinstance(inputs, dict):
         return {key: part_of(value, cut) for key, value in inputs.items()}
     if isinstance(inputs, (list, tuple)):
         if all(isinstance(value, (str, bytes, int, float)) for value in inputs):
             return inputs[cut]  # one value a sample, as texts come
-        parts = [part_of(value, cut) for value in inputs]
-        return type(inputs)(*parts) if hasattr(inputs, "_fields") else type(inputs)(parts)
-    one = isinstance(inputs, (str, bytes)) or not hasattr(inputs, "__getitem__")
-    return inputs if one or getattr(inputs, "ndim", 1) == 0 else inputs[cut]
+        return type(inputs)(part_of(value, cut) for value in inputs)
+    sliced = isinstance(inputs, Tensor) or hasattr(inputs, "__getitem__")
+    if isinstance(inputs, (str, bytes)) or not sliced or getattr(inputs, "ndim", 1) == 0:
+        return inputs
+    return inputs[cut]
 
 
 def start_epoch(epoch: int, seed: int | None, loader: Iterable, rank: int = 0) -> None:
@@ -114,5 +114,6 @@ def samplers(loader: Iterable) -> list[Any]:
 
 def generators_of(loader: Iterable) -> list[torch.Generator]:
     """Return the generators that a loader draws from beside the global one."""
-    found = [getattr(holder, "generator", None) for holder in (loader, *samplers(loader))]
-    return [generator for generator in found if isinstance(generator, torch.Generator)]
+    holders = [loader, *samplers(loader)]
+    found = {id(g): g for holder in holders if (g := getattr(holder, "generator", None))}
+    return [g for g in found.values() if isinstance(g, torch.Generator)]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -24,7 +25,14 @@ from dlhelpers.train.history import NUMBERS
 LossFn = Callable[[Tensor, Tensor], Tensor]
 CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss)
 CLASS_FUNCTIONS = (functional.cross_entropy, functional.nll_loss)
-SHAPED_LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+SHAPED_LOSSES = (
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.BCELoss,
+    nn.BCEWithLogitsLoss,
+)
 
 
 def tell(message: str) -> None:
@@ -45,13 +53,25 @@ def check_built(name: str, value: object) -> None:
 
 def check_model(model: nn.Module, device: Device | None) -> torch.device:
     """Return the device of the model's parameters, or the one asked for where it has none; ValueError for another."""
+    check_built("model", model)
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model is {shown(model)}: expected a torch.nn.Module; build a class first")
-    wanted = None if device is None else torch.device(device)
-    first = next(model.parameters(), None)
-    if first is None:
+        raise TypeError(f"model is {shown(model)}: expected a torch.nn.Module")
+    try:
+        wanted = None if device is None else torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f"device is {device!r}, which is not here: expected a name such as 'cpu' or 'cuda'; pick_device() finds one"
+        ) from None
+    places = set()
+    for parameter in model.parameters():
+        places.add(parameter.device)
+    if len(places) > 1:
+        raise ValueError(
+            f"the model lies on {', '.join(sorted(map(str, places)))}: move it to one device"
+        )
+    if not places:
         return wanted or torch.device("cpu")
-    place = first.device
+    place = places.pop()
     if wanted and (wanted.type != place.type or wanted.index not in (None, place.index)):
         raise ValueError(
             f"the model is on {place}, but device={str(wanted)!r} was asked for:"
@@ -68,7 +88,7 @@ def check_training(
 ) -> None:
     """ValueError or TypeError for what would train nothing, or something else than was meant."""
     check_built("optimizer", optimizer)
-    trained, held = set(), set()
+    trained = set()
     for parameter in model.parameters():
         if parameter.requires_grad:
             trained.add(parameter)
@@ -77,6 +97,7 @@ def check_training(
             "no parameter of the model is trained: all have requires_grad=False, or there are none. Was a list of"
             " layers kept in a plain list? nn.Sequential or nn.ModuleList registers them"
         )
+    held = set()
     for group in optimizer.param_groups:
         held.update(group["params"])
     if held.isdisjoint(trained):
@@ -88,21 +109,32 @@ def check_training(
         raise ValueError(f"max_norm is {max_norm!r}: expected a length above 0, or None")
     if micro_batch_size is not None:
         check_whole("micro_batch_size", micro_batch_size, 1, ", or None", of="samples")
+    if frozen := frozen_norms(model):
+        tell(
+            f"BatchNorm ({', '.join(frozen)}) is in evaluation mode and stays so: its averages are frozen. To train it"
+            " with the rest, call model.train() first"
+        )
 
 
 def check_metrics(metrics: Mapping[str, Callable] | None) -> None:
     """TypeError or ValueError unless metrics are functions by name, and none is called as what each result has."""
-    if metrics is not None and not isinstance(metrics, Mapping):
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping):
         raise TypeError(
             f"metrics is {shown(metrics)}: expected functions by name, as {{'accuracy': accuracy}}"
         )
-    for name in metrics or ():
+    for name in metrics:
         if name == "loss" or name in NUMBERS:
             raise ValueError(f"a metric is called {name!r}, as a number of each result: rename it")
 
 
-def check_loader(loader: Iterable, phase: str, model: nn.Module) -> None:
+def check_loader(
+    loader: Iterable, phase: str, model: nn.Module, micro_batch_size: int | None = None
+) -> None:
     """Refuse a loader without a batch, or one that leaves BatchNorm1d a single sample to train on."""
+    if not isinstance(loader, Iterable):
+        raise TypeError(f"the {phase} loader is {type(loader).__name__}: expected a DataLoader")
     if not isinstance(loader, DataLoader):
         return
     try:
@@ -124,10 +156,28 @@ def check_loader(loader: Iterable, phase: str, model: nn.Module) -> None:
             " depend on the batch size. Use drop_last=False"
         )
     if layer and counts.last_batch == 1:
+        came = f"the last batch holds 1 sample ({counts.samples} samples in batches of {counts.batch_size})"
         raise ValueError(
-            f"the last batch holds 1 sample ({counts.samples} samples in batches of {counts.batch_size}), and"
-            f" BatchNorm1d ({layer}) needs at least 2 in training: use drop_last=True or another batch size"
+            f"{came}, and BatchNorm1d ({layer}) needs at least 2 in training: use drop_last=True or another"
+            " batch size"
         )
+    for n in (counts.batch_size, counts.last_batch):
+        size = micro_batch_size or n
+        if layer and n and (size == 1 or n > size and n % size == 1):
+            raise ValueError(
+                f"micro_batch_size {size} leaves 1 sample alone in a batch of {n}, and BatchNorm1d ({layer}) needs at"
+                " least 2 in training: use another size or batch size"
+            )
+
+
+def frozen_norms(model: nn.Module) -> list[str]:
+    """Return the names of BatchNorm layers that are in evaluation mode in a model that is in training mode."""
+    model = getattr(model, "module", model)  # in DistributedDataParallel
+    names = []
+    for name, part in model.named_modules():
+        if model.training and isinstance(part, _BatchNorm) and not part.training:
+            names.append(name)
+    return names
 
 
 def _norm_of_rows(model: nn.Module) -> str | None:
@@ -142,7 +192,7 @@ def _norm_of_rows(model: nn.Module) -> str | None:
 
 
 class CheckedLoss:
-    """A loss function that looks at its first batch, and gives the mean as one number.
+    """A loss function that looks at its first batch, explains its errors, and gives the mean as one number.
 
     Raises TypeError for what is no loss function, ValueError for one that sums over the batch.
     """
@@ -153,7 +203,13 @@ class CheckedLoss:
             raise TypeError(
                 f"loss_fn is {shown(loss_fn)}: expected a function of (outputs, targets), as nn.CrossEntropyLoss()"
             )
+        if getattr(loss_fn, "reduction", "mean") == "sum":
+            raise ValueError(
+                "loss_fn sums over the batch (reduction='sum'), so its size would follow the batch size:"
+                " use reduction='mean', or 'none' for one value a sample"
+            )
         self.loss_fn = loss_fn
+        self.ignored = getattr(loss_fn, "ignore_index", -100)
         self.wants_classes = isinstance(loss_fn, CLASS_LOSSES) or loss_fn in CLASS_FUNCTIONS
         self.looked = False
 
@@ -163,26 +219,35 @@ class CheckedLoss:
         Still on the host, they can be checked before a GPU meets a class that does not exist, which would end the
         whole process's use of it.
         """
-        first, self.looked = not self.looked, True
-        if isinstance(outputs, Tensor):
-            if first:
-                self._check_shapes(outputs, labels)
-            if self.wants_classes and (first or targets is not labels):
-                self._check_classes(outputs, labels)
-        loss = self.loss_fn(outputs, targets)
-        if first:
-            self._check_loss(loss, outputs, targets)
+        if not self.looked:
+            self._look_before(outputs, labels)
+        elif targets is not labels and self.wants_classes:  # they were moved
+            self._check_classes(outputs, labels)
+        try:
+            loss = self.loss_fn(outputs, targets)
+        except (IndexError, RuntimeError, ValueError, TypeError, AttributeError):
+            self._explain(outputs, labels)
+            raise
+        if not self.looked:
+            self._look_after(loss, outputs, targets)
         return loss.mean() if loss.ndim else loss
 
-    def _check_shapes(self, outputs: Tensor, labels: Tensor) -> None:
-        """Refuse what would be broadcast in silence."""
-        n, name = len(labels), type(self.loss_fn).__name__
+    def _look_before(self, outputs: Any, labels: Tensor) -> None:
+        """Refuse shapes that would broadcast in silence, and labels that fit no output."""
+        n = len(labels)
+        if not isinstance(outputs, Tensor):
+            return  # the loss function has to know what to do with it
+        if not outputs.ndim:
+            raise TypeError("the model returned one number: expected a row for each sample")
         if len(outputs) != n:
             raise ValueError(
                 f"the model returned {len(outputs)} outputs for {n} samples: expected the same number"
             )
+        if self.wants_classes:
+            self._check_classes(outputs, labels)
         if not isinstance(self.loss_fn, SHAPED_LOSSES):
             return
+        name = type(self.loss_fn).__name__
         if not labels.is_floating_point():
             raise ValueError(
                 f"targets have type {labels.dtype}: {name} expects floating-point numbers;"
@@ -194,38 +259,12 @@ class CheckedLoss:
                 " broadcast. Give both one shape, as targets.unsqueeze(1) or outputs.squeeze(1)"
             )
 
-    def _check_classes(self, outputs: Tensor, labels: Tensor) -> None:
-        """ValueError unless labels are whole class numbers, shape (n,), below the number of outputs."""
-        if labels.is_floating_point() and labels.shape == outputs.shape:
-            return  # a probability for each class is a target too
-        if labels.dtype != torch.int64:
-            raise ValueError(
-                f"labels have type {labels.dtype}: expected torch.int64 class numbers; use labels.long()"
-            )
-        classes, expected = outputs.shape[1], (len(labels), *outputs.shape[2:])
-        if labels.shape != expected:
-            hint = "use labels.squeeze(1) on a column, labels.argmax(dim=1) on one-hot rows"
-            if outputs.ndim > 2:
-                hint = "classes come second in the outputs, as outputs.transpose(1, 2) puts them"
-            raise ValueError(
-                f"labels have shape {tuple(labels.shape)}: expected {expected}, one class number each; {hint}"
-            )
-        kept = labels[labels != getattr(self.loss_fn, "ignore_index", -100)]
-        if not len(kept):
-            return
-        low, high = kept.min().item(), kept.max().item()
-        if low < 0 or high >= classes:
-            raise ValueError(
-                f"labels run from {low} to {high}: expected class numbers from 0 to {classes - 1},"
-                f" since the model gives {classes} outputs"
-            )
-
-    def _check_loss(self, loss: Any, outputs: Any, targets: Tensor) -> None:
+    def _look_after(self, loss: Any, outputs: Any, targets: Tensor) -> None:
         """Refuse what is no loss, and tell of one that is no mean over samples."""
-        n = len(targets)
+        self.looked, n = True, len(targets)
         if not isinstance(loss, Tensor) or not loss.is_floating_point():
             raise TypeError(
-                f"loss_fn returned {shown(loss)}: expected a tensor of floating-point numbers"
+                f"loss_fn returned {type(loss).__name__}: expected a tensor of floating-point numbers"
             )
         if loss.ndim and len(loss) != n:
             raise ValueError(
@@ -234,33 +273,76 @@ class CheckedLoss:
             )
         if loss.ndim or n < 2 or not isinstance(outputs, Tensor):
             return
-        weighted = self.wants_classes and getattr(self.loss_fn, "weight", None) is not None
-        if weighted or not self._is_mean(loss.detach(), outputs.detach(), targets):
-            tell(
-                "loss_fn is not a mean over samples, as with class weights, ignored targets or pairs of samples. It"
-                " trains, and the loss that is printed is a mean of batches, which depends on the batch size; so does"
-                " the update where micro_batch_size or several ranks split a batch"
-            )
+        weight = getattr(self.loss_fn, "weight", None) if self.wants_classes else None
+        if weight is None and self._is_mean(loss.detach(), outputs.detach(), targets):
+            return
+        tell(
+            "loss_fn is not a mean over samples, as with class weights, ignored targets or pairs of samples. It trains,"
+            " and the loss that is printed is a mean of batches, which depends on the batch size; so does the update"
+            " where micro_batch_size or several ranks split a batch"
+        )
 
-    def _is_mean(self, whole: Tensor, outputs: Tensor, targets: Tensor) -> bool:
+    def _is_mean(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> bool:
         """Whether two parts of a batch, weighed by their samples, give the loss of the whole; ValueError for a sum."""
-        n, parts = len(targets), []
-        k = (n + 2) // 3  # unequal parts where the batch allows them
+        n, parts = len(targets), None
+        k = n // 2 + (n % 2 == 0 and n > 2)  # two unequal parts where the batch allows them
         devices = [outputs.device] if outputs.is_cuda else []
         with suppress(Exception), torch.no_grad(), torch.random.fork_rng(devices):
-            for cut in (slice(k), slice(k, None)):
-                parts.append(self.loss_fn(part_of(outputs, cut), part_of(targets, cut)))
-        if len(parts) < 2:
+            parts = [
+                self.loss_fn(part_of(outputs, cut), part_of(targets, cut)).float()
+                for cut in (slice(k), slice(k, None))
+            ]
+        if parts is None:
             return False  # it cannot take a part of a batch
-        first, second = parts
+        (first, second), whole = parts, loss.float()
         together = (first * k + second * (n - k)) / n
-        close = max(1e-4, 2 * torch.finfo(whole.dtype).eps)
+        close = 1e-2 if loss.dtype in (torch.float16, torch.bfloat16) else 1e-4
         if torch.isclose(together, whole, rtol=close, atol=close / 100) | ~torch.isfinite(whole):
             return True
         if torch.isclose(first + second, whole, rtol=1e-3):
             raise ValueError(
                 f"loss_fn is not a mean over samples but a sum: {n} samples give {whole:.4g}, their two parts"
-                f" {first:.4g} and {second:.4g}. Its size would follow the batch size: return the mean, as with"
-                " reduction='mean', or one value a sample"
+                f" {first:.4g} and {second:.4g}. Its size would follow the batch size: return the mean, or one value"
+                " a sample"
             )
         return False
+
+    def _explain(self, outputs: Any, labels: Tensor) -> None:
+        """Where the loss function failed because of outputs or labels, raise our message in the place of its own."""
+        if not isinstance(outputs, Tensor):
+            raise TypeError(
+                f"the model returned {shown(outputs)}, and loss_fn cannot take it: give it the part that it needs, as"
+                " in lambda outputs, targets: loss_fn(outputs[0], targets)"
+            )
+        whole_numbers = not labels.is_floating_point() and not isinstance(
+            self.loss_fn, SHAPED_LOSSES
+        )
+        if self.wants_classes or whole_numbers and outputs.ndim == 2:
+            self._check_classes(outputs, labels)
+
+    def _check_classes(self, outputs: Tensor, labels: Tensor) -> None:
+        """ValueError unless labels are whole class numbers, shape (n,), below the number of outputs."""
+        n, classes = len(labels), outputs.shape[1] if outputs.ndim > 1 else 1
+        if labels.is_floating_point() and labels.shape == outputs.shape:
+            return  # a probability for each class is a target too
+        if labels.dtype != torch.int64:
+            raise ValueError(
+                f"labels have type {labels.dtype}: expected torch.int64 class numbers; use labels.long()"
+            )
+        if labels.shape != (n, *outputs.shape[2:]):
+            hint = "use labels.squeeze(1) on a column, labels.argmax(dim=1) on one-hot rows"
+            if outputs.ndim > 2:
+                hint = "classes come second in the outputs, as outputs.transpose(1, 2) puts them"
+            raise ValueError(
+                f"labels have shape {tuple(labels.shape)}: expected {(n, *outputs.shape[2:])}, one class number each;"
+                f" {hint}"
+            )
+        low, high = labels.min().item(), labels.max().item()
+        if self.ignored in (low, high) and not 0 <= low <= high < classes:
+            kept = labels[labels != self.ignored]
+            low, high = (kept.min().item(), kept.max().item()) if len(kept) else (0, 0)
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"labels run from {low} to {high}: expected class numbers from 0 to {classes - 1},"
+                f" since the model gives {classes} outputs"
+            )

@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from dlhelpers.base.bars import progress_bar
-from dlhelpers.base.checks import check_whole
+from dlhelpers.base.checks import check_callable, check_whole
 from dlhelpers.machine.devices import Device, autocast, move
 from dlhelpers.train.batches import (
     draw_for_workers,
@@ -33,6 +32,7 @@ from dlhelpers.train.checks import (
     check_metrics,
     check_model,
     check_training,
+    frozen_norms,
 )
 from dlhelpers.train.history import EpochResult, History
 from dlhelpers.train.meter import Meter, Metric
@@ -45,7 +45,7 @@ from dlhelpers.train.ranks import (
     share_buffers,
     unwrap,
 )
-from dlhelpers.train.schedules import asks_loss, check_scheduler, told
+from dlhelpers.train.schedules import asks_loss, check_scheduler
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def train_epoch(
         device = check_model(model, device)
         check_training(model, optimizer, max_norm, micro_batch_size)
         check_metrics(metrics)
-        check_loader(loader, "train", model)
+        check_loader(loader, "train", model, micro_batch_size)
         loss_fn = CheckedLoss(loss_fn)
     scaler = scaler or make_scaler(device, amp_dtype)
     scale, ranks = scaler.get_scale(), current()
@@ -204,16 +204,19 @@ def fit(
     Raises ValueError or TypeError before the first batch, FloatingPointError when the loss is no finite number.
     """
     check_whole("epochs", epochs, 1)
-    loaders = {"train": train_loader}
-    if valid_loader is not None:  # an iterable need not have a length, and so no truth
-        loaders["valid"] = valid_loader
     device = check_model(model, device)
     check_training(model, optimizer, max_norm, micro_batch_size)
     check_metrics(metrics)
-    for phase, loader in loaders.items():
-        check_loader(loader, phase, model)
     loss_fn = CheckedLoss(loss_fn)
-    history, ranks = History() if history is None else history, current()
+    history = History() if history is None else history
+    loaders = {"train": train_loader}
+    if valid_loader is not None:  # an iterable need not have a length, and so no truth
+        loaders["valid"] = valid_loader
+    for phase, loader in loaders.items():
+        check_loader(loader, phase, model, micro_batch_size)
+    if on_epoch_end is not None:
+        check_callable("on_epoch_end", on_epoch_end, "a function of two results")
+    ranks = current()
     finished = history.epochs
     facts = {
         "epochs": epochs,
@@ -221,24 +224,17 @@ def fit(
         "seed": seed,
         "phases": list(loaders),
         "checkpoint": checkpoint is not None,
-        "learning rates": str([group.get("lr") for group in optimizer.param_groups]),
-        "steps of the scheduler": told(scheduler),
     }
-    batches = agree(ranks, model, loaders, facts)
+    batches = agree(ranks, model, loaders, optimizer, scheduler, facts)
     check_scheduler(scheduler, scheduler_unit, epochs, batches)
     if checkpoint is not None and ranks.first:
         check_target(checkpoint)
     scaler = scaler or make_scaler(device, amp_dtype)
     history.stop_reason = None
+    shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
     try:
         with progress_bar(loaders.values(), epochs, progress and ranks.first) as bar:
-            shared = {
-                "device": device,
-                "metrics": metrics,
-                "amp_dtype": amp_dtype,
-                "history": history,
-                "bar": bar,
-            }
+            shared["bar"] = bar
             for epoch in range(finished + 1, finished + 1 + epochs):
                 start_epoch(epoch, seed, train_loader, ranks.rank)
                 trained = train_epoch(
@@ -293,12 +289,12 @@ def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
     BatchNorm layers that are frozen, in evaluation mode in a model that trains, stay so.
     """
-    before, trained = [(part, part.training) for part in model.modules()], model.training
+    before = [(part, part.training) for part in model.modules()]
+    frozen = frozen_norms(model) if training else []
     try:
         model.train(training)
-        for part, was_training in before:
-            if training and trained and isinstance(part, _BatchNorm) and not was_training:
-                part.eval()
+        for name in frozen:
+            unwrap(model).get_submodule(name).training = False
         yield
     finally:
         for part, was_training in before:

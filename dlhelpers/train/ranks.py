@@ -6,27 +6,31 @@ rank fails, torchrun ends the others. A process that works alone is rank 0 of 1,
 """
 
 import os
+import socket
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, IterableDataset
 
 from dlhelpers.data.sampling import split_epoch
 from dlhelpers.machine.devices import Device, pick_device
 from dlhelpers.train.batches import samplers, split_batch
+from dlhelpers.train.schedules import told
 
 ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what a launcher tells each process
 STORE = "dlhelpers/store"  # under which rank 0 tells where its store is
 SETTINGS = ("seed", "shuffle", "drop_last", "policy", "block", "window", "epoch")  # of a sampler
 PARENT = os.getppid()  # the launcher, where there is one
+_control: dict[Any, Any] = {}  # for a group that cannot add up numbers of the host, one that can
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,7 @@ class Ranks:
         together = torch.tensor(numbers, dtype=torch.float64)
         if self.world > 1:
             _end_without_launcher()
-            if "cpu:" not in str(dist.get_backend_config()):  # NCCL alone takes numbers of a device
-                together = together.to(torch.accelerator.current_accelerator())
-            dist.all_reduce(together)
+            dist.all_reduce(together, group=_host_group())
         return together.tolist()
 
     def gather(self, value: object) -> list[Any]:
@@ -56,7 +58,7 @@ class Ranks:
         values: list[Any] = [value] * self.world
         if self.world > 1:
             _end_without_launcher()
-            dist.all_gather_object(values, value)
+            dist.all_gather_object(values, value, group=_host_group())
         return values
 
 
@@ -69,7 +71,10 @@ def current() -> Ranks:
 
 @contextmanager
 def process_group(
-    device: Device = "cpu", *, timeout: timedelta = timedelta(minutes=10)
+    device: Device = "cpu",
+    *,
+    backend: str | None = None,
+    timeout: timedelta = timedelta(minutes=10),
 ) -> Iterator[Ranks]:
     """Join the processes that a launcher started, and leave them at the end; without a launcher be a group of one.
 
@@ -77,19 +82,20 @@ def process_group(
     timeout  the longest that a rank waits for another
     Raises what torch.distributed says where a variable or a backend is missing, or the port is in use.
     """
+    kind = torch.device(device).type
     backends = {"cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}
-    backend = backends.get(torch.device(device).type, "gloo")
     place: dict[str, Any] = {"store": None}
     if "WORLD_SIZE" not in os.environ:
         place = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
     elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         place = _own_store(timeout)
-    dist.init_process_group(backend, timeout=timeout, **place)
+    dist.init_process_group(backend or backends.get(kind, "gloo"), timeout=timeout, **place)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
         # gloo's threads drop the tensors of the last exchange a little later, and abort a Python that is ending then.
         sleep(0.1)  # see pytorch issue 190489
+        _control.clear()
         dist.destroy_process_group()
 
 
@@ -152,7 +158,7 @@ def gradients_travel(model: nn.Module, now: bool) -> AbstractContextManager:
 
 def share_buffers(model: nn.Module) -> None:
     """Give every rank the buffers of rank 0, BatchNorm's averages among them, so that all measure one model."""
-    if isinstance(model, DistributedDataParallel):
+    if current().world > 1 and isinstance(model, DistributedDataParallel):
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
@@ -162,13 +168,18 @@ def own_samples(loader: Iterable) -> int | None:
     for sampler in samplers(loader):
         rank, world, total = _place(sampler)
         pads = getattr(sampler, "policy", "" if getattr(sampler, "drop_last", True) else "pad")
-        if world > 1 and pads == "pad":
+        if None not in (rank, world, total) and pads == "pad":
             return split_epoch(total, rank=rank, world=world, policy="exact").count
     return None
 
 
 def agree(
-    ranks: Ranks, model: nn.Module, loaders: dict[str, Iterable], facts: dict[str, object]
+    ranks: Ranks,
+    model: nn.Module,
+    loaders: dict[str, Iterable],
+    optimizer: Optimizer,
+    scheduler: Any,
+    facts: dict[str, object],
 ) -> int:
     """Refuse, before the first batch, what would let ranks hang or part in silence; return the batches of an epoch.
 
@@ -176,41 +187,48 @@ def agree(
     Raises ValueError: on a rank whose model is not wrapped or whose loader does not split, and on all, with the first
     difference, where ranks were started with other facts, datasets or samplers.
     """
-    batches = 0
-    with suppress(TypeError):  # a stream has no length
+    try:
         batches = len(loaders["train"])
+    except TypeError:
+        batches = 0  # a stream
     if ranks.world == 1:
         return batches
+    rates = str([group.get("lr") for group in optimizer.param_groups])
+    facts = facts | {"learning rates": rates, "steps of the scheduler": told(scheduler)}
+    for phase, loader in loaders.items():
+        # A stream splits itself, and is taken at its word.
+        if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
+            facts = facts | _splits(loader, phase, ranks)
     if not isinstance(model, DistributedDataParallel):
         raise ValueError(
             f"there are {ranks.world} ranks, and the model is {type(model).__name__}: each would train one of its own."
             " Wrap it before you make the optimizer: model = DistributedDataParallel(model)"
         )
-    for phase, loader in loaders.items():
-        # A stream splits itself, and is taken at its word.
-        if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
-            facts[f"the {phase} sampler"] = _split_of(loader, phase, ranks)
-    for rank, (other, length) in enumerate(everyone := ranks.gather((facts, batches))):
-        batches = max(batches, length)
-        for name, one in everyone[0][0].items():
-            if one != other.get(name):
+    everyone = ranks.gather((facts, batches))
+    first = everyone[0][0]
+    for rank, (other, _) in enumerate(everyone):
+        for name in {**first, **other}:
+            one, two = first.get(name), other.get(name)
+            if one != two:
                 raise ValueError(
-                    f"ranks disagree on {name}: rank 0 has {one!r}, rank {rank} has {other.get(name)!r}."
+                    f"ranks disagree on {name}: rank 0 has {one!r}, rank {rank} has {two!r}."
                     " Start all alike: script, arguments, data, checkpoint"
                 )
-    return batches
+    return max(length for _, length in everyone)
 
 
-def _place(sampler: Any) -> tuple[int, int, int]:
-    """Return (rank, world, samples of all ranks) as torch's samplers or ours name them; rank 0 of 1 for others."""
-    if isinstance(sampler, DistributedSampler):
-        return sampler.rank, sampler.num_replicas, len(sampler.dataset)
-    return getattr(sampler, "rank", 0), getattr(sampler, "world", 1), getattr(sampler, "samples", 0)
+def _place(sampler: Any) -> tuple[int | None, int | None, int | None]:
+    """Return (rank, world, samples of all ranks) as torch's samplers or ours name them, None where they do not."""
+    world = getattr(sampler, "world", getattr(sampler, "num_replicas", None))
+    total = getattr(sampler, "samples", None)
+    if total is None and hasattr(sampler, "dataset"):
+        total = len(sampler.dataset)
+    return getattr(sampler, "rank", None), world, total
 
 
-def _split_of(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
+def _splits(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
     """What all ranks must have in common about a loader; ValueError where it does not give this rank its own part."""
-    splitter = next((s for s in samplers(loader) if _place(s)[1] > 1), None)
+    splitter = next((s for s in samplers(loader) if (_place(s)[1] or 1) > 1), None)
     rank, world, total = _place(splitter)
     if splitter is None:
         raise ValueError(
@@ -228,8 +246,10 @@ def _split_of(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]
             f"the {phase} loader shares {total} samples between {ranks.world} ranks, and rank {rank} has none: start"
             " fewer processes, or let the sampler pad"
         )
-    settings = {name: getattr(splitter, name) for name in SETTINGS if hasattr(splitter, name)}
-    return {"samples": total, **settings}
+    facts = {f"the length of the {phase} dataset": total}
+    for name in SETTINGS:
+        facts[f"the {name} of the {phase} sampler"] = getattr(splitter, name, None)
+    return facts
 
 
 def _end_without_launcher() -> None:
@@ -246,13 +266,34 @@ def _own_store(timeout: timedelta) -> dict[str, Any]:
     """
     rank, world, host, port = (os.environ[name] for name in ADDRESS)
     shared = dist.TCPStore(host, int(port), is_master=False, timeout=timeout)
-    store = None
     if rank == "0":
-        store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)
         shared.set(STORE, str(store.port))
-    while store is None:  # until rank 0 has told of its new one
-        with suppress(dist.DistError):
-            at = int(shared.get(STORE))
-            store = dist.TCPStore(host, at, is_master=False, timeout=timedelta(seconds=2))
-    store.set_timeout(timeout)
+    else:
+        end = monotonic() + timeout.total_seconds()
+        while not _answers(host, at := int(shared.get(STORE))):  # until rank 0 tells of its new one
+            if monotonic() > end:
+                raise RuntimeError(
+                    f"rank 0 does not answer on port {at} of {host}: was it killed as it started?"
+                )
+            sleep(0.05)
+        store = dist.TCPStore(host, at, is_master=False, timeout=timeout)
     return {"store": store, "rank": int(rank), "world_size": int(world)}
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _host_group() -> Any:
+    """The group that adds up numbers of the host: the default one, or gloo beside an NCCL that cannot."""
+    if "cpu:" in str(dist.get_backend_config()):
+        return None
+    if dist.group.WORLD not in _control:
+        _control.clear()
+        _control[dist.group.WORLD] = dist.new_group(backend="gloo")
+    return _control[dist.group.WORLD]
