@@ -386,11 +386,8 @@ def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoc
         )
         done = history.epochs
         for epoch in range(done + 1, more(epochs, done) + 1):
-            history.add(
-                EpochResult(
-                    "train", epoch, loss(epoch, done), samples=samples, seconds=perf_counter()
-                )
-            )
+            counts = {"samples": samples, "optimizer_steps": 16, "seconds": perf_counter()}
+            history.add(EpochResult("train", epoch, loss(epoch, done), **counts))
         torch.save(history.state_dict(), checkpoint)
         return history
 

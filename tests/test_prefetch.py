@@ -56,16 +56,13 @@ def test_the_folder_can_be_copied_and_pointed_to(small_fashion, tmp_path, monkey
     assert label == 3 and np.array_equal((image[0] * 255).round().numpy(), small_fashion[3])
 
 
-def test_a_fetch_that_breaks_off_leaves_nothing_and_the_same_command_begins_anew(
-    small_fashion, tmp_path
-):
+def test_a_fetch_that_breaks_off_is_finished_by_the_same_command(small_fashion, tmp_path):
     labels = tmp_path / "site" / "t10k-labels-idx1-ubyte.gz"
     content = labels.read_bytes()
     for broken in (None, content[:-1]):
         labels.unlink() if broken is None else labels.write_bytes(broken)
-        with pytest.raises(ConnectionError, match="could not be downloaded"):
+        with pytest.raises(RuntimeError, match="t10k-labels-idx1-ubyte.gz"):
             prefetch(["fashion_mnist"], tmp_path / "stick")
-        assert list((tmp_path / "stick").iterdir()) == []
     labels.write_bytes(content)
     assert "10 training images" in prefetch(["fashion_mnist"], tmp_path / "stick")[0]
 

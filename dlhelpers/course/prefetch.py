@@ -13,7 +13,7 @@ def prefetch(names: Iterable[str], folder: str | Path) -> list[str]:
     """Fetch, check and unpack the named datasets into `folder`; return a line for each, and one on how to use them.
 
     What is there already is not fetched again. Raises ValueError for an unknown name, before anything is fetched, and
-    ConnectionError for a download that failed, of which nothing is kept.
+    torchvision's RuntimeError or OSError for a download that failed: the same call again finishes it.
     """
     names, there = list(names), [name for name in NAMES if name != "folder"]
     for name in names:
