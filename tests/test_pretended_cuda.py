@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dlhelpers.course import capstone
-from dlhelpers.course.capped_examples import train, usual_example, write_shards
+from dlhelpers.course.capped_examples import train, usual_example, write_packed
 from dlhelpers.course.lessons import lesson_11
 from dlhelpers.machine import describe_machine, pick_device, run_limited
 from dlhelpers.machine.peaks import peak_memory, release_memory
@@ -132,8 +132,8 @@ def test_what_lesson_08_runs_in_a_child(tmp_path):
     assert run_limited(usual_example, limit=80 * MB).outcome in ("out of memory", "killed")
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
     optimizer = torch.optim.Adam(model.parameters())
-    write_shards(tmp_path / "shards", 200)
-    run = run_limited(train, tmp_path / "shards", model, optimizer, limit=80 * MB)
+    write_packed(tmp_path / "packed", 200)
+    run = run_limited(train, tmp_path / "packed", model, optimizer, limit=80 * MB)
     assert run.outcome == "returned", run.error
     assert model.load_state_dict(run.value)
 

@@ -26,6 +26,14 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (SAMPLES, *SHAPE), dtype=np.u
 LABELS = np.arange(SAMPLES) % 3
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_disk():
+    """What a killed process has written is not lost; only a power cut needs the disk, and one test sees to that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(writer_module, "BLOCK_BYTES", ROWS * 768 + 100)
@@ -127,6 +135,39 @@ def test_a_header_has_its_length_whatever_the_number_of_rows(tmp_path):
         for name, row in (("images", 4), ("labels", 8)):
             path = tmp_path / f"{samples}" / f"{name}.npy"
             assert path.stat().st_size == 128 + samples * row and len(np.load(path)) == samples
+
+
+def test_all_is_on_the_disk_before_the_next_thing_counts_on_it(tmp_path, monkeypatch):
+    steps, replace, unlink = [], os.replace, Path.unlink
+
+    def fsync(handle):
+        steps.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+
+    def unlink_noted(path, **options):
+        steps.append(f"no {path.name}")
+        unlink(path, **options)
+
+    def replace_noted(source, target):
+        steps.append(f"= {Path(target).name}")
+        replace(source, target)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("no list of open files")
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace_noted)
+    monkeypatch.setattr(Path, "unlink", unlink_noted)
+    write(tmp_path / "new", images=IMAGES[:12], labels=LABELS[:12], samples=12)
+    images, labels, journal = "images.npy.part", "labels.npy.part", "unfinished.jsonl"
+    while journal == steps[1]:
+        del steps[1]
+    assert steps == [
+        *(journal, "new"),
+        *(images, labels, journal),
+        *(images, labels, "no manifest.json", "new"),
+        *("= images.npy", "= labels.npy", "new"),
+        *("manifest.json.part", "= manifest.json", "new"),
+        f"no {journal}",
+    ]
 
 
 # An old dataset

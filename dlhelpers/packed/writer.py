@@ -250,6 +250,7 @@ class PackedWriter:
             sync_folder(self.folder)  # gone for good, before one of its files is another
             for name in (IMAGES, LABELS):
                 self._rename(name)
+            sync_folder(self.folder)  # both renamed, before they are vouched for
             with write_whole(self.folder / MANIFEST) as file:
                 file.write(manifest.encode())
         if os.name == "nt":
