@@ -576,8 +576,8 @@ MUTATIONS = [
     Mutation(
         "order-not-kept",
         "packed/reader.py",
-        "stored.take(wanted, 0)",
-        "stored.take(np.sort(wanted), 0)",
+        "stored.take(indices, 0)",
+        "stored.take(np.sort(indices), 0)",
         "Batches come in the order of the file: the shuffle inside a batch is undone, and no index finds its sample.",
         "",
         "test_reader.py::test_indices_count_as_in_a_list",

@@ -19,8 +19,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from dlhelpers.data import ImageDataset, NumberedImages, Shapes, Stream, load
-from dlhelpers.data import folders
+from dlhelpers.data import ImageDataset, NumberedImages, Shapes, Stream, folders, load
 from dlhelpers.data.folders import decode_image
 from dlhelpers.packed import PackedDataset, pack_dataset, pack_folder, packing, verify, writer
 
@@ -347,7 +346,9 @@ def test_bad_images_are_skipped_and_listed(folder, tmp_path):
 @pytest.mark.parametrize("size", [None, 4])
 def test_a_link_that_leads_nowhere_is_an_image_that_cannot_be_read(folder, tmp_path, size):
     (folder / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(ValueError, match=r"a/gone.png cannot be used: .*nowhere.*on_error='skip'"):
+    with pytest.raises(
+        ValueError, match=r"a/gone.png cannot be used: .*No such file.*on_error='skip'"
+    ):
         pack_folder(folder, tmp_path / "out", size=size, **QUIET)
     report = pack_folder(folder, tmp_path / "out", size=size, on_error="skip", **QUIET)
     assert report.samples == 60 and [name for name, _ in report.skipped] == ["a/gone.png"]
