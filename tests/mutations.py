@@ -76,7 +76,7 @@ MUTATIONS = [
         "sums = [losses.mean() * weights.sum(),",
         "The loss becomes the mean of batch means, the very mistake that lesson 03 is about.",
         "03",
-        "test_meter.py::test_each_sample_weighs_the_same_however_often_sums_are_folded",
+        "test_meter.py::test_each_sample_weighs_the_same_in_few_batches_and_in_many",
     ),
     Mutation(
         "metric-weights-ignored",
@@ -94,7 +94,7 @@ MUTATIONS = [
         "zip(*(self._waiting[:-1] or self._waiting), strict=True)",
         "The last batch of the epoch counts for nothing in loss and accuracy.",
         "03",
-        "test_meter.py::test_each_sample_weighs_the_same_however_often_sums_are_folded",
+        "test_meter.py::test_each_sample_weighs_the_same_in_few_batches_and_in_many",
     ),
     Mutation(
         "sums-in-float32",
@@ -203,7 +203,7 @@ MUTATIONS = [
         "",
         "In float16 gradients are cut to a tiny part of max_norm.",
         "",
-        "test_loop.py::test_a_scaler_is_asked_in_the_right_order_and_changes_no_weight",
+        "test_loop.py::test_the_gradient_is_never_longer_than_max_norm",
     ),
     Mutation(
         "scheduler-stepped-twice",

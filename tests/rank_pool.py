@@ -34,13 +34,13 @@ class RankPool:
         for process in self.processes:
             process.start()
 
-    def run(self, function, *arguments, timeout=None):
+    def run(self, function, *arguments):
         """Return what the function returns on each rank; an error there is raised here."""
         for pipe in self.pipes:
             pipe.send((function, arguments))
         answers = []
         for rank, pipe in enumerate(self.pipes):
-            if not pipe.poll(timeout or self.timeout):
+            if not pipe.poll(self.timeout):
                 self.restart()
                 raise TimeoutError(
                     f"rank {rank} did not answer in {function.__name__}: do ranks wait for each other?"

@@ -1,8 +1,12 @@
-"""What tests of training have in common: a few samples, a small network, its optimizer, a comparison of weights."""
+"""What tests of training have in common: a few samples, a small network, its optimizer, a short `fit`."""
 
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
+
+from dlhelpers.train import fit
+
+LOSS = nn.CrossEntropyLoss()
 
 
 def data(n=20, classes=3, seed=0):
@@ -38,3 +42,14 @@ def weights(model):
 def same(one, other):
     """Say whether two lists of tensors are equal, bit for bit."""
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def batches(n=20, size=8, **options):
+    """Return a loader of n samples."""
+    return DataLoader(data(n), size, **options)
+
+
+def run(model, loader, loss_fn=LOSS, optimizer=None, **options):
+    """Fit quietly, for one epoch and with SGD where nothing else is asked for; return the history."""
+    optimizer = optimizer or sgd(model)
+    return fit(model, loader, loss_fn, optimizer, **{"epochs": 1, "progress": False, **options})

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from small_runs import data, network, same, sgd, weights
+from small_runs import LOSS, batches, network, run, same, sgd, weights
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -14,16 +14,19 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import dlhelpers
 from dlhelpers.train import EpochResult, History, accuracy, evaluate, fit, train_epoch
 
-LOSS = nn.CrossEntropyLoss()
-QUIET = {"epochs": 1, "progress": False}
+ROWS = torch.linspace(-1, 1, 12).reshape(4, 3)
 
 
 def loader_of(inputs, targets, size=4, **options):
-    return DataLoader(TensorDataset(inputs, targets), size, **options)
+    return DataLoader(TensorDataset(inputs, torch.as_tensor(targets)), size, **options)
 
 
-def good_loader(n=8, size=4, **options):
+def good(n=8, size=4, **options):
     return loader_of(torch.randn(n, 3), torch.arange(n) % 2, size, **options)
+
+
+def normed():
+    return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
 
 
 @pytest.fixture
@@ -34,47 +37,42 @@ def model():
     return model
 
 
-def refused(model, loader, loss_fn=LOSS, error=ValueError, **options):
-    """Fit, expect `error`, check that nothing is lost, and return the message."""
+def refused(model, loader, *parts, loss_fn=LOSS, error=ValueError, **options):
+    """Fit, expect `error` with these parts in its message, and check that nothing is lost."""
     history = History()
     history.add(EpochResult("train", 1, 0.5, samples=8, batches=2, optimizer_steps=2))
     modes = [part.training for part in model.modules()]
     before = weights(model)
     optimizer = torch.optim.SGD(list(model.parameters()) or [torch.zeros(1)], lr=0.1)
     with pytest.raises(error) as caught:
-        fit(model, loader, loss_fn, optimizer, **{**QUIET, "history": history, **options})
+        run(model, loader, loss_fn, optimizer, history=history, **options)
     assert history.epochs == 1 and all(not r.complete for r in history[1:])
     assert [part.training for part in model.modules()] == modes and same(before, weights(model))
-    return str(caught.value)
-
-
-def contains(message, *parts):
-    missing = [part for part in parts if part not in message]
-    assert not missing, f"{missing} not in {message!r}"
-
-
-def run(model, loader, loss_fn=LOSS, **options):
-    return fit(model, loader, loss_fn, sgd(model, 0.01), **{**QUIET, **options})
+    assert [part for part in parts if part not in str(caught.value)] == [], caught.value
 
 
 def warnings_of(call, *arguments, **options):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call(*arguments, **options)
-    assert all(warning.filename == __file__ for warning in caught), "it points at the caller's line"
-    return [str(warning.message) for warning in caught]
+    return [(str(warning.message), warning.filename) for warning in caught]
 
 
 # Loaders and batches
 
 
 def test_loaders_without_a_batch_are_refused_before_any_training(model):
-    empty = loader_of(torch.zeros(0, 3), torch.zeros(0).long())
-    contains(refused(model, empty), "the train loader has no batch: 0 samples, batch_size 4")
-    contains(refused(model, good_loader(), valid_loader=empty), "the valid loader has no batch")
-    message = refused(model, good_loader(3, 8, drop_last=True))
-    contains(message, "no batch: 3 samples, batch_size 8, drop_last True", "drop_last=False")
-    contains(refused(model, 5, error=TypeError), "the train loader is int: expected a DataLoader")
+    empty, dropped = loader_of(torch.zeros(0, 3), []), good(3, 8, drop_last=True)
+    refused(model, empty, "the train loader has no batch: 0 samples, batch_size 4")
+    refused(model, good(), "the valid loader has no batch", valid_loader=empty)
+    refused(model, dropped, "3 samples, batch_size 8, drop_last True", "drop_last=False")
+    refused(model, 5, "the train loader is int: expected a DataLoader", error=TypeError)
+    for direct in (
+        lambda: train_epoch(model, empty, LOSS, sgd(model)),
+        lambda: evaluate(model, empty, LOSS),
+    ):
+        with pytest.raises(ValueError, match="loader has no batch"):
+            direct()
 
 
 def test_a_loader_without_length_trains_and_validates(model):
@@ -84,73 +82,58 @@ def test_a_loader_without_length_trains_and_validates(model):
 
     stream = DataLoader(Stream(), 4)
     history = run(model, stream, epochs=2, valid_loader=stream)
-    assert [(r.phase, r.samples, r.batches) for r in history] == [
-        ("train", 10, 3),
-        ("valid", 10, 3),
-    ] * 2
+    assert [(r.samples, r.batches) for r in history] == [(10, 3)] * 4
 
 
 @pytest.mark.parametrize("direct", [True, False])
 def test_validation_that_leaves_samples_out_is_told_once_at_the_callers_line(model, direct):
-    loader = good_loader(5, 4, drop_last=True)
+    loader = good(5, 4, drop_last=True)
     if direct:
-        told = warnings_of(evaluate, model, loader, LOSS)
+        told = warnings_of(lambda: evaluate(model, loader, LOSS))
     else:
-        told = warnings_of(run, model, good_loader(), epochs=3, valid_loader=loader)
-    (said,) = told
-    contains(said, "the valid loader leaves out 1 of 5 samples:", "Use drop_last=False")
+        optimizer, options = sgd(model), {"valid_loader": loader, "progress": False}
+        told = warnings_of(lambda: fit(model, good(), LOSS, optimizer, epochs=3, **options))
+    ((said, file),) = told
+    assert "the valid loader leaves out 1 of 5 samples:" in said and "Use drop_last=False" in said
+    assert file == __file__
 
 
 def test_a_single_sample_is_refused_for_batchnorm_of_rows_that_trains():
-    normed = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    message = refused(normed, good_loader(9, 4))
-    contains(message, "last batch holds 1 sample (9 samples in batches of 4)", "BatchNorm1d (1)")
-    contains(message, "at least 2", "drop_last=True or another batch size")
-    message = refused(normed, good_loader(8, 4), micro_batch_size=3)
-    contains(message, "micro_batch_size 3 leaves 1 sample alone in a batch of 4", "BatchNorm1d (1)")
-    contains(refused(normed, good_loader(8, 4), micro_batch_size=1), "micro_batch_size 1 leaves")
-    history = run(normed, good_loader(9, 4, drop_last=True), valid_loader=good_loader(9, 4))
+    last = "last batch holds 1 sample (9 samples in batches of 4)"
+    refused(normed(), good(9), last, "BatchNorm1d (1)", "drop_last=True or another batch size")
+    words = "micro_batch_size 3 leaves 1 sample alone in a batch of 4"
+    refused(normed(), good(8), words, "BatchNorm1d (1)", micro_batch_size=3)
+    refused(normed(), good(8), "micro_batch_size 1 leaves", micro_batch_size=1)
+    history = run(normed(), good(9, drop_last=True), valid_loader=good(9))
     assert [r.samples for r in history] == [8, 9]  # in evaluation mode one sample is enough
-
-
-def test_batchnorm_behind_a_convolution_and_frozen_batchnorm_train_on_a_single_sample():
     signals = loader_of(torch.randn(9, 1, 6), torch.arange(9) % 2)
     conv = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(16, 2))
     assert run(conv, signals)[0].samples == 9
-    frozen = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    frozen[1].eval()
-    with pytest.warns(UserWarning, match=r"BatchNorm \(1\) is in evaluation mode and stays so"):
-        assert run(frozen, good_loader(9, 4))[0].samples == 9
 
 
 def test_frozen_batchnorm_keeps_its_averages_and_a_model_that_was_evaluated_trains_whole():
     model = network()
     model[1].eval()
     before = model[1].running_mean.clone()
-    (said,) = warnings_of(run, model, DataLoader(data(), 8), epochs=2)
-    contains(said, "BatchNorm (1) is in evaluation mode and stays so", "call model.train() first")
+    ((said, _),) = warnings_of(run, model, batches(17), epochs=2)  # a single sample comes last
+    assert "BatchNorm (1) is in evaluation mode and stays so" in said
+    assert "call model.train() first" in said
     assert torch.equal(model[1].running_mean, before) and not model[1].training
     model.eval()
-    assert warnings_of(run, model, DataLoader(data(), 8)) == []
+    assert warnings_of(run, model, batches()) == []
     assert not torch.equal(model[1].running_mean, before)
 
 
 def test_batches_of_another_form_are_refused_with_a_remedy(model):
-    images, labels = torch.randn(4, 3), torch.zeros(4).long()
-    for batch, form in [
-        ((images, images, labels), "3 parts"),
-        ({"image": images, "label": labels}, "dict"),
-        (images, "Tensor"),
-    ]:
-        message = refused(model, [batch], error=TypeError)
-        contains(
-            message, f"a batch came as {form}: expected (inputs, targets)", "collate_fn return"
-        )
-    message = refused(model, good_loader(size=None), error=TypeError, micro_batch_size=4)
-    contains(message, "a batch came as 2 parts", "give the DataLoader a batch_size")
-    contains(refused(model, [(images[:0], labels[:0])]), "a batch came with 0 samples")
-    message = refused(model, [(torch.randn(5, 3), labels)])
-    contains(message, "the model returned 5 outputs for 4 samples: expected the same number")
+    labels = torch.zeros(4).long()
+    several = {"3 parts": (ROWS, ROWS, labels), "dict": {"image": ROWS, "label": labels}}
+    for form, batch in {**several, "Tensor": ROWS}.items():
+        words = f"a batch came as {form}: expected (inputs, targets)", "collate_fn return"
+        refused(model, [batch], *words, error=TypeError)
+    words = "a batch came as 2 parts", "give the DataLoader a batch_size"
+    refused(model, good(size=None), *words, error=TypeError)
+    refused(model, [(ROWS[:0], labels[:0])], "a batch came with 0 samples")
+    refused(model, [(ROWS, labels[:3])], "the model returned 4 outputs for 3 samples: expected")
 
 
 def test_the_remedies_for_dicts_and_for_two_inputs_work():
@@ -160,16 +143,12 @@ def test_the_remedies_for_dicts_and_for_two_inputs_work():
         inputs = tuple(torch.stack([row[name] for row in rows]) for name in ("image", "age"))
         return inputs, torch.tensor([row["label"] for row in rows])
 
-    class Whole(nn.Module):
-        def __init__(self, model):
-            super().__init__()
-            self.model = model
-
+    class Whole(nn.Bilinear):
         def forward(self, inputs):
-            return self.model(*inputs)
+            return super().forward(*inputs)
 
     loader = DataLoader(rows, 4, collate_fn=pairs)
-    history = run(Whole(nn.Bilinear(3, 1, 2)), loader, micro_batch_size=3, valid_loader=loader)
+    history = run(Whole(3, 1, 2), loader, micro_batch_size=3, valid_loader=loader)
     assert [r.samples for r in history] == [6, 6]
 
 
@@ -183,16 +162,14 @@ def test_a_model_may_return_several_outputs_if_its_loss_takes_them(kind):
     def first(outputs, targets):
         return LOSS(outputs[0], targets)
 
-    torch.manual_seed(0)
-    model, plain = Two(3, 2), nn.Linear(3, 2)
+    model, plain, loader = Two(3, 2), nn.Linear(3, 2), good()
     plain.load_state_dict(model.state_dict())
     metrics = {"accuracy": lambda outputs, targets: accuracy(outputs[0], targets)}
-    loader = good_loader()
     found = run(model, loader, first, metrics=metrics, valid_loader=loader)
     expected = run(plain, loader, metrics={"accuracy": accuracy}, valid_loader=loader)
     assert found.to_dict() == expected.to_dict() and same(weights(model), weights(plain))
-    message = refused(model, loader, error=TypeError)
-    contains(message, f"the model returned a {kind.__name__}", "loss_fn(outputs[0], targets)")
+    words = f"the model returned a {kind.__name__}", "loss_fn(outputs[0], targets)"
+    refused(model, loader, *words, error=TypeError)
 
 
 # Labels and shapes
@@ -209,57 +186,56 @@ def test_a_model_may_return_several_outputs_if_its_loss_takes_them(kind):
     ],
 )
 def test_labels_that_the_loss_cannot_take_are_refused(model, loss_fn, labels, parts):
-    loader = loader_of(torch.randn(4, 3), torch.as_tensor(labels))
-    contains(refused(model, loader, loss_fn), *parts)
+    refused(model, loader_of(ROWS, labels), *parts, loss_fn=loss_fn)
 
 
 def test_a_label_out_of_range_in_a_later_batch_is_explained_too(model):
-    loader, history = (
-        loader_of(torch.randn(8, 3), torch.tensor([0, 1, 0, 1, 0, 1, 5, 1])),
-        History(),
-    )
+    loader, history = loader_of(torch.randn(8, 3), [0, 1, 0, 1, 0, 1, 5, 1]), History()
     with pytest.raises(ValueError, match="labels run from 0 to 5: expected class numbers from 0"):
         run(model, loader, history=history)
     assert [(r.samples, r.complete) for r in history] == [(4, False)] and not model[1].training
 
 
 def test_one_hot_rows_and_fractions_are_refused_and_probabilities_accepted(model):
-    inputs, one_hot = torch.randn(4, 3), torch.eye(2)[[0, 1, 1, 0]]
-    contains(refused(model, loader_of(inputs, one_hot.long())), "labels.argmax(dim=1) on one-hot")
-    contains(refused(model, loader_of(inputs, torch.zeros(4))), "labels have type torch.float32")
-    assert run(model, loader_of(inputs, one_hot))[0].samples == 4  # as mixup makes them
+    one_hot = torch.eye(2)[[0, 1, 1, 0]]
+    refused(model, loader_of(ROWS, one_hot.long()), "labels.argmax(dim=1) on one-hot")
+    refused(model, loader_of(ROWS, torch.zeros(4)), "labels have type torch.float32")
+    assert run(model, loader_of(ROWS, one_hot))[0].samples == 4  # as mixup makes them
 
 
 def test_outputs_of_a_sequence_with_classes_last_are_explained():
-    message = refused(nn.Linear(3, 5), loader_of(torch.randn(4, 7, 3), torch.zeros(4, 7).long()))
-    contains(message, "labels have shape (4, 7): expected (4, 5)", "outputs.transpose(1, 2)")
+    loader = loader_of(torch.randn(4, 7, 3), torch.zeros(4, 7).long())
+    words = "labels have shape (4, 7): expected (4, 5)", "outputs.transpose(1, 2)"
+    refused(nn.Linear(3, 5), loader, *words)
 
 
 @pytest.mark.parametrize("loss_fn", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.HuberLoss()])
 def test_targets_that_would_be_broadcast_are_refused(loss_fn):
-    inputs = torch.randn(4, 3)
-    message = refused(nn.Linear(3, 1), loader_of(inputs, torch.randn(4)), loss_fn)
-    contains(message, "shape (4, 1) and targets (4,): they would be broadcast", "unsqueeze(1)")
-    message = refused(nn.Linear(3, 1), loader_of(inputs, torch.ones(4, 1).long()), loss_fn)
-    contains(message, "targets have type torch.int64", "targets.float()")
-    assert run(nn.Linear(3, 1), loader_of(inputs, torch.randn(4, 1)), loss_fn)[0].samples == 4
+    model = nn.Linear(3, 1)
+    words = "shape (4, 1) and targets (4,): they would be broadcast", "unsqueeze(1)"
+    refused(model, loader_of(ROWS, torch.randn(4)), *words, loss_fn=loss_fn)
+    words = "targets have type torch.int64", "targets.float()"
+    refused(model, loader_of(ROWS, torch.ones(4, 1).long()), *words, loss_fn=loss_fn)
+    assert run(model, loader_of(ROWS, torch.randn(4, 1)), loss_fn)[0].samples == 4
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
-@pytest.mark.parametrize("loss_fn", [LOSS, functional.cross_entropy])
 @pytest.mark.parametrize("bad", [1, 6])
-def test_a_label_out_of_range_never_reaches_the_accelerator(loss_fn, bad):
+def test_a_label_out_of_range_never_reaches_the_accelerator(bad):
     labels = torch.arange(8) % 2
     labels[bad] = 7
-    model = nn.Linear(3, 2).cuda()
     with pytest.raises(ValueError, match="labels run from 0 to 7"):
-        run(model, loader_of(torch.randn(8, 3), labels), loss_fn)
+        run(nn.Linear(3, 2).cuda(), loader_of(torch.randn(8, 3), labels))
     torch.cuda.synchronize()  # would raise, and for good, had the device met the label
     assert torch.ones(2, device="cuda").sum().item() == 2
 
 
 # Loss functions
+
+
+def summed(outputs, targets):
+    return functional.cross_entropy(outputs, targets, reduction="sum")
 
 
 @pytest.mark.parametrize(
@@ -268,18 +244,13 @@ def test_a_label_out_of_range_never_reaches_the_accelerator(loss_fn, bad):
         (nn.CrossEntropyLoss, TypeError, ["the class CrossEntropyLoss: build it first"]),
         ("mse", TypeError, ["loss_fn is 'mse': expected a function of (outputs, targets)"]),
         (nn.CrossEntropyLoss(reduction="sum"), ValueError, ["reduction='sum'", "'mean'"]),
-        (
-            lambda o, t: functional.cross_entropy(o, t, reduction="sum"),
-            ValueError,
-            ["not a mean over samples but a sum: 4 samples give", "return the mean"],
-        ),
+        (summed, ValueError, ["not a mean over samples but a sum", "return the mean"]),
         (lambda o, t: o.T, ValueError, ["returned shape (2, 4) for 4 samples", "as shape (4,)"]),
         (lambda o, t: 0.5, TypeError, ["loss_fn returned float", "expected a tensor"]),
-        (lambda o, t: o.argmax(1), TypeError, ["loss_fn returned Tensor", "floating-point"]),
     ],
 )
 def test_a_loss_function_of_a_wrong_kind_is_refused(model, loss_fn, error, parts):
-    contains(refused(model, good_loader(), loss_fn, error), *parts)
+    refused(model, good(), *parts, loss_fn=loss_fn, error=error)
 
 
 def contrastive(outputs, targets):
@@ -305,22 +276,20 @@ def dice(outputs, targets):
 )
 def test_a_loss_that_is_no_mean_over_samples_trains_as_a_bare_loop_does_with_one_warning(loss_fn):
     torch.manual_seed(0)
-    loader = good_loader(16, 8)
-    ours, bare = nn.Linear(3, 2), nn.Linear(3, 2)
+    loader, ours, bare = good(16, 8), nn.Linear(3, 2), nn.Linear(3, 2)
     bare.load_state_dict(ours.state_dict())
     torch.manual_seed(1)
-    (said,) = warnings_of(run, ours, loader, loss_fn, epochs=3, valid_loader=loader)
-    contains(said, "not a mean over samples", "the loss that is printed is a mean of batches")
-    optimizer = sgd(bare, 0.01)
+    ((said, _),) = warnings_of(run, ours, loader, loss_fn, epochs=3)
+    assert "not a mean over samples" in said
+    assert "the loss that is printed is a mean of batches" in said
+    optimizer = sgd(bare)
     torch.manual_seed(1)
     for _ in range(3):
         for inputs, targets in loader:
             optimizer.zero_grad()
             loss_fn(bare(inputs), targets).backward()
             optimizer.step()
-        with torch.no_grad():
-            [loss_fn(bare(inputs), targets) for inputs, targets in loader]  # draws its numbers
-    assert "dropout" in str(loss_fn) or same(weights(ours), weights(bare))
+    assert same(weights(ours), weights(bare))
 
 
 @pytest.mark.parametrize(
@@ -329,13 +298,12 @@ def test_a_loss_that_is_no_mean_over_samples_trains_as_a_bare_loop_does_with_one
         LOSS,
         nn.CrossEntropyLoss(reduction="none"),
         nn.CrossEntropyLoss(label_smoothing=0.1),
-        functional.cross_entropy,
         lambda o, t: (o[:, 0] - t).square().mean(),
     ],
 )
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("n", [1, 2, 3, 8])
 def test_a_mean_or_a_value_for_each_sample_is_told_of_nothing(loss_fn, n):
-    assert warnings_of(run, nn.Linear(3, 2), good_loader(n, n), loss_fn) == []
+    assert warnings_of(run, nn.Linear(3, 2), good(n, n), loss_fn) == []
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
@@ -354,83 +322,67 @@ def test_language_targets_with_padding_train():
 
     model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9))
     tokens = torch.tensor([[3, 1, 0, 0], [2, 5, 1, 4], [6, 1, 2, 0]])
-    assert run(model, loader_of(tokens, tokens, 3), loss_fn)[0].samples == 3
+    assert run(model, loader_of(tokens, tokens), loss_fn)[0].samples == 3
 
 
 def test_a_loss_for_each_pixel_counts_as_the_mean_of_its_sample():
-    inputs, targets = torch.randn(6, 3), torch.randn(6, 2)
-    model = nn.Linear(3, 2)
-    each = evaluate(model, loader_of(inputs, targets), nn.MSELoss(reduction="none"))
-    assert each.loss == evaluate(model, loader_of(inputs, targets), nn.MSELoss()).loss
+    loader, model = loader_of(torch.randn(6, 3), torch.randn(6, 2)), nn.Linear(3, 2)
+    each = evaluate(model, loader, nn.MSELoss(reduction="none"))
+    assert each.loss == evaluate(model, loader, nn.MSELoss()).loss
 
 
 # Model, device, optimizer, numbers
 
 
 def test_what_would_train_nothing_is_refused(model):
-    other, frozen = nn.Linear(3, 2), nn.Linear(3, 2).requires_grad_(False)
-    with pytest.raises(ValueError, match="holds no parameter of this model that is trained.*anew"):
-        fit(model, good_loader(), LOSS, sgd(other), **QUIET)
-    with pytest.raises(ValueError, match="no parameter of the model is trained: all have requires"):
-        fit(frozen, good_loader(), LOSS, sgd(other), **QUIET)
-    contains(refused(nn.Flatten(), good_loader()), "no parameter of the model", "nn.ModuleList")
-    with pytest.raises(TypeError, match="optimizer is the class SGD: build it first"):
-        fit(model, good_loader(), LOSS, torch.optim.SGD, **QUIET)
-    with pytest.raises(TypeError, match="model is the class Linear: build it first"):
-        fit(nn.Linear, good_loader(), LOSS, None, **QUIET)
-    with pytest.raises(TypeError, match="model is .*: expected a torch.nn.Module"):
-        fit(lambda x: x, good_loader(9, 4), LOSS, None, **QUIET)
-
-
-def test_a_module_without_parameters_can_be_evaluated():
-    assert evaluate(nn.Flatten(), good_loader(), LOSS, device="cpu").samples == 8
+    other, frozen = sgd(nn.Linear(3, 2)), nn.Linear(3, 2).requires_grad_(False)
+    for learner, optimizer, words in [
+        (model, other, "holds no parameter of this model that is trained.*make it anew"),
+        (frozen, other, "no parameter of the model is trained: all have requires"),
+        (nn.Flatten(), other, "no parameter of the model.*nn.ModuleList"),
+        (model, torch.optim.SGD, "optimizer is the class SGD: build it first"),
+        (nn.Linear, other, "model is the class Linear: build it first"),
+        (lambda x: x, other, "model is .*: expected a torch.nn.Module"),
+    ]:
+        with pytest.raises((ValueError, TypeError), match=words):
+            run(learner, good(), LOSS, optimizer)
+    assert evaluate(nn.Flatten(), good(), LOSS).samples == 8
 
 
 def test_a_device_where_the_model_is_not_is_refused(model):
-    message = refused(model, good_loader(), device="meta")
-    contains(message, "the model is on cpu, but device='meta' was asked for", "model.to('meta')")
-    for device in ("gpu", 0):
-        message = refused(model, good_loader(), device=device)
-        contains(message, f"device is {device!r}" if device else "", "'cuda") if device else None
+    words = "the model is on cpu, but device='meta' was asked for", "model.to('meta')"
+    refused(model, good(), *words, device="meta")
+    refused(model, good(), "device is 'gpu'", "'cuda'", device="gpu")
     both = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, device="meta"))
     with pytest.raises(ValueError, match="the model lies on cpu, meta: move it to one device"):
-        evaluate(both, good_loader(), LOSS)
+        evaluate(both, good(), LOSS)
 
 
-@pytest.mark.parametrize("epochs", [0, -1, 1.5, True, "3"])
-def test_epochs_that_cannot_be_are_refused(model, epochs):
-    message = refused(model, good_loader(), epochs=epochs)
-    contains(message, f"epochs is {epochs!r}: expected a whole number, at least 1")
+def mean_accuracy(outputs, targets):
+    return accuracy(outputs, targets).float().mean()
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"epochs": 0}, "epochs is 0: expected a whole number, at least 1"),
+        ({"epochs": 1.5}, "epochs is 1.5: expected a whole number"),
+        ({"micro_batch_size": 0}, "micro_batch_size is 0: expected a whole number of samples"),
+        ({"micro_batch_size": "auto"}, "micro_batch_size is 'auto': expected a whole number of"),
+        ({"max_norm": 0}, "max_norm is 0: expected a length above 0"),
+        ({"metrics": accuracy}, "functions by name"),
+        ({"metrics": {"loss": accuracy}}, "is called 'loss'"),
+        ({"metrics": {"samples": accuracy}}, "is called 'samples'"),
+        ({"metrics": {"a": mean_accuracy}}, "metric 'a' returned shape () for 4 samples: expected"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(model, options, words):
+    refused(model, good(), words, error=(ValueError, TypeError), **options)
 
 
 def test_numbers_of_numpy_are_numbers(model):
     whole = {"epochs": np.int64(2), "micro_batch_size": np.int32(3), "seed": np.int64(1)}
-    assert run(model, good_loader(), **whole).epochs == 2
-
-
-@pytest.mark.parametrize("size", [0, -1, True, 2.0, "8", "auto"])
-def test_other_sizes_of_micro_batches_are_refused(model, size):
-    message = refused(model, good_loader(), micro_batch_size=size)
-    contains(message, f"micro_batch_size is {size!r}: expected a whole number of samples", "None")
-
-
-def test_metrics_that_cannot_be_are_refused(model):
-    contains(refused(model, good_loader(), error=TypeError, metrics=accuracy), "functions by name")
-    contains(refused(model, good_loader(), metrics={"loss": accuracy}), "is called 'loss'")
-    mean = {"acc": lambda o, t: accuracy(o, t).float().mean()}
-    message = refused(model, good_loader(), metrics=mean)
-    contains(message, "metric 'acc' returned shape () for 4 samples: expected one value a sample")
-    contains(refused(model, good_loader(), max_norm=0), "max_norm is 0: expected a length above 0")
-
-
-@pytest.mark.parametrize("direct", ["train", "evaluate"])
-def test_a_direct_call_checks_at_its_own_door(model, direct):
-    empty = loader_of(torch.zeros(0, 3), torch.zeros(0).long())
-    with pytest.raises(ValueError, match="loader has no batch"):
-        if direct == "train":
-            train_epoch(model, empty, LOSS, sgd(model))
-        else:
-            evaluate(model, empty, LOSS)
+    assert run(model, good(), **whole).epochs == 2
 
 
 def test_fit_makes_at_most_40_calls_in_the_package_before_its_first_batch():
@@ -446,11 +398,12 @@ def test_fit_makes_at_most_40_calls_in_the_package_before_its_first_batch():
             return super().__iter__()
 
     model = network()
-    loader, valid = Batches(data(), 8), DataLoader(data(), 8)
+    loader = Batches(batches().dataset, 8)
+    options = {"valid_loader": batches(), "metrics": {"accuracy": accuracy}, "seed": 0}
     before = sys.getprofile()
     sys.setprofile(note)
     try:
-        run(model, loader, valid_loader=valid, metrics={"accuracy": accuracy}, seed=0)
+        run(model, loader, **options)
     finally:
         sys.setprofile(before)
     assert 10 < len(calls) <= 40, calls

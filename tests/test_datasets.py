@@ -17,9 +17,8 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import DataLoader
 
-from dlhelpers.data import ImageDataset, NumberedImages, Shapes, count, load
+from dlhelpers.data import ImageDataset, NumberedImages, Shapes, load
 from dlhelpers.data.datasets import GLYPHS
 
 CIFAR_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -60,10 +59,6 @@ def test_the_glyphs_are_the_digits_that_the_eye_knows():
     )
     assert picture == "#.#\n#.#\n###\n..#\n..#"
     assert len(set(GLYPHS)) == 10 and {len(glyph) for glyph in GLYPHS} == {15}
-
-
-def test_numbered_images_are_all_different():
-    assert count(DataLoader(NumberedImages(300), 50)).warnings == ()
 
 
 def test_shapes_are_a_function_of_seed_and_index():

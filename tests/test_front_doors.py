@@ -104,7 +104,7 @@ MISTAKES = [
     # explore
     (explore_batches, lambda: explore_batches(10_000), ValueError, "10000 samples.*at most 24"),
     # train
-    (fit, lambda: train(nn.Linear), TypeError, "model is .*expected a torch.nn.Module"),
+    (fit, lambda: train(nn.Linear), TypeError, "model is the class Linear: .*build"),
     (fit, lambda: train(None), TypeError, "None"),
     (fit, lambda: train(NET, DATA[0][0]), (TypeError, ValueError), "load|batch"),
     (fit, lambda: train(NET, LOADER, nn.CrossEntropyLoss), TypeError, "loss_fn is the class Cross"),

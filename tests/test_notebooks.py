@@ -60,15 +60,6 @@ def test_the_set_up_cell_is_the_same_in_all():
 
 # ---- the rules can fail: each is shown a miniature lesson that is good but for one thing ----
 
-OPENING = """# Count the miniature
-
-**You will be able to**
-
-* count;
-* name;
-* doubt.
-
-**You need** nothing, 5 minutes and no GPU."""
 FIGURE = '<img alt="Two bars." src="data:image/png;base64,iVBORw0KGgo=">'
 
 
@@ -80,7 +71,7 @@ def miniature():
     """A lesson without fault, as small as the rules allow."""
     book = new_notebook(
         cells=[
-            new_markdown_cell(OPENING, id="title"),
+            new_markdown_cell("# Count the miniature", id="title"),
             new_code_cell("import torch", id="set-up"),
             new_markdown_cell("## How many?\n\nWe count 313 batches.", id="question"),
             new_code_cell("batches = 313", id="run"),
@@ -139,40 +130,20 @@ def strip(book):
 
 
 ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
-ELEVEN = "\n".join(f"x{k} = {k}" for k in range(11))
 BROKEN = [
-    (put(3, execution_count=None), "execution counts"),
     (put(3, execution_count=7), "execution counts"),
     (strip, "nothing would be compared"),
     (put(3, outputs=[ERROR]), "an error is stored"),
-    (put(3, id="question"), "the id comes twice"),
-    (put(3, id="46114cc9"), "no slug"),
-    (put(3, id="a46114c9"), "no slug"),
-    (add(2, "\n\n# Another title"), "one heading of level 1"),
-    (write(0, OPENING.replace("# Count", "Intro\n\n# Count")), "one heading of level 1"),
-    (add(2, "\n\n#### Deep"), "skips a level"),
-    (write(8, "## Tasks"), "ends with"),
-    (add(10, "\n\n## And more"), "ends with"),
-    (write(0, OPENING.replace("* doubt.", "")), "three bullets"),
-    (write(0, OPENING.replace("**You will", "**You might")), "three bullets"),
-    (write(0, OPENING.replace("5 minutes", "little time")), "**You need**"),
-    (put(1, id="imports"), "second cell"),
-    (write(1, "\n".join(f"import m{k}" for k in range(7))), "at most six lines"),
-    (out(1, "installed"), "nothing printed"),
-    (write(3, ELEVEN), "11 lines"),
-    (lambda book: [write(k, "a = 1\n" * 6)(book) for k in (3, 4, 6)], "the median code cell has 6"),
-    (write(3, "def f():\n" + "    x = 1\n" * 12 + "\n\nf()"), "14 lines"),
-    (
-        lambda book: (
-            book.cells.insert(4, new_code_cell("1")) or book.cells.insert(4, new_code_cell("2"))
-        ),
-        "in a row",
-    ),
-    (write(3, "ax.plot();"), "ends with `;`"),
-    (write(3, "ax.plot();  # quiet"), "ends with `;`"),
     (write(3, "clear_output()"), "clear_output"),
     (write(3, "# NBVAL_SKIP"), "NBVAL_"),
-    (write(3, "from torch import *"), "star import"),
+    (put(3, id="question"), "the id comes twice"),
+    (put(3, id="a46114c9"), "no slug"),
+    (add(2, "\n\n# Another title"), "one heading of level 1"),
+    (write(0, "Intro\n\n# Count"), "one heading of level 1"),
+    (add(2, "\n\n#### Deep"), "skips a level"),
+    (add(10, "\n\n## And more"), "ends with"),
+    (put(1, id="imports"), "second cell"),
+    (out(1, "installed"), "nothing may be printed"),
     (write(3, 'open("/home/ann/data.npy")'), "absolute path"),
     (out(4, "no such file:\n/root/data"), "absolute path"),
     (write(5, "Look into `/tmp/results`."), "absolute path"),
@@ -180,30 +151,12 @@ BROKEN = [
     (lambda book: book.metadata.update(widgets={}), "metadata.widgets"),
     (out(4, "Slider", **{VIEW: {"model_id": "1"}}), "widget view"),
     (bare_image, "bare image"),
-    (
-        out(6, "Figure: Two bars.", **{"text/html": FIGURE.replace("Two bars.", "")}),
-        "alt text must be",
-    ),
-    (
-        out(6, "Figure: Two bars.", **{"text/html": FIGURE.replace("alt=", "title=")}),
-        "alt text must be",
-    ),
+    (out(6, "Figure: ", **{"text/html": FIGURE.replace("Two bars.", "")}), "alt text must be"),
     (out(6, "Figure: Three bars.", **{"text/html": FIGURE}), "alt text must be"),
     (add(5, "\n\n![](chart.png)"), "without alt text"),
     (add(5, '\n\n<img src="chart.png">'), "without alt text"),
     (tag(3, "nbval-ignore-output"), "without a reason"),
-    (
-        tag(4, "nbval-ignore-output", reason="Each machine says something else."),
-        "1 of 2 cells that print are exempt",
-    ),
-    (add(5, " It is simply so."), "'simply'"),
-    (add(5, " Of course."), "'Of course'"),
-    (write(3, "batches = 313  # obviously"), "'obviously'"),
-    (add(5, " Magic."), "'Magic'"),
-    (add(5, " \U0001f600"), "emoji"),
-    (out(4, "done \u2705"), "emoji"),
-    (add(5, " The loader size is 313."), "loader size"),
-    (add(5, " Done!"), "exclamation mark"),
+    (tag(4, "nbval-ignore-output", reason="Each machine says something else."), "1 of 2 cells"),
 ]
 
 
@@ -220,9 +173,6 @@ def test_a_rule_sees_a_broken_lesson(breakage, complaint):
 @pytest.mark.parametrize(
     "harmless",
     [
-        write(3, "class A:\n" + "    x = 1\n" * 12),
-        add(5, ' Never say "loader size".'),
-        add(5, " Write `loader size != 3`, and `simply()`."),
         add(5, " See [the source](https://example.org/data/home/x)."),
         put(3, outputs=[ERROR], metadata={"tags": ["raises-exception"]}),
     ],
@@ -237,11 +187,8 @@ def test_the_rules_let_honest_lessons_pass(harmless):
     ("text", "missing"),
     [
         ("There are 314 of them.", "314"),
-        ("There are 313.5 of them.", "313.5"),
         ("It is 19.8 %.", "19.8 %"),
         ("It takes 6.03 GB.", "6.03 GB"),
-        ("That is 50,000 images.", "50,000"),
-        ("It is 2 %.", "2 %"),
     ],
 )
 def test_a_number_that_no_cell_has_shown_is_reported(text, missing):

@@ -1,7 +1,6 @@
 """Tests of `probes`: waits are asked for, reports come from the process that made them, reads are counted."""
 
 import os
-import pickle
 import time
 
 import numpy as np
@@ -75,11 +74,6 @@ def test_probes_reach_a_worker_that_starts_afresh(context):
         Waiting(WorkerReport(2), 0), batch_size=None, num_workers=1, multiprocessing_context=context
     )
     assert {report["worker"] for report in loader} == {0}
-
-
-def test_probes_can_be_pickled():
-    waiting = pickle.loads(pickle.dumps(Waiting(WorkerReport(2), 3)))
-    assert (len(waiting), waiting.milliseconds) == (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -296,9 +296,11 @@ def _attended(
                 start, fields = _read(folder / "start")
                 began = perf_counter()
             if start is not None and code is None:
-                use = memory_use(child.pid)
-                private = max(private, use.private - start.private)
-                file_backed = max(file_backed, (use.file_backed or 0) - (start.file_backed or 0))
+                with suppress(psutil.Error):  # where it has just ended, some systems tell nothing
+                    use = memory_use(child.pid)
+                    private = max(private, use.private - start.private)
+                    mapped = (use.file_backed or 0) - (start.file_backed or 0)
+                    file_backed = max(file_backed, mapped)
                 if perf_counter() - began > timeout:
                     stopped = f"it was still running at its timeout of {timeout:g} seconds"
                 elif not fields["capped"] and psutil.virtual_memory().available < spare:
