@@ -141,7 +141,7 @@ def test_a_transform_is_given_the_whole_batch(stored):
     ],
 )
 def test_a_transform_that_loses_the_batch_is_refused(stored, transform, came):
-    with pytest.raises(ValueError, match=f"transform returned {came} .*a tensor of 4 rows"):
+    with pytest.raises(ValueError, match=f"transform returned {came}.*a tensor of 4 rows"):
         PackedDataset(stored, transform=transform)[0:4]
     with pytest.raises(TypeError, match="transform is 3: expected a function"):
         PackedDataset(stored, transform=3)
