@@ -59,7 +59,7 @@ def write_files(folder: Path, count: int) -> list[Path]:
 
 def decode(path: Path) -> None:
     """Read, decode and scale one file as packing does, and keep nothing."""
-    decode_image(path.read_bytes(), SIZE)
+    decode_image(path, SIZE)
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -110,7 +110,7 @@ def test_bad_images_are_refused_or_skipped_and_listed(folder, tmp_path, capsys):
     (folder / "a" / "4.png").write_bytes((folder / "a" / "4.png").read_bytes()[:45])
     code, out, errors = run(capsys, "pack", folder, tmp_path / "out")
     assert code == 1 and out == [] and len(errors) == 1
-    assert re.match(r"dlhelpers: a/4.png cannot be packed: .*\(--skip-bad\)$", errors[0])
+    assert re.match(r"dlhelpers: a/4.png cannot be used: .*\(--skip-bad\)$", errors[0])
     code, out, errors = run(capsys, "pack", folder, tmp_path / "out", "--skip-bad")
     assert (code, errors) == (0, []) and any(
         line.startswith("Note: skipped a/4.png: ") for line in out

@@ -60,7 +60,7 @@ def test_indices_count_as_in_a_list(stored):
             dataset[index]
         with pytest.raises(IndexError):
             dataset.__getitems__([0, index])
-    for indices in ([1.0], np.array([1.5]), np.array([True] * 60), ["a"]):
+    for indices in ([1.0], np.array([1.5]), ["a"]):
         with pytest.raises(TypeError):
             dataset.__getitems__(indices)
 
@@ -134,10 +134,14 @@ def test_a_transform_is_given_the_whole_batch(stored):
 
 @pytest.mark.parametrize(
     ("transform", "came"),
-    [(torch.sum, r"\(\)"), (lambda x: x[:3], r"\(3, 3, 5, 4\)"), (list, "list")],
+    [
+        (torch.sum, r"a Tensor of shape \(\)"),
+        (lambda x: x[:3], r"a Tensor of shape \(3, 3, 5, 4\)"),
+        (list, "a list"),
+    ],
 )
 def test_a_transform_that_loses_the_batch_is_refused(stored, transform, came):
-    with pytest.raises(ValueError, match=f"transform returned {came} .*a tensor of 4 rows"):
+    with pytest.raises(ValueError, match=f"transform returned {came}.*a tensor of 4 rows"):
         PackedDataset(stored, transform=transform)[0:4]
     with pytest.raises(TypeError, match="transform is 3: expected a function"):
         PackedDataset(stored, transform=3)
@@ -198,7 +202,11 @@ def test_an_epoch_needs_no_more_private_memory_for_16_times_the_data(tmp_path):
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        ("images.npy", lambda path: path.unlink(), "images.npy is missing"),
+        (
+            "images.npy",
+            lambda path: path.unlink(),
+            r"images.npy cannot be read \(No such file or directory\)",
+        ),
         (
             "labels.npy",
             lambda path: os.truncate(path, 300),

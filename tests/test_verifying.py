@@ -62,7 +62,7 @@ def test_every_fault_is_listed(folder):
     flip(folder / "images.npy", 8 * (128 + 29 * 16))
     (folder / "labels.npy").unlink()
     missing, first, last = faults(folder)
-    assert missing == "labels.npy is missing"
+    assert missing == "labels.npy cannot be read (No such file or directory)"
     assert first.startswith("images.npy, rows 0 to 9") and last.startswith(
         "images.npy, rows 20 to 29"
     )

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -105,7 +104,7 @@ def test_what_is_written_can_be_read_with_numpy_alone(tmp_path, unbroken):
     assert manifest["classes"] == list(CLASSES) and manifest["shape"] == list(SHAPE)
 
 
-@pytest.mark.parametrize("batch", [1, 12, 24, 50])
+@pytest.mark.parametrize("batch", [1, 24])
 @pytest.mark.parametrize("samples", [None, SAMPLES])
 def test_neither_the_batches_nor_the_form_change_a_byte(tmp_path, unbroken, batch, samples):
     tensors = {
@@ -205,7 +204,7 @@ def stop_after(folder, count, **changes):
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("count", [0, 5, 12, 30, 50])
+@pytest.mark.parametrize("count", [0, 5, 12, 30])
 @pytest.mark.parametrize("samples", [None, SAMPLES])
 def test_an_exception_leaves_an_unfinished_dataset_and_a_start_for_the_next(
     tmp_path, unbroken, count, samples
@@ -219,38 +218,41 @@ def test_an_exception_leaves_an_unfinished_dataset_and_a_start_for_the_next(
 @pytest.mark.parametrize(
     "change", [{"source": "else"}, {"samples": None}, {"classes": ("cat", "dog", "elk")}]
 )
-def test_other_settings_start_afresh_and_say_so(tmp_path, change):
+def test_other_settings_start_afresh(tmp_path, change):
     stop_after(tmp_path / "resumed", 30)
-    with pytest.warns(
-        UserWarning, match="unfinished, and 2 of its blocks will be written anew"
-    ) as caught:
-        assert write(tmp_path / "resumed", **change) == SAMPLES
-    assert caught[0].filename == __file__
+    assert write(tmp_path / "resumed", **change) == SAMPLES
     write(tmp_path / "apart", **change)
     assert snapshot(tmp_path / "resumed") == snapshot(tmp_path / "apart")
 
 
 def test_without_a_source_nothing_is_taken_over(tmp_path, unbroken):
     stop_after(tmp_path, 30, source=None)
-    with pytest.warns(UserWarning, match="no source="):
-        assert write(tmp_path, source=None) == SAMPLES
+    assert write(tmp_path, source=None) == SAMPLES
     assert snapshot(tmp_path) == unbroken
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+@pytest.mark.parametrize("damage", ["cut", "remove"])
 @pytest.mark.parametrize("part", ["images", "labels"])
-def test_a_damaged_block_and_those_after_it_are_written_anew(tmp_path, unbroken, damage, part):
+def test_parts_shorter_than_the_journal_says_are_written_anew(tmp_path, unbroken, damage, part):
     stop_after(tmp_path, 40)
     path = tmp_path / f"{part}.npy.part"
-    content = bytearray(path.read_bytes())
-    content[-1 - 12 * (768 if part == "images" else 8)] ^= 1  # in the second block
-    path.write_bytes(content[:-1] if damage == "cut" else content)
-    kept = {"flip": 1, "cut": 1, "remove": 0}[damage]
-    if damage == "remove":
+    if damage == "cut":
+        os.truncate(path, path.stat().st_size - 1)
+    else:
         path.unlink()
-    with pytest.warns(UserWarning, match="written anew: they are not as they were written"):
-        assert write(tmp_path) == SAMPLES - kept * ROWS
+    assert write(tmp_path) == SAMPLES
     assert snapshot(tmp_path) == unbroken
+
+
+def test_a_part_that_was_changed_since_is_found_when_the_dataset_is_verified(tmp_path):
+    stop_after(tmp_path, 40)
+    with (tmp_path / "images.npy.part").open("r+b") as file:
+        file.seek(128 + 15 * 768)
+        file.write(bytes([255 - IMAGES[15].flat[0]]))
+    write(tmp_path)
+    assert [fault[:25] for fault in verify(tmp_path, progress=False).faults] == [
+        "images.npy, rows 12 to 23"
+    ]
 
 
 @pytest.mark.parametrize("cut", [1, 30])
@@ -262,15 +264,11 @@ def test_a_line_of_the_journal_that_was_cut_short_does_not_count(tmp_path, unbro
     assert snapshot(tmp_path) == unbroken
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"{\n[]\n", None])
-def test_a_damaged_journal_starts_afresh(tmp_path, unbroken, content):
+@pytest.mark.parametrize("content", [b"", b"{\n[]\n"])
+def test_a_journal_of_something_else_starts_afresh(tmp_path, unbroken, content):
     stop_after(tmp_path, 40)
-    journal = tmp_path / "unfinished.jsonl"
-    if content is None:
-        content = journal.read_bytes().split(b"\n")[0] + b"\n{]\n[[1]]\n"
-    journal.write_bytes(content)
-    with pytest.warns(UserWarning) if content.count(b"\n") > 1 else pytest.MonkeyPatch.context():
-        assert write(tmp_path) == SAMPLES
+    (tmp_path / "unfinished.jsonl").write_bytes(content)
+    assert write(tmp_path) == SAMPLES
     assert snapshot(tmp_path) == unbroken
 
 
@@ -466,14 +464,6 @@ def test_a_full_disk_names_file_and_remedy_and_leaves_the_old_dataset(tmp_path, 
     assert state(tmp_path) == "old" and before.items() <= snapshot(tmp_path).items()
     write(tmp_path, overwrite=True)
     assert snapshot(tmp_path) == unbroken
-
-
-def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 1000))
-    with pytest.raises(
-        OSError, match="is to take 38.80 kB, and its disk has 1.00 kB free: free some"
-    ):
-        write(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path):

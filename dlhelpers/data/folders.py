@@ -3,12 +3,10 @@
 Each file, whatever its kind, becomes upright RGB pixels. What cannot be used is refused with its name and the reason.
 """
 
-import io
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -17,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import functional
 
-from dlhelpers.base.checks import check_kind, check_whole
+from dlhelpers.base.checks import check_whole
 
 TEST_EVERY = 5  # where a source has no split of its own, each fifth image is a test image
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
@@ -28,13 +26,15 @@ CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # in a name, it could t
 
 
 class Unusable(ValueError):
-    """A sample that cannot be used, and whether it may be left out: not where the disk is to blame."""
+    """A sample that cannot be used, why, and whether it may be left out: not where the disk is to blame."""
 
     def __init__(self, name: str, reason: str, skippable: bool = True):
-        super().__init__(
-            f"{name} cannot be used: {reason}: remove it, or save it again as PNG or JPEG"
-        )
+        super().__init__(name, reason, skippable)
         self.name, self.reason, self.skippable = name, reason, skippable
+
+    def __str__(self) -> str:
+        remedy = ": remove it, or save it again as PNG or JPEG" if self.skippable else ""
+        return f"{self.name} cannot be used: {self.reason}{remedy}"
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
@@ -42,27 +42,43 @@ def image_to_tensor(image: Image.Image) -> Tensor:
     return functional.pil_to_tensor(image).float().div(255)
 
 
-class Found(NamedTuple):
-    """The image files of a folder: their names below it, the numbers of their classes, and the files left out."""
-
-    classes: list[str]
-    names: list[str]
-    labels: list[int]
-    others: list[str]  # do not end as an image does
-
-
 class ImageFiles(Dataset):
-    """Image files below `root`: a sample is (image float32 (3, H, W) from 0 to 1, label).
+    """Image files in ROOT/CLASS, at any depth: a sample is (image float32 (3, H, W) from 0 to 1, label).
 
-    With `size` the shorter side is scaled to `size` pixels and the centre cut out; without it, one unlike the others'
-    height and width is refused.
+    `names` are those of the files below `root`, ordered by class and name; `others` do not end as an image does, or are
+    links to folders, which are not followed. Hidden files do not count. With `size` the shorter side is scaled to
+    `size` pixels and the centre cut out; without it, one unlike the others' height and width is refused.
     """
 
-    def __init__(self, root: Path, found: Found, size: int | None, skip: bool = False):
-        self.root, self.size, self.classes = Path(root), size, found.classes
-        self.names, self.labels = found.names, found.labels
+    def __init__(self, root: Path, size: int | None = None, skip: bool = False):
+        self.root = Path(root)
+        self.size = None if size is None else check_whole("size", size, 1, of="pixels")
+        self.classes = find_classes(self.root)
+        self.names: list[str] = []
+        self.labels: list[int] = []
+        self.others: list[str] = []
+        for label, name in enumerate(self.classes):
+            self._walk(name, label)
         side = (size, size) if size else find_size(self.root, self.names, skip)
         self.shape = (3, *side)
+
+    def _walk(self, name: str, label: int) -> None:
+        before = len(self.names)
+        for path in sorted((self.root / name).rglob("*")):
+            below = path.relative_to(self.root)
+            if any(part.startswith(".") for part in below.parts):
+                continue
+            if CONTROL.search(str(below)):
+                raise ValueError(f"the name {str(below)!a} holds a control character: rename it")
+            if path.suffix.lower() in ENDINGS:
+                self.names.append(below.as_posix())
+                self.labels.append(label)
+            elif path.is_symlink() or not path.is_dir():
+                self.others.append(below.as_posix())
+        if len(self.names) == before:
+            raise ValueError(
+                f"{self.root / name} holds no images ({', '.join(ENDINGS)}): move some there, or remove it"
+            )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,18 +92,13 @@ class ImageFiles(Dataset):
         name = self.names[index]
         path = self.root / name
         try:
-            content = path.read_bytes()
-        except (
-            OSError
-        ) as error:  # what the system cannot read is only to be skipped as a dangling link
-            dangling = isinstance(error, FileNotFoundError) and path.is_symlink()
-            raise Unusable(name, _reason(error), dangling) from None
-        try:
-            pixels = decode_image(content, self.size)
+            pixels = decode_image(path, self.size)
         except MemoryError:
             raise
         except Exception as error:  # damaged files raise whatever the decoder trips over
-            raise Unusable(name, _reason(error)) from None
+            # What the system cannot read is only to be skipped as a dangling link.
+            skippable = getattr(error, "errno", None) is None or path.is_symlink()
+            raise Unusable(name, _reason(error, path), skippable) from None
         if pixels.shape != self.shape:
             height, width = pixels.shape[1:]
             raise Unusable(
@@ -102,105 +113,63 @@ def image_folder(root: str | Path | None, split: str, size: int | None = None) -
 
     Every header is read: an epoch does not fail in its middle for a file that is no image. Raises FileNotFoundError for
     a folder that is missing or empty, ValueError for a file that is no image and for images of unequal sizes without
-    `size`, TypeError for a split that is no text.
+    `size`.
     """
-    check_kind("split", split, str, "'train', 'test' or the name of a folder below root")
     if root is None:
         raise ValueError(
             "load('folder') needs root=: the folder that holds one folder of images for each class"
         )
-    size = None if size is None else check_whole("size", size, 1, of="pixels")
-    root, of_split = Path(root), Path(root) / split
-    has_splits = (root / "train").is_dir() or (root / "test").is_dir()
-    if split not in ("train", "test") and root.is_dir() and not of_split.is_dir():
-        raise ValueError(
-            f"split is {split!r}: expected 'train', 'test' or the name of a folder in {root}"
-        )
-    if has_splits or split not in ("train", "test"):
-        return ImageFiles(of_split, find_images(of_split), size)
-    found = find_images(root)
-    is_test = [k % TEST_EVERY == TEST_EVERY - 1 for k in range(len(found.names))]
-    chosen = [k for k, test in enumerate(is_test) if test == (split == "test")]
-    names, labels = [found.names[k] for k in chosen], [found.labels[k] for k in chosen]
-    find_size(root, found.names, skip=False) if size is None else None
-    return ImageFiles(root, found._replace(names=names, labels=labels), size)
+    root = Path(root)
+    if split not in ("train", "test") or (root / "train").is_dir() or (root / "test").is_dir():
+        return ImageFiles(root / split, size)
+    files = ImageFiles(root, size)
+    chosen = [
+        k for k in range(len(files)) if (k % TEST_EVERY == TEST_EVERY - 1) == (split == "test")
+    ]
+    files.names = [files.names[k] for k in chosen]
+    files.labels = [files.labels[k] for k in chosen]
+    return files
 
 
-def find_images(source: Path) -> Found:
-    """Return the images of SOURCE/CLASS, at any depth, ordered by class and name; hidden files do not count.
+def find_classes(root: Path) -> list[str]:
+    """Return the names of the folders in a folder, in order, without hidden ones.
 
-    Raises FileNotFoundError for a folder that is missing or holds no images, ValueError for a class without images,
-    for images outside a class folder, for a folder of splits, and for a name with a control character.
+    Raises FileNotFoundError where there are none, ValueError for images beside them and for a folder of splits.
     """
-    found = Found(_find_classes(source), [], [], [])
-    for label, name in enumerate(found.classes):
-        before, top = len(found.names), (source / name).resolve()
-        walked = {top, *top.parents}
-        for folder, folders, files in os.walk(source / name, followlinks=True):
-            visible = sorted(inner for inner in folders if not inner.startswith("."))
-            folders[:] = [inner for inner in visible if _is_new(Path(folder, inner), walked)]
-            for path in sorted(Path(folder) / file for file in files if not file.startswith(".")):
-                below = path.relative_to(source).as_posix()
-                if CONTROL.search(below):
-                    raise ValueError(
-                        f"the name {below!a} holds a control character: rename the file"
-                    )
-                if not path.name.lower().endswith(ENDINGS):
-                    found.others.append(below)
-                    continue
-                found.names.append(below)
-                found.labels.append(label)
-        if len(found.names) == before:
-            raise ValueError(
-                f"{source / name} holds no images ({', '.join(ENDINGS)}): move some there, or remove it"
-            )
-    return found
-
-
-def _is_new(path: Path, walked: set[Path]) -> bool:
-    """Whether a folder is to be walked: not where a link leads to one that was, or to one that it lies in."""
-    real = path.resolve()
-    if real in walked or path.parent.resolve().is_relative_to(real):
-        return False
-    walked.add(real)
-    return True
-
-
-def _find_classes(source: Path) -> list[str]:
-    layout = f"expected {source}/CLASS/*.jpg (or .png), one folder a class"
-    if not source.is_dir():
+    layout = f"expected {root}/CLASS/*.jpg (or .png), one folder a class"
+    if not root.is_dir():
         raise FileNotFoundError(
-            f"there is no folder {source}: check the name; it is relative to {Path.cwd()}"
+            f"there is no folder {root}: check the name; it is relative to {Path.cwd()}"
         )
-    entries = sorted(entry.name for entry in source.iterdir() if not entry.name.startswith("."))
-    classes = [name for name in entries if (source / name).is_dir()]
-    loose = [n for n in entries if n not in classes and n.lower().endswith(ENDINGS)]
-    if loose:
-        raise ValueError(f"{source / loose[0]} lies in no class folder: {layout}")
+    entries = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+    classes = [entry for entry in entries if entry.is_dir()]
+    for entry in entries:
+        if entry.suffix.lower() in ENDINGS and entry not in classes:
+            raise ValueError(f"{entry} lies in no class folder: {layout}")
     if not classes:
-        raise FileNotFoundError(f"{source} holds no images: {layout}")
-    for name in classes:
-        if name in SPLITS and any(entry.is_dir() for entry in (source / name).iterdir()):
-            raise ValueError(
-                f"{source} holds splits, not classes: take one of them, as {source / name}"
-            )
-    return classes
+        raise FileNotFoundError(f"{root} holds no images: {layout}")
+    for folder in classes:
+        if folder.name in SPLITS and any(entry.is_dir() for entry in folder.iterdir()):
+            raise ValueError(f"{root} holds splits, not classes: take one of them, as {folder}")
+    return [folder.name for folder in classes]
 
 
-def find_size(source: Path, names: Sequence[str], skip: bool) -> tuple[int, int]:
-    """Return the one height and width of all images, in pixels, from their headers.
+def find_size(root: Path, names: Sequence[str], skip: bool) -> tuple[int, int]:
+    """Return the one height and width of all images as they are to be seen, in pixels, from their headers.
 
     Raises ValueError for images of two sizes and for one that cannot be read; with `skip` only if none can.
     """
     sizes: dict[tuple[int, int], str] = {}
     for name in names:
         try:
-            sizes.setdefault(read_size(source / name), name)
-        except MemoryError:
-            raise
+            with Image.open(root / name) as image:
+                # Of a PNG file Pillow would decode all pixels, to look for an orientation behind them.
+                known = image.format != "PNG"
+                sideways = known and image.getexif().get(ORIENTATION) in SIDEWAYS
+                sizes.setdefault(image.size[::-1] if sideways else image.size, name)
         except Exception as error:  # as in ImageFiles.read, which meets the file again
             if not skip:
-                raise Unusable(name, _reason(error)) from None
+                raise Unusable(name, _reason(error, root / name)) from None
         if len(sizes) > 1:
             (first, one), (second, other) = sizes.items()
             side = min(first + second)
@@ -209,37 +178,31 @@ def find_size(source: Path, names: Sequence[str], skip: bool) -> tuple[int, int]
                 f" A dataset has one size: pass size={side}, say"
             )
     if not sizes:
-        raise ValueError(f"none of the {len(names)} images in {source} can be read")
+        raise ValueError(f"none of the {len(names)} images in {root} can be read")
     width, height = next(iter(sizes))
     return height, width
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """Return width and height, in pixels, of an image as it is to be seen; only its header is read.
-
-    Raises OSError or another error of the decoder for a file that is no image.
-    """
-    with Image.open(path) as image:
-        width, height = image.size
-        # For a PNG file without orientation before its pixels Pillow would decode them to look behind.
-        known = image.format != "PNG" or {"exif", "Raw profile type exif"} & image.info.keys()
-        sideways = known and image.getexif().get(ORIENTATION) in SIDEWAYS
-        return (height, width) if sideways else (width, height)
-
-
-def decode_image(content: bytes, size: int | None = None) -> np.ndarray:
-    """Return an encoded image as a uint8 array (3, H, W), upright, in RGB; (3, size, size) with `size`.
+def decode_image(file: str | Path | BinaryIO, size: int | None = None) -> np.ndarray:
+    """Return an image file as a uint8 array (3, H, W), upright, in RGB; (3, size, size) with `size`.
 
     With `size` the shorter side is scaled to `size` pixels and the centre is cut out. Large JPEG files are decoded at
     a half, a quarter or an eighth where that leaves at least twice `size`. Grey, palette and CMYK images become RGB;
     of 16 bits the upper 8 are kept; transparency is dropped; of several frames the first is taken.
     Raises ValueError for floats, whose range is unknown, and what the decoder raises for a damaged file.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(file) as image:
         if size is not None:
             image.draft(None, (2 * size, 2 * size))
         ImageOps.exif_transpose(image, in_place=True)
-        image = _rgb(image)
+        if image.mode[0] in "FI":  # Pillow would cut 16 bits off at 255 instead of scaling them
+            values = np.asarray(image)
+            if image.mode == "F" or values.min() < 0 or values.max() > 65_535:
+                raise ValueError("its pixels are floats, or have 32 bits: expected 8 or 16 bits")
+            image = Image.fromarray((values >> 8).astype(np.uint8))
+        if "transparency" in image.info:
+            image = image.convert("RGBA")  # without this step Pillow warns of each such image
+        image = image.convert("RGB")
     if size is not None:
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
@@ -248,20 +211,7 @@ def decode_image(content: bytes, size: int | None = None) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("its pixels are floats, whose range is unknown: save it as PNG or JPEG")
-    if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255 instead of scaling them
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65_535:
-            raise ValueError("its pixels have 32 bits: expected 8 or 16")
-        image = Image.fromarray((values >> 8).astype(np.uint8))
-    if "transparency" in image.info:
-        image = image.convert("RGBA")  # without this step Pillow warns of each such image
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    """What a decoder says, without the address of the buffer that it names, or raw bytes of a file."""
-    text = re.sub(r"<_io.BytesIO[^>]*>", "it", str(error)) or type(error).__name__
+def _reason(error: Exception, path: Path) -> str:
+    """What a decoder says, without the place of the file, which may be another tomorrow, or raw bytes of it."""
+    text = str(error).replace(f"{str(path)!r}", "it") or type(error).__name__
     return CONTROL.sub("?", text)

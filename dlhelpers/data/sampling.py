@@ -8,7 +8,7 @@ sharing batches. A dataset of at most `block` x `window` samples is shuffled in 
 in random order, since samples that lie together are still drawn at about the same time.
 """
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,22 +29,18 @@ class Split:
     samples: int
     rank: int
     world: int
-    policy: str
     count: int
 
     def __len__(self) -> int:
         return self.count
 
-    def position(self, number: int | np.ndarray) -> int | np.ndarray:
-        """Return the place in the epoch's order of this rank's sample `number`, counted from 0; also for an array.
+    def position(self, number: int) -> int:
+        """Return the place in the epoch's order of this rank's sample `number`, counted from 0.
 
         Raises IndexError where the rank has no such sample.
         """
-        if np.any(np.less(number, 0) | np.greater_equal(number, self.count)):
-            raise IndexError(
-                f"number {number} is not among the {self.count} samples of rank {self.rank}:"
-                f" expected 0 to {self.count - 1}"
-            )
+        if not 0 <= number < self.count:
+            raise IndexError(f"rank {self.rank} has {self.count} samples, and none is {number}")
         return (self.rank + number * self.world) % self.samples
 
 
@@ -65,7 +61,7 @@ def split_epoch(samples: int, *, rank: int = 0, world: int = 1, policy: str = "e
         raise ValueError(f"policy is {policy!r}: expected 'drop', 'pad' or 'exact'")
     full, rest = divmod(samples, world)
     more = {"drop": 0, "pad": rest > 0, "exact": rank < rest}[policy]
-    return Split(samples, rank, world, policy, full + int(more))
+    return Split(samples, rank, world, full + int(more))
 
 
 class BlockShuffleSampler(Sampler):
@@ -79,10 +75,9 @@ class BlockShuffleSampler(Sampler):
     window       blocks that are mixed at a time: block x window indices, or all, are held in memory
     seed         decides, with the epoch, about the order: the same on every rank
     rank, world  which of how many ranks this is; policy says what becomes of a remainder, see `split_epoch`
-    batch_size   samples in a batch; with `drop_last` a short last one is left out
+    batch_size   samples in a batch; the last may be shorter
     The order comes from numpy.random.default_rng with seed and epoch; workers do not matter to it, and any place in it
-    is found without drawing what lies before. Raises ValueError for numbers out of range, and where
-    "drop" would leave nothing.
+    is found without drawing what lies before. Raises ValueError for numbers out of range.
     """
 
     def __init__(
@@ -96,32 +91,15 @@ class BlockShuffleSampler(Sampler):
         world: int = 1,
         policy: str = "exact",
         batch_size: int | None = None,
-        drop_last: bool = False,
     ):
-        if isinstance(samples, Sized):
-            raise TypeError(
-                f"samples is a {type(samples).__name__}: expected its length, as len(dataset)"
-            )
-        for name, value in (("samples", samples), ("block", block), ("window", window)):
-            check_whole(name, value, 1)
-        check_whole("seed", seed, 0)
+        self.samples = check_whole("samples", samples, 1, ", as len(dataset)")
+        # A block longer than the dataset would cost memory and give the same order.
+        self.block = min(check_whole("block", block, 1), self.samples)
+        self.window = check_whole("window", window, 1)
+        self.seed = check_whole("seed", seed, 0)
         self.split = split_epoch(samples, rank=rank, world=world, policy=policy)
-        if policy == "drop" and not self.split.count:
-            raise ValueError(
-                f"{samples} samples give none of {world} ranks a whole share, and policy 'drop' leaves out"
-                " the rest: use fewer processes, or 'pad'"
-            )
-        self.samples, self.window, self.seed = int(samples), int(window), int(seed)
-        self.block = min(
-            int(block), self.samples
-        )  # a longer one would cost memory and give the same order
         self.rank, self.world, self.policy = rank, world, policy
         self.batch_size = None if batch_size is None else check_whole("batch_size", batch_size, 1)
-        if drop_last and batch_size is None:
-            raise ValueError(
-                "drop_last needs batch_size: without it, give drop_last to the DataLoader"
-            )
-        self.drop_last = drop_last
         self.epoch = self.samples_done = 0
 
     def set_epoch(self, epoch: int, samples_done: int = 0) -> None:
@@ -129,19 +107,16 @@ class BlockShuffleSampler(Sampler):
 
         Raises ValueError for numbers below 0, or more samples than the rank has.
         """
-        check_whole("epoch", epoch, 0)
-        check_whole("samples_done", samples_done, 0)
+        self.epoch = check_whole("epoch", epoch, 0)
+        self.samples_done = check_whole("samples_done", samples_done, 0)
         if samples_done > self.split.count:
             raise ValueError(
                 f"samples_done is {samples_done}: expected at most {self.split.count}, as rank {self.rank} has an epoch"
             )
-        self.epoch, self.samples_done = int(epoch), int(samples_done)
 
     def __len__(self) -> int:
         left = self.split.count - self.samples_done
-        if self.batch_size is None:
-            return left
-        return left // self.batch_size if self.drop_last else -(-left // self.batch_size)
+        return left if self.batch_size is None else -(-left // self.batch_size)
 
     def __iter__(self) -> Iterator[int] | Iterator[np.ndarray]:
         if self.batch_size is None:
@@ -154,35 +129,24 @@ class BlockShuffleSampler(Sampler):
             full = len(rest) - len(rest) % self.batch_size
             yield from rest[:full].reshape(-1, self.batch_size)
             rest = rest[full:]
-        if len(rest) and not self.drop_last:
+        if len(rest):
             yield rest
 
     def _windows(self) -> Iterator[np.ndarray]:
         """Yield this rank's indices of an epoch, a window of blocks at a time."""
+        seed, number = [self.seed, self.epoch], self.samples_done
         blocks = np.arange(-(-self.samples // self.block), dtype=np.int64)
-        np.random.default_rng([self.seed, self.epoch]).shuffle(blocks)
-        missing = (
-            len(blocks) * self.block - self.samples
-        )  # what the last block lacks, wherever it has come to lie
-        size, number, epoch = self.block * self.window, self.samples_done, self.epoch
-        short_end = (int(np.argmax(blocks)) // self.window + 1) * size - missing
+        np.random.default_rng(seed).shuffle(blocks)
+        lengths = np.minimum(self.block, self.samples - blocks * self.block)
+        starts = np.append(0, lengths.cumsum())[:: self.window]  # of each window, in the order
         while number < self.split.count:
             position = self.split.position(number)
-            lacking = missing if position >= short_end else 0
-            window = (position + lacking) // size
-            order = self._mixed(
-                blocks[window * self.window : (window + 1) * self.window], window, epoch
-            )
-            mine = order[position + lacking - window * size :: self.world][
-                : self.split.count - number
-            ]
+            window = int(np.searchsorted(starts, position, side="right")) - 1
+            chosen = blocks[window * self.window : (window + 1) * self.window]
+            indices = (chosen[:, None] * self.block + np.arange(self.block)).ravel()
+            indices = indices[indices < self.samples]
+            # From 1 on: NumPy pads a seed with zeros, so [*seed, 0] would be the very numbers of seed.
+            np.random.default_rng([*seed, window + 1]).shuffle(indices)
+            mine = indices[position - starts[window] :: self.world][: self.split.count - number]
             yield mine
             number += len(mine)
-
-    def _mixed(self, blocks: np.ndarray, window: int, epoch: int) -> np.ndarray:
-        """The indices of a window's blocks, mixed by random numbers of the window's own."""
-        indices = (blocks[:, None] * self.block + np.arange(self.block)).ravel()
-        indices = indices[indices < self.samples]
-        # From 1 on: NumPy pads a seed with zeros, so [seed, epoch, 0] would be the very numbers of [seed, epoch].
-        np.random.default_rng([self.seed, epoch, window + 1]).shuffle(indices)
-        return indices

@@ -8,21 +8,18 @@ a manifest may come from anywhere, and cannot lead out of its folder.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from dlhelpers.base.checks import check_whole, shown
 from dlhelpers.data.folders import CONTROL
 
 VERSION = 2
-IMAGES, LABELS, MANIFEST = FILES = ("images.npy", "labels.npy", "manifest.json")
+IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "manifest.json"
 JOURNAL = "unfinished.jsonl"  # a writer at work, or one that was stopped; see writer.py
 HEADER = 128  # bytes before the first row, whatever the number of rows
-CHUNK = 2**18  # bytes hashed at a time: they stay in the processor's cache
 
 
 class Block(NamedTuple):
@@ -34,24 +31,12 @@ class Block(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """One of the two files: its header, then rows of `row` bytes each."""
+    """One of the two files: its header, then rows of `row` bytes each; `bytes` long in all."""
 
     name: str
+    header: bytes
     row: int
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def header(self) -> bytes:
-        """The file's first bytes, padded so that a longer shape takes no more of them."""
-        entries = {"descr": self.dtype, "fortran_order": False, "shape": self.shape}
-        text = f"{entries}".ljust(HEADER - 11) + "\n"
-        return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
-
-    @property
-    def bytes(self) -> int:
-        """The length of the whole file."""
-        return HEADER + self.shape[0] * self.row
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -71,35 +56,37 @@ class Manifest:
     @property
     def layouts(self) -> tuple[Layout, Layout]:
         """The files of images and of labels."""
-        images = Layout(IMAGES, math.prod(self.shape), "|u1", (self.rows, *self.shape))
-        return images, Layout(LABELS, 8, "<i8", (self.rows,))
+        row, rows = math.prod(self.shape), self.rows
+        images, labels = _header("|u1", (rows, *self.shape)), _header("<i8", (rows,))
+        return (
+            Layout(IMAGES, images, row, HEADER + rows * row),
+            Layout(LABELS, labels, 8, HEADER + rows * 8),
+        )
 
     @property
     def bytes(self) -> int:
         """The bytes of both files together."""
         return sum(layout.bytes for layout in self.layouts)
 
-    @property
-    def sha256(self) -> str:
-        """What tells this dataset from every other."""
-        return hashlib.sha256(json.dumps(self._content()).encode()).hexdigest()
-
     def encode(self) -> bytes:
-        """The content of the manifest's file, its own sha256 first."""
-        return f"{json.dumps({'sha256': self.sha256, **self._content()}, indent=1)}\n".encode()
+        """The content of the manifest's file, with a sha256 of the rest first."""
+        content = {"version": VERSION, **asdict(self)}
+        sha256 = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return f"{json.dumps({'sha256': sha256, **content}, indent=1)}\n".encode()
 
-    def _content(self) -> dict[str, Any]:
-        return {"version": VERSION, **asdict(self)}
+
+def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """The first bytes of a `.npy` file, padded so that a longer shape takes no more of them."""
+    text = (
+        f"{ ({'descr': dtype, 'fortran_order': False, 'shape': shape}) }".ljust(HEADER - 11) + "\n"
+    )
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
 def check_classes(classes: Any) -> tuple[str, ...]:
     """Return class names as a tuple; ValueError unless they are texts that can be printed, each once."""
-    names = [] if isinstance(classes, str) or not hasattr(classes, "__iter__") else list(classes)
-    if (
-        not names
-        or not all(isinstance(name, str) for name in names)
-        or len(set(names)) < len(names)
-    ):
+    names = [] if isinstance(classes, str) or not isinstance(classes, Iterable) else list(classes)
+    if not names or len({name for name in names if isinstance(name, str)}) < len(names):
         raise ValueError(f"classes is {shown(classes)}: expected a list of names, each once")
     for name in names:
         if CONTROL.search(name):
@@ -109,7 +96,7 @@ def check_classes(classes: Any) -> tuple[str, ...]:
 
 def check_shape(shape: Any) -> tuple[int, int, int]:
     """Return the shape of an image as three ints; ValueError unless it is (channels, height, width)."""
-    if not isinstance(shape, Sequence | np.ndarray) or isinstance(shape, str) or len(shape) != 3:
+    if not hasattr(shape, "__len__") or len(shape) != 3:
         raise ValueError(f"shape is {shown(shape)}: expected (channels, height, width)")
     return tuple(check_whole("a side of shape", side, 1) for side in shape)
 
@@ -157,39 +144,23 @@ def read_manifest(folder: str | Path) -> Manifest:
             f"{path} is cut short or damaged ({CONTROL.sub('?', str(error))}): restore it from a copy, or write"
             " the dataset again"
         ) from None
-    remedy = "pack it again" if version == 1 else "update dlhelpers"
     raise ValueError(
-        f"{path} has version {version!a}, and this dlhelpers reads {VERSION}: {remedy}"
+        f"{path} has version {version!a}, and this dlhelpers reads {VERSION}: update dlhelpers, or pack it again"
     )
 
 
 def find_outer_faults(folder: Path, manifest: Manifest) -> dict[str, str]:
-    """Return a sentence for each file that is missing, or whose length or header is not as it was written."""
+    """Return a sentence for each file that cannot be read, or whose length or header is not as it was written."""
     faults = {}
-    for layout in manifest.layouts:
+    for name, header, _, length in manifest.layouts:
         try:
-            with (folder / layout.name).open("rb") as file:
-                found, header = (folder / layout.name).stat().st_size, file.read(HEADER)
-        except FileNotFoundError:
-            faults[layout.name] = f"{layout.name} is missing"
-            continue
+            with (folder / name).open("rb") as file:
+                found, size = file.read(HEADER), (folder / name).stat().st_size
         except OSError as error:
-            faults[layout.name] = f"{layout.name} cannot be read ({error.strerror})"
+            faults[name] = f"{name} cannot be read ({error.strerror})"
             continue
-        if found != layout.bytes:
-            faults[layout.name] = f"{layout.name} holds {found:,} bytes: expected {layout.bytes:,}"
-        elif header != layout.header:
-            faults[layout.name] = f"{layout.name} has another header than was written"
+        if size != length:
+            faults[name] = f"{name} holds {size:,} bytes: expected {length:,}"
+        elif found != header:
+            faults[name] = f"{name} has another header than was written"
     return faults
-
-
-def hash_stretch(path: Path, start: int, length: int) -> str:
-    """Return the sha256 of `length` bytes of a file, or of what there is of them, without holding or mapping them."""
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK))
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        # Read and hashed without the interpreter's lock, so that threads share the work.
-        while length and (count := file.readinto(buffer[: min(length, CHUNK)])):
-            digest.update(buffer[:count])
-            length -= count
-    return digest.hexdigest()

@@ -8,11 +8,11 @@ import hashlib
 import math
 import operator
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import PIL
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dlhelpers.base.bars import progress_bar
-from dlhelpers.base.checks import check_whole
+from dlhelpers.base.bars import tqdm_bar
+from dlhelpers.base.checks import check_whole, shown
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
-from dlhelpers.data.folders import ImageFiles, Unusable, find_images
+from dlhelpers.data.folders import ImageFiles, Unusable
 from dlhelpers.machine.devices import cores
 from dlhelpers.packed.manifest import check_classes, read_manifest
 from dlhelpers.packed.writer import PackedWriter
@@ -34,32 +34,22 @@ BATCH_BYTES = 1_000_000  # decoded at a time
 WORTH_A_PROCESS = 200  # images; fewer are decoded sooner than a worker starts
 
 
-class Bad(NamedTuple):
-    """A sample that cannot be used: its position in the order, its name, why, and whether it may be left out."""
-
-    position: int
-    name: str
-    reason: str
-    skippable: bool
-
-
 @dataclass(frozen=True, repr=False)
 class PackReport(ShownAsTable):
-    """What packing made: where, how much, and in `skipped` each (file, reason) that is not in the dataset.
+    """What packing made, how much, and in `skipped` each (file, reason) that is not in the dataset.
 
     `shape` is (C, H, W); `resumed` samples had been written by an earlier run; `ignored` are files that do not end as
     an image does. Shown as a table, without the seconds: they differ with every run.
     """
 
-    folder: Path
     samples: int
     classes: int
     shape: tuple[int, int, int]
     bytes: int
-    seconds: float
-    resumed: int
     skipped: tuple[tuple[str, str], ...]
-    ignored: tuple[str, ...]
+    ignored: Sequence[str]
+    resumed: int
+    seconds: float
 
     def table(self) -> Table:
         """Return the report as rows of (what, number), with notes on what was left out."""
@@ -70,11 +60,12 @@ class PackReport(ShownAsTable):
             ["bytes", human_bytes(self.bytes)],
             ["skipped", f"{len(self.skipped):,}"],
         ]
-        notes = [f"skipped {name}: {reason}" for name, reason in self.skipped]
-        if self.classes == 1:
-            notes.insert(0, "there is one class only: a classifier has nothing to tell apart")
+        notes = []
         if self.resumed:
-            notes.insert(0, f"{self.resumed:,} samples had been written by an earlier run")
+            notes.append(f"{self.resumed:,} samples had been written by an earlier run")
+        if self.classes == 1:
+            notes.append("there is one class only: a classifier has nothing to tell apart")
+        notes += [f"skipped {name}: {reason}" for name, reason in self.skipped]
         if self.ignored:
             notes.append(f"{len(self.ignored):,} other files were left out, as {self.ignored[0]}")
         return Table(["what", "number"], rows, notes=notes)
@@ -99,26 +90,23 @@ def pack_folder(
     such an image, for images of unequal sizes without `size` and for wrong settings, FileNotFoundError for a folder
     without images, and what `PackedWriter` raises.
     """
-    source = Path(source)
+    source, skip = Path(source), on_error == "skip"
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}: expected 'raise' or 'skip'")
-    size = None if size is None else check_whole("size", size, 1, of="pixels")
-    found = find_images(source)
     if Path(target).resolve().is_relative_to(source.resolve()):
         raise ValueError(
             f"{target} lies in {source}, where it would be taken for a class: choose a folder outside"
         )
     try:
-        files = ImageFiles(source, found, size, skip=on_error == "skip")
+        files = ImageFiles(source, size, skip)
     except Unusable as error:  # a header that cannot be read
-        _refuse(Bad(0, error.name, error.reason, True), False)
+        _refuse(error, skip)
     seen = hashlib.sha256(f"{size} {PIL.__version__}".encode())
-    for name in found.names:
-        path = source / name
-        status = path.stat() if path.exists() else path.lstat()
+    for name in files.names:
+        status = (source / name).lstat()
         seen.update(f"{name!a} {status.st_size} {status.st_mtime_ns}\n".encode())
     how = (shuffle_seed, processes, overwrite, progress)
-    return _pack(files, target, seen.hexdigest(), on_error == "skip", found.others, *how)
+    return _pack(files, target, seen.hexdigest(), skip, files.others, *how)
 
 
 def pack_dataset(
@@ -170,50 +158,38 @@ class _Samples:
         """Return an image, uint8 (C, H, W), and its label; Unusable for what does not fit."""
         image, label = self.dataset[index]
         try:
-            pixels = as_uint8(image).contiguous().numpy()
+            pixels, number = as_uint8(image).numpy(), operator.index(label)
             self.shape = self.shape or pixels.shape
             if pixels.shape != self.shape:
-                raise ValueError(
-                    f"its image has shape {pixels.shape}, the first one has {self.shape}: resize them"
-                )
-            return pixels, _class_number(label, len(self.classes))
+                raise ValueError(f"its image has shape {pixels.shape}, the first one {self.shape}")
+            if not 0 <= number < len(self.classes):
+                raise ValueError(f"its label is {number}: expected 0 to {len(self.classes) - 1}")
         except (TypeError, ValueError) as error:
             raise Unusable(f"sample {index}", str(error), skippable=False) from None
-
-
-def _class_number(label: Any, classes: int) -> int:
-    try:
-        number = operator.index(label)
-    except TypeError:
-        number = -1
-    if not 0 <= number < classes:
-        raise ValueError(f"its label is {label!r}: expected a class number from 0 to {classes - 1}")
-    return number
+        return pixels, number
 
 
 def as_uint8(image: Any) -> Tensor:
     """Return an image tensor (C, H, W), uint8 or floats from 0 to 1, as uint8; floats are rounded to 255ths.
 
-    Raises TypeError for what is no such tensor, and ValueError for floats beyond 0 to 1.
+    Raises ValueError for what is no such tensor.
     """
     if not isinstance(image, Tensor) or image.ndim != 3:
-        what = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise TypeError(
-            f"its image is {what}: expected a tensor (C, H, W), uint8 or floats from 0 to 1"
+        raise ValueError(
+            f"its image is {shown(image)}: expected a tensor (C, H, W), uint8 or floats from 0 to 1"
         )
     if image.dtype == torch.uint8:
         return image
-    if not image.is_floating_point():
-        raise TypeError(f"its image is {image.dtype}: expected uint8 or floats from 0 to 1")
     if not (image.min() >= 0 and image.max() <= 1):
         raise ValueError(
-            f"its image has values from {image.min():g} to {image.max():g}: expected 0 to 1. Normalise after reading"
+            f"its image is {image.dtype}, from {image.min():g} to {image.max():g}: expected uint8, or 0 to 1."
+            " Normalise after reading"
         )
     return image.mul(255).round().to(torch.uint8)
 
 
 def _pack(
-    source: "ImageFiles | _Samples",
+    source: ImageFiles | _Samples,
     target: str | Path,
     seen: str,
     skip: bool,
@@ -232,103 +208,73 @@ def _pack(
     if processes is None:
         processes = min(cores(), 1 + total // WORTH_A_PROCESS)
     check_whole("processes", processes, 1)
-    writer = PackedWriter(
-        target,
-        classes=source.classes,
-        shape=source.shape,
-        overwrite=overwrite,
-        source=[seen, hashlib.sha256(order).hexdigest()],
-    )
-    with writer:
-        resumed = start = writer.done
-        for position, name, reason in writer.skipped:
-            _refuse(Bad(position, name, reason, True), skip)
-            start += position < start  # in order, so this many lie before the next sample
-        known = {position for position, *_ in writer.skipped}
-        bar_shown = progress_bar([range(total)], 1, progress, unit="image")
-        with bar_shown as bar, closing(_batches(source, order, start, processes)) as batches:
-            if bar is not None:
-                bar.update(start)
-            for images, labels, bad in batches:
-                for entry in bad:
-                    _refuse(entry, skip)
-                writer.skipped += [list(entry[:3]) for entry in bad if entry.position not in known]
-                if len(labels):
-                    writer.add(images, labels)
-                if bar is not None:
-                    bar.update(len(labels) + len(bad))
-        if len(writer.skipped) == total:
-            _, name, reason = writer.skipped[0]
-            raise ValueError(f"none of {total} images can be decoded; {name} cannot: {reason}")
+    settings = {"classes": source.classes, "shape": source.shape, "overwrite": overwrite}
+    with PackedWriter(target, **settings, source=[seen, shuffle_seed]) as writer:
+        resumed = writer.done
+        for name, reason in writer.skipped:
+            _refuse(Unusable(name, reason), skip)
+        start = resumed + len(writer.skipped)
+        loader = DataLoader(
+            _Tried(source),
+            batch_size=max(1, min(256, BATCH_BYTES // math.prod(source.shape))),
+            sampler=order[start:],
+            num_workers=processes if processes > 1 else 0,
+            collate_fn=_join,
+            generator=torch.Generator(),  # else the workers' seeds would be drawn from the caller's
+        )
+        with tqdm_bar(progress, total=total, initial=start, unit="image") as bar:
+            for parts in loader:
+                for part in parts:
+                    if isinstance(part, Unusable):
+                        _refuse(part, skip)
+                        writer.skipped.append([part.name, part.reason])
+                    else:
+                        writer.add(*part)
+                    if bar is not None:
+                        bar.update(1 if isinstance(part, Unusable) else len(part[1]))
     manifest = read_manifest(target)
     return PackReport(
-        Path(target),
         manifest.rows,
         len(manifest.classes),
         manifest.shape,
         manifest.bytes,
-        time.perf_counter() - began,
-        resumed,
         manifest.skipped,
-        tuple(ignored),
+        ignored,
+        resumed,
+        time.perf_counter() - began,
     )
 
 
-def _refuse(bad: Bad, skip: bool) -> None:
-    if not (skip and bad.skippable):
-        remedy = (
-            " Mend or remove it, or leave such images out: on_error='skip' (--skip-bad)"
-            if bad.skippable
-            else ""
-        )
-        raise ValueError(f"{bad.name} cannot be packed: {bad.reason}.{remedy}")
+def _refuse(error: Unusable, skip: bool) -> None:
+    if not error.skippable:
+        raise error
+    if not skip:
+        raise ValueError(f"{error}, or leave such images out: on_error='skip' (--skip-bad)")
 
 
-class _Batches(Dataset):
-    """The samples of a source by the batch, in an order: (images (n, C, H, W), labels (n,), bad ones)."""
+class _Tried(Dataset):
+    """The samples of a source, and the reason in place of one that cannot be used."""
 
-    def __init__(self, source: "ImageFiles | _Samples", order: np.ndarray, start: int):
-        self.source, self.order, self.start = source, order, start
-        self.size = max(1, min(256, BATCH_BYTES // math.prod(source.shape)))
+    def __init__(self, source: ImageFiles | _Samples):
+        self.source = source
 
-    def __len__(self) -> int:
-        return -(-(len(self.order) - self.start) // self.size)
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray, list[Bad]]:
-        first = self.start + number * self.size
-        positions = range(first, min(first + self.size, len(self.order)))
-        images = np.empty((len(positions), *self.source.shape), np.uint8)
-        labels, bad = [], []
-        for position in positions:
-            try:
-                images[len(labels)], label = self.source.read(int(self.order[position]))
-                labels.append(label)
-            except Unusable as error:
-                bad.append(Bad(position, error.name, error.reason, error.skippable))
-        return images[: len(labels)], np.array(labels, np.int64), bad
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int] | Unusable:
+        try:
+            return self.source.read(int(index))
+        except Unusable as error:
+            return error
 
 
-def _batches(
-    source: "ImageFiles | _Samples", order: np.ndarray, start: int, processes: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, list[Bad]]]:
-    """Yield all batches in order, made in this process or in so many workers, which end with this generator.
+def _join(samples: list[Any]) -> list[Any]:
+    """Return (images, labels) of each run of samples, and what is unusable where it lies between them.
 
-    The workers send NumPy arrays, by a pipe: a container may have little of the shared memory that tensors need.
+    As NumPy arrays they come by a pipe: a container may have little of the shared memory that tensors need.
     """
-    loader = DataLoader(
-        _Batches(source, order, start),
-        batch_size=None,  # a sample is a batch
-        num_workers=processes if processes > 1 else 0,
-        collate_fn=_as_it_is,
-        generator=torch.Generator(),  # else the workers' seeds would be drawn from the caller's generator
-    )
-    iterator = iter(loader)
-    try:
-        yield from iterator
-    finally:
-        # A traceback may keep the iterator alive, in a notebook for ever; its workers are to end now.
-        getattr(iterator, "_shutdown_workers", lambda: None)()
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+    parts = []
+    for unusable, run in groupby(samples, lambda sample: isinstance(sample, Unusable)):
+        if unusable:
+            parts += run
+        else:
+            images, labels = zip(*run, strict=True)
+            parts.append((np.stack(images), np.array(labels)))
+    return parts

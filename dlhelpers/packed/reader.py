@@ -4,11 +4,11 @@ The files are mapped, not loaded: the system keeps in memory what was read latel
 Random order over far more data than memory is slow on any disk: give `BlockShuffleSampler` then.
 """
 
-import operator
+import hashlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from dlhelpers.base.checks import check_callable
-from dlhelpers.packed.manifest import HEADER, find_outer_faults, read_manifest
+from dlhelpers.base.checks import check_callable, shown
+from dlhelpers.packed.manifest import Manifest, find_outer_faults, read_manifest
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -25,38 +25,11 @@ def to_float(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-class Sample(Sequence[Any]):
-    """One image (C, H, W) and its label, `image, label = sample`, looked up in their batch when they are asked for.
+class Sample(NamedTuple):
+    """One image (C, H, W), or what a transform made of it, and the number of its class."""
 
-    Collating a batch looks at its first sample, and there asking PyTorch for a row would take longer than the rest.
-    """
-
-    __slots__ = ("_batch", "_place")
-
-    def __init__(self, batch: "Batch", place: int):
-        self._batch, self._place = batch, place
-
-    @property
-    def image(self) -> Tensor:
-        """What the batch holds for this sample: an image, or what a transform made of it."""
-        return self._batch.images[self._place]
-
-    @property
-    def label(self) -> int:
-        """The number of the sample's class."""
-        return int(self._batch.labels[self._place])
-
-    def __len__(self) -> int:
-        return 2
-
-    def __getitem__(self, index: int | slice) -> Any:
-        return (self.image, self.label)[index]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.image, self.label))
-
-    def __repr__(self) -> str:
-        return f"Sample(image={self.image!r}, label={self.label})"
+    image: Tensor
+    label: int
 
 
 class Batch(Sequence[Sample]):
@@ -74,7 +47,7 @@ class Batch(Sequence[Sample]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Batch(self.images[index], self.labels[index])
-        return Sample(self, range(len(self))[index])
+        return Sample(self.images[index], self.labels[index].item())
 
 
 def collate_samples(batch: Sequence[Sample], *, collate_fn_map: dict | None = None) -> list[Tensor]:
@@ -101,15 +74,10 @@ class PackedDataset(Dataset):
         if transform is not None:
             check_callable("transform", transform, "a function of a batch of images, or None")
         self.folder, self.transform = Path(folder).absolute(), transform
-        manifest = read_manifest(self.folder)
-        self.classes, self.shape, self.bytes = (
-            list(manifest.classes),
-            manifest.shape,
-            manifest.bytes,
-        )
-        self._length, self._written = manifest.rows, manifest.sha256
-        self._maps: tuple[np.ndarray, np.ndarray] | None = None
-        self._open()
+        self._written: str | None = None
+        manifest = self._open()
+        self.classes, self.shape = list(manifest.classes), manifest.shape
+        self.bytes, self._length = manifest.bytes, manifest.rows
 
     def __len__(self) -> int:
         return self._length
@@ -117,7 +85,7 @@ class PackedDataset(Dataset):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self.__getitems__(range(*index.indices(len(self))))
-        return self.__getitems__([operator.index(index)])[0]
+        return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Batch:
         """Return the samples at `indices`, in that order, copied from the files into memory of their own.
@@ -125,29 +93,26 @@ class PackedDataset(Dataset):
         Raises IndexError beyond the ends, TypeError for indices that are not whole numbers, and ValueError where the
         transform does not return one row a sample.
         """
-        wanted = indices
-        if not isinstance(wanted, np.ndarray):
-            wanted = np.asarray(array("q", indices))  # by way of an array: half the time
-        if wanted.dtype.kind not in "iu":
-            raise TypeError(f"indices are {wanted.dtype}: expected whole numbers")
-        images, labels = (
-            torch.from_numpy(stored.take(wanted, 0)) for stored in self._maps or self._open()
-        )
+        if not isinstance(indices, np.ndarray):
+            indices = np.asarray(array("q", indices))  # by way of an array: half the time
+        if self._maps is None:
+            self._open()
+        images, labels = (torch.from_numpy(stored.take(indices, 0)) for stored in self._maps)
         if self.transform is None:
             return Batch(images, labels)
         changed = self.transform(images)
-        if not isinstance(changed, Tensor) or changed.ndim == 0 or len(changed) != len(wanted):
-            came = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        if not isinstance(changed, Tensor) or changed.shape[:1] != labels.shape:
             raise ValueError(
-                f"transform returned {came} for images of shape {tuple(images.shape)}: expected a tensor of"
-                f" {len(wanted)} rows, since it is given a whole batch"
+                f"transform returned {shown(changed)} for images of shape {tuple(images.shape)}: expected a tensor"
+                f" of {len(labels)} rows, since it is given a whole batch"
             )
         return Batch(changed, labels)
 
-    def _open(self) -> tuple[np.ndarray, np.ndarray]:
+    def _open(self) -> Manifest:
         """Map both files, once in each process, after a look at whether they are still the same dataset."""
         manifest = read_manifest(self.folder)
-        if manifest.sha256 != self._written:
+        written = hashlib.sha256(manifest.encode()).hexdigest()
+        if self._written not in (None, written):
             raise RuntimeError(
                 f"{self.folder} was written anew since this dataset was opened: open it again"
             )
@@ -156,12 +121,13 @@ class PackedDataset(Dataset):
                 f"{self.folder}: {', and '.join(faults.values())}. Copy the file again from its source, or write the"
                 " dataset again"
             )
+        self._written = written
         # As plain arrays: a row of a memmap is a memmap again, which takes longer to make than to copy.
-        self._maps = tuple(
-            np.asarray(np.memmap(self.folder / file.name, file.dtype, "r", HEADER, file.shape))
-            for file in manifest.layouts
-        )
-        return self._maps
+        self._maps = [
+            np.asarray(np.load(self.folder / layout.name, mmap_mode="r"))
+            for layout in manifest.layouts
+        ]
+        return manifest
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker gets: no map, and by what it knows that the dataset is still the same."""
