@@ -63,7 +63,7 @@ def test_an_unknown_column_is_refused_with_the_known_ones(two_epochs, name):
 
 def test_an_empty_history_says_so():
     history = History()
-    assert repr(history) == "epoch  finished"
+    assert repr(history) == "History: no epoch yet"
     assert history.epochs == 0 and history.to_dict() == {} and not history.interrupted
     with pytest.raises(KeyError, match="no finished epoch"):
         history.column("train_loss")

@@ -231,7 +231,12 @@ def test_what_is_not_compared_is_no_evidence():
 def test_what_a_task_gives_may_be_repeated():
     tasks = {
         "t.p": Prediction(
-            "t.p", "How many batches do 77 samples make?", answer=3, because="88.", hints=["?"]
+            "t.p",
+            "How many batches do 77 samples make?",
+            answer=3,
+            because="88.",
+            wrong={},
+            hints=["?"],
         )
     }
     book = miniature()
@@ -252,7 +257,7 @@ def test_a_number_from_below_is_no_evidence():
 def small_tasks():
     right, hints = Choice("Yes", "so it is.", right=True), ["Think of it."]
     tasks = [
-        Prediction(f"t.p{k}", f"How many, {k}?", answer=k, because="So.", hints=hints)
+        Prediction(f"t.p{k}", f"How many, {k}?", answer=k, because="So.", wrong={}, hints=hints)
         for k in range(3)
     ]
     tasks += [

@@ -1,7 +1,7 @@
 """Datasets that answer at once: real scans that need no network, generated images, CIFAR-10, a folder of yours.
 
 Each is map-style: `len(dataset)` samples, and `dataset[k]` is (image, label), the image a float32
-tensor (C, H, W) from 0 to 1. Augmentation and streams are left to the lessons.
+tensor (C, H, W) from 0 to 1. Streams are in `streams.py`; augmentation is left to the lessons.
 """
 
 import operator

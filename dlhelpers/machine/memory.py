@@ -1,7 +1,7 @@
-"""What data costs in bytes, what this process uses, and what the machine can spare.
+"""What this process uses of its memory, and what the machine can spare.
 
-Prices are exact arithmetic. Use and budget are read from the system, whose numbers differ in honesty:
-a container's limit is read from its control groups, because psutil sees the whole host.
+Both are read from the system, whose numbers differ in honesty: a container's limit is read from its control groups,
+because psutil sees the whole host.
 """
 
 import errno

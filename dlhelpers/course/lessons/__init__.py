@@ -1,1 +1,1 @@
-"""What the lessons ask: `core` has predictions, questions and exercises, `progress` remembers, one module a lesson."""
+"""What each lesson asks, one module a lesson: content and nothing else."""
