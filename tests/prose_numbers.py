@@ -2,13 +2,13 @@
 
 A number in digits in a markdown cell counts as shown where
 - it is a number in the source or the compared output of a code cell above, or in the source of the code cells that
-  follow at once, which the text announces, or was given by a task's question up to here;
+  follow at once, which the text announces;
 - the first cell, headings and `What we saw` may look at the whole lesson;
 - or a shown number rounds to it at the digits that the text gives, also as a percentage (0.198 as 19.8 %) or in kB,
   MB, GB, thousands or millions (6,021,120,000 as 6.02 GB).
 
 Not checked: whole numbers up to 12, which are mostly words for counting; code in backticks and addresses; "lesson 03";
-the words of a task, which has its own tests; the paragraph "You need"; the section "Further reading" (years, issues).
+the paragraph "You need"; the section "Further reading" (years, issues).
 Not evidence: outputs that nbval does not compare, and what a task replies beyond the result that a cell measured.
 """
 
@@ -34,22 +34,18 @@ def unshown(book: NotebookNode, tasks: Mapping[str, Task]) -> Iterator[str]:
         if cell.cell_type == "code":
             shown |= _shown_by(cell, tasks)
             continue
-        given = [task.prompt for task in tasks.values() if task.markdown() in cell.source]
-        shown |= _numbers(" ".join(given))
         section = (re.findall(r"(?m)^## (.*)$", cell.source) or [section])[-1]
         if section == "Further reading":
             continue
         known = everything if k == 0 or section == "What we saw" else shown | _announced(book, k)
-        for line in _checked_text(cell.source, tasks).splitlines():
+        for line in _checked_text(cell.source).splitlines():
             for number in re.findall(WRITTEN, line):
                 if not _is_shown(number, everything if line.startswith("#") else known):
                     yield f"{cell.id}: {number.strip(' ,')!r} is shown by no cell above"
 
 
-def _checked_text(source: str, tasks: Mapping[str, Task]) -> str:
-    """A markdown cell without what is not checked: tasks, code, addresses, "You need", names of lessons."""
-    for task in tasks.values():
-        source = source.replace(task.markdown(), "")
+def _checked_text(source: str) -> str:
+    """A markdown cell without what is not checked: code, addresses, "You need", names of lessons."""
     text = re.sub(r"(?s)\*\*You need\*\*.*?(\n\n|\Z)", "", prose(NotebookNode(source=source)))
     return re.sub(r"(?i)\blessons?(\s+\d\d(,| and| to)?)+", "", text)
 

@@ -75,12 +75,12 @@ def memory_line(pid: int, name: str) -> int:
 
 
 def tidy(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Drop in place what changes from machine to machine; cells keep ids, counts, tags and reasons."""
+    """Drop in place what changes from machine to machine; cells keep ids, counts, tags, reasons and folds."""
     kept = {key: book.metadata[key] for key in ("accelerator",) if key in book.metadata}
     book.metadata = nbformat.from_dict({**METADATA, **kept})
     for cell in book.cells:
         cell.metadata = nbformat.from_dict(
-            {k: v for k, v in cell.metadata.items() if k in ("tags", "reason")}
+            {k: v for k, v in cell.metadata.items() if k in ("tags", "reason", "jupyter")}
         )
         cell.pop("attachments", None)
         if cell.cell_type == "code":

@@ -30,16 +30,22 @@ def question():
     return Question("lesson_02.q", "Is it?", choices, hints=["Think."])
 
 
+def html(task):
+    return task._repr_mimebundle_()["text/html"]
+
+
 def test_hints_come_one_at_a_time_and_the_last_stays():
     task = prediction()
-    last = "Up. (the last hint; then lesson_02.p.solution())"
+    last = "Up. (the last hint; then `lesson_02.p.solution()`)"
     assert [task.hint().text for _ in range(3)] == ["Count. (hint 1 of 2)", last, last]
 
 
 def test_a_task_shows_itself_and_its_solution():
-    assert prediction().markdown() == "**Predict.** How many?"
-    assert exercise().markdown() == "**Exercise.** Write `add`. (2 minutes)"
-    assert question().markdown() == "**Question.** Is it?\n\n* **a** Yes\n* **b** No"
+    assert prediction().words() == "Predict: How many?"
+    assert exercise().words() == "Exercise: Write `add`."
+    assert question().words() == "Question: Is it?\na) Yes\nb) No"
+    assert "EXERCISE" in html(exercise()) and "2 minutes" in html(exercise())
+    assert "Write <code>add</code>." in html(exercise()) and "b) No" in html(question())
     assert prediction().solution().text == "3. Rounded up."
     assert exercise().solution().text == "add = sum"
     assert question().solution().text == "b) No.\nRight so."
@@ -122,11 +128,53 @@ def test_a_guess_among_choices_must_be_one_of_them():
         assert reply.kind == "wrong" and "'up', 'down'" in reply.text and task.guess is ...
 
 
-def test_dots_take_a_guess_back():
+def test_a_cell_that_is_run_again_with_its_dots_keeps_the_guess():
     task = prediction()
     task.predict(2)
-    task.predict(...)
-    assert task.reveal(3).kind == "result"
+    assert task.predict(...).kind == "noted"
+    assert task.reveal(3).kind == "missed"
+
+
+uses_widgets = pytest.mark.filterwarnings("ignore:Widget.widgets is deprecated")
+
+
+def widgets(shown):
+    """The parts of a card that a learner can use, by their text."""
+    ipywidgets = pytest.importorskip("ipywidgets")
+    model = shown._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]["model_id"]
+    parts, todo = {}, [ipywidgets.Widget.widgets[model]]
+    while todo:
+        one = todo.pop(0)
+        todo += getattr(one, "children", ())
+        parts.setdefault(getattr(one, "description", "") or type(one).__name__, one)
+    return parts
+
+
+@uses_widgets
+def test_a_card_takes_a_number_and_shows_what_was_guessed_and_measured():
+    task = prediction()
+    card = widgets(task.predict(...))
+    for typed, kind in (("two", "wrong"), ("", "open"), ("2.5", "noted"), ("4", "noted")):
+        card["a number"].value = typed
+        card["Predict"].click()
+        assert kind == "open" or task._last.kind == kind
+    assert "your prediction: 4" in card["HTML"].value
+    task.reveal(3)
+    assert "measured: 3" in card["HTML"].value
+
+
+@uses_widgets
+def test_a_card_with_choices_and_a_question_are_answered_by_clicks():
+    task = prediction("up", choices=("up", "down"), wrong={"down": "known"})
+    widgets(task.predict(...))["down"].click()
+    assert task.guess == "down"
+    asked = question()
+    card = widgets(asked.check(...))
+    card["Answer"].click()
+    assert read() == {}, "nothing was chosen"
+    card["RadioButtons"].value = "b"
+    card["Answer"].click()
+    assert read() == {"lesson_02.q": {"state": "done", "tries": 1}}
 
 
 @pytest.mark.parametrize("guess", [..., 3, 2, 391])
@@ -165,18 +213,18 @@ def test_what_is_written_is_judged_however_short(answer):
 
 
 def test_a_reply_says_the_same_everywhere_and_escapes_what_a_learner_wrote():
-    reply = Reply("wrong", "a < b")
+    reply = Reply("wrong", "a < b", prediction())
     assert repr(reply) == "Not yet: a < b"
-    assert "a &lt; b" in reply._repr_html_() and "Not yet:" in reply._repr_html_()
+    assert "a &lt; b" in reply._repr_html_() and "Not yet</strong>" in reply._repr_html_()
 
 
 def test_code_in_a_message_is_shown_as_code_and_nothing_else_as_html():
     message = "`step()` before `backward()`: <b>, a lone ` stays"
-    shown = Reply("hint", message)._repr_html_()
+    shown = Reply("hint", message, prediction())._repr_html_()
     assert "<code>step()</code> before <code>backward()</code>: &lt;b&gt;, a lone ` stays" in shown
-    assert "`step()` before" in Reply("solution", message)._repr_html_()
+    assert "`step()` before" in Reply("solution", message, prediction())._repr_html_()
 
 
 def test_a_result_that_nobody_predicted_is_folded():
     assert "<details" in prediction().reveal(3)._repr_html_()
-    assert "<details" not in Reply("right", "3.")._repr_html_()
+    assert "<details" not in Reply("right", "3.", prediction())._repr_html_()

@@ -1,16 +1,16 @@
 """Predictions, questions and exercises that answer at once and never raise.
 
-A task holds its prompt, hints, solution and check in one place; a lesson's text is generated from it. A wrong answer
-that is known gets the message that names its misconception, because that is what a learner can mend.
+A task holds its prompt, hints, solution and check in one place, and shows itself as a card. A wrong answer that is
+known gets the message that names its misconception, because that is what a learner can mend.
 """
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from dlhelpers.course.cards import alive, head, marked_up, still, verdict
 from dlhelpers.course.judges import NotWritten, judge_cases, same, show_value
 from dlhelpers.course.records import record
 
@@ -25,66 +25,118 @@ WORDS = {
     "result": "Result",
     "changed": "Changed",
 }
-COLOURS = {"right": "#009E73", "wrong": "#D55E00", "missed": "#D55E00"}
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a task says back: its kind in a word, and the message; the same text in a notebook and on a terminal."""
+    """What a task says: its kind in a word, and the message; with `card`, what it asks stands above."""
 
     kind: str
     text: str
+    task: "Task" = field(repr=False, compare=False)
+    card: bool = False
 
     def __repr__(self) -> str:
-        return f"{WORDS[self.kind]}: {self.text}"
+        said = f"{WORDS[self.kind]}: {self.text}"
+        return f"{self.task.words()}\n{said}" if self.card and self.kind == "open" else said
 
-    def _repr_html_(self) -> str:
-        colour = COLOURS.get(self.kind, "#0072B2")
-        style = f"border-left:4px solid {colour};padding-left:0.8em;white-space:pre-wrap"
-        word, text = f"<strong>{WORDS[self.kind]}:</strong>", escape(self.text)
+    def html(self) -> str:
+        """Return what was said as HTML, without the card around it."""
+        if self.kind == "open":
+            return f'<div style="margin-top:8px;font-size:90%">{marked_up(self.text)}</div>'
+        text = marked_up(self.text)
         if self.kind == "solution":
-            return f'<div style="{style}">{word} <pre>{text}</pre></div>'
-        text = re.sub("`([^`\n]+)`", r"<code>\1</code>", text)
+            text = f"<pre>{escape(self.text)}</pre>"
+        said = verdict(WORDS[self.kind], text)
         if self.kind == "result":
             # nobody has predicted: keep the answer folded, also on a page that is only read
-            summary = "<summary>Predict first, then open the result</summary>"
-            return f'<details style="{style}">{summary}{word} {text}</details>'
-        return f'<div style="{style}">{word} <span>{text}</span></div>'
+            return (
+                f"<details><summary>Predict first, then open the result</summary>{said}</details>"
+            )
+        return said
+
+    def _repr_html_(self) -> str:
+        top = head(self.task.kind, self.task.state())
+        return still(self.task.kind, top, self.task.asked() if self.card else "", self.html())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        shown = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        return shown | (self.task.live() if self.card else {})
 
 
 class Task:
-    """What predictions, questions and exercises share: a name, a prompt, hints one at a time, a solution."""
+    """What predictions, questions and exercises share: a name, a prompt, hints one at a time, a solution, a card."""
 
     kind = "task"
 
     def __init__(self, name: str, prompt: str, *, hints: Sequence[str], solution: str):
         self.name, self.prompt = name, inspect.cleandoc(prompt)
         self.hints, self._solution = hints, inspect.cleandoc(solution)
-        self._hints_given = 0
+        self._hints_given = self._tries = 0
+        self._last: Reply | None = None
+        self._redraw: Callable[[], None] = lambda: None  # the card that was shown last
 
     def hint(self) -> Reply:
         """Return the next hint; after the last one, the last again."""
         number = self._hints_given = min(self._hints_given + 1, len(self.hints))
         where = f"hint {number} of {len(self.hints)}"
         if number == len(self.hints):
-            where = f"the last hint; then {self.name}.solution()"
-        return Reply("hint", f"{self.hints[number - 1]} ({where})")
+            where = f"the last hint; then `{self.name}.solution()`"
+        return self._say("hint", f"{self.hints[number - 1]} ({where})")
 
     def solution(self) -> Reply:
         """Return the solution."""
-        return Reply("solution", self._solution)
+        return self._say("solution", self._solution)
 
-    def markdown(self) -> str:
-        """Return the task as a lesson shows it."""
-        return f"**{self.kind.capitalize()}.** {self.prompt}"
+    def words(self) -> str:
+        """Return what the task asks, as text."""
+        return f"{self.kind.capitalize()}: {self.prompt}"
 
-    def _open(self, what: str) -> Reply:
-        how = f"put {what} in place of the dots and run this cell again"
-        return Reply("open", f"{how}. Stuck? {self.name}.hint()")
+    def asked(self) -> str:
+        """Return what the task asks, as HTML."""
+        return marked_up(self.prompt)
 
-    def _judged(self, right: bool, text: str) -> Reply:
+    def state(self) -> str:
+        """Return how far the task is, for the corner of its card."""
+        return f"{self._tries} {'try' if self._tries == 1 else 'tries'}" if self._tries else "open"
+
+    def controls(self) -> tuple[Callable[[Any], Reply] | None, list[tuple[str, Any]]]:
+        """Return what takes an answer from a card, and the (text, value) of each choice; None where code is asked."""
+        return None, []
+
+    def live(self) -> dict[str, Any]:
+        """Return the card as a widget, in Jupyter's form."""
+
+        def view() -> tuple[str, str]:
+            return self.state(), (self._last or self._open()).html()
+
+        answer, choices = self.controls()
+        prompt = marked_up(self.prompt)
+        bundle, self._redraw = alive(self.kind, prompt, view, answer, choices, self.hint)
+        return bundle
+
+    def __repr__(self) -> str:
+        return repr(self._open())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return self._open()._repr_mimebundle_()
+
+    def _how(self) -> str:
+        return "put your answer in place of the dots and run this cell again"
+
+    def _open(self) -> Reply:
+        return Reply("open", f"{self._how()}. Stuck? `{self.name}.hint()`", self, card=True)
+
+    def _say(self, kind: str, text: str, card: bool = False) -> Reply:
+        """Reply, and keep it for the card."""
+        self._last = Reply(kind, text, self, card)
+        self._redraw()
+        return self._last
+
+    def _judged(self, right: bool, text: str, card: bool = False) -> Reply:
+        self._tries += 1
         record(self.name, done=right)
-        return Reply("right" if right else "wrong", text)
+        return self._say("right" if right else "wrong", text, card)
 
 
 class Prediction(Task):
@@ -113,48 +165,69 @@ class Prediction(Task):
         self.answer, self.because, self.wrong = answer, because, wrong
         self.choices, self.within = choices, within
         self.guess: Any = ...
+        self._measured = ""
+
+    def controls(self) -> tuple[Callable[[Any], Reply], list[tuple[str, Any]]]:
+        """Return `predict`, and its choices; a number is typed into a field, and comes as text."""
+        if self.choices:
+            return self.predict, [(choice, choice) for choice in self.choices]
+        return lambda typed: self.predict(_number(typed)), []
+
+    def state(self) -> str:
+        """Return what was measured, or what was guessed, or "open"."""
+        if self._measured:
+            return f"measured: {self._measured}"
+        return "open" if self.guess is ... else f"your prediction: {self._guessed()}"
 
     def predict(self, guess: float | str) -> Reply:
-        """Note a guess; dots leave the prediction open."""
-        self.guess = ...
+        """Note a guess; dots show the card, and keep an earlier guess."""
         if guess is ...:
-            return self._open("your prediction")
+            return self._open() if self.guess is ... else self._noted()
         guess = _plain(guess)
         if self.choices:
             said = str(guess).strip().lower()
             near = [c for c in self.choices if said in (c, c.removeprefix("an "))]
             if not near:
                 there = ", ".join(map(repr, self.choices))
-                return Reply("wrong", f"{guess!r} is not among the answers: {there}.")
+                return self._say("wrong", f"{guess!r} is not among the answers: {there}.", True)
             guess = near[0]
         elif type(guess) not in (int, float):
             text = f"{guess!r} is no number: write digits without quotes, as 12 or 0.5."
-            return Reply("wrong", text)
+            return self._say("wrong", text, True)
         self.guess = guess
-        return Reply("noted", f"{guess}. Go on: a cell below has the result.")
+        return self._noted()
+
+    def _noted(self) -> Reply:
+        return self._say("noted", f"{self.guess}. Go on: a cell below has the result.", True)
+
+    def _how(self) -> str:
+        return "put your prediction in place of the dots and run this cell again"
 
     def reveal(self, result: float | str) -> Reply:
         """Hold the guess against `result`, which a cell has measured."""
         result = _plain(result)
-        shown = show_value(result)
+        shown = self._measured = show_value(result)
         if self.guess is not ...:
             record(self.name, done=True)  # a prediction is made to be tested, not to be right
         if not self._near(result, self.answer):
             # the reason and the known wrong guesses belong to the answer, not to this result
-            return Reply(
+            return self._say(
                 "changed",
                 f"it is {shown} now, which is not the result to expect. A cell further down has changed what this one"
                 " measures, or this machine is an uncommon one: run the lesson again from its first cell to this one.",
             )
         if self.guess is ...:
-            return Reply("result", f"{shown}. {self.because}")
-        # as given: rounded, it would be a different number
-        guess = self.guess if self.choices else f"{self.guess:,}"
+            return self._say("result", f"{shown}. {self.because}")
+        guess = self._guessed()
         if self._near(self.guess, result):
             near = "" if same(self.guess, result) else f", and your {guess} is near enough"
-            return Reply("right", f"{shown}{near}. {self.because}")
+            return self._say("right", f"{shown}{near}. {self.because}")
         said = [f"it is {shown}, and you predicted {guess}.", self._known_mistake(), self.because]
-        return Reply("missed", " ".join(filter(None, said)))
+        return self._say("missed", " ".join(filter(None, said)))
+
+    def _guessed(self) -> str:
+        # as given: rounded, it would be a different number
+        return self.guess if self.choices else f"{self.guess:,}"
 
     def _near(self, guess: float | str, result: float | str) -> bool:
         if self.choices or isinstance(result, str):
@@ -168,6 +241,16 @@ class Prediction(Task):
         nearest = min(self.wrong, key=lambda known: abs(known - self.guess))
         rounded = min(0.01 * abs(nearest), 0.49)
         return self.wrong[nearest] if abs(nearest - self.guess) <= rounded else ""
+
+
+def _number(typed: str) -> Any:
+    """What was typed into a field as a number; the text itself where it is none, dots where it is empty."""
+    for kind in (int, float):
+        try:
+            return kind(typed)
+        except ValueError:
+            pass
+    return typed.strip() or ...
 
 
 def _plain(value: Any) -> Any:
@@ -197,22 +280,32 @@ class Question(Task):
     def check(self, letter: str) -> Reply:
         """Say whether the lettered answer is right, and why."""
         if letter is ... or letter is None:
-            return self._open('your letter, in quotes as "a",')
+            return self._open()
         given = str(letter).strip().lower()
         if given not in self.choices:
             there = ", ".join(self.choices)
             text = f"{letter!r} is not among the answers: write one of {there} in quotes."
-            return Reply("wrong", text)
-        return self._judged(self.choices[given].right, self._explained(given))
+            return self._say("wrong", text, True)
+        return self._judged(self.choices[given].right, self._explained(given), True)
+
+    def controls(self) -> tuple[Callable[[Any], Reply], list[tuple[str, Any]]]:
+        """Return `check`, and the answers with their letters."""
+        return self.check, [(f"{k}) {choice.text}", k) for k, choice in self.choices.items()]
+
+    def _how(self) -> str:
+        return 'put your letter, in quotes as "a", in place of the dots and run this cell again'
 
     def _explained(self, letter: str) -> str:
         choice = self.choices[letter]
         return f"{letter}) {choice.text}.\n{choice.why[0].upper()}{choice.why[1:]}"
 
-    def markdown(self) -> str:
-        """Return the question with its answers as a list."""
-        answers = [f"* **{letter}** {choice.text}" for letter, choice in self.choices.items()]
-        return "\n".join([super().markdown(), "", *answers])
+    def words(self) -> str:
+        """Return the question with its answers, as text."""
+        return "\n".join([super().words(), *(text for text, _ in self.controls()[1])])
+
+    def asked(self) -> str:
+        """Return the question with its answers, as HTML."""
+        return marked_up("\n".join([self.prompt, *(text for text, _ in self.controls()[1])]))
 
 
 class Exercise(Task):
@@ -245,15 +338,22 @@ class Exercise(Task):
     def check(self, answer: Any) -> Reply:
         """Judge an answer; an empty one is open, and whatever it raises is reported, not raised."""
         if answer is ... or answer is None:
-            return self._open("your answer")
+            return self._waits("your answer")
         try:
             problem = self.judge(answer)
         except NotWritten:
-            return self._open("your code")
+            return self._waits("your code")
         except Exception as error:  # a learner's code may fail in any way
             problem = f"your code raised {type(error).__name__}: {error}"
         return self._judged(problem is None, self.praise if problem is None else problem)
 
-    def markdown(self) -> str:
-        """Return the exercise with the time it takes."""
-        return f"{super().markdown()} ({self.minutes} minutes)"
+    def state(self) -> str:
+        """Return the tries, or before the first the minutes that it takes."""
+        return super().state() if self._tries else f"{self.minutes} minutes"
+
+    def _how(self) -> str:
+        return "write your code in place of the dots in the next cell and run it"
+
+    def _waits(self, what: str) -> Reply:
+        how = f"put {what} in place of the dots and run this cell again"
+        return Reply("open", f"{how}. Stuck? `{self.name}.hint()`", self)

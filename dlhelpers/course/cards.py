@@ -1,0 +1,118 @@
+"""How a task looks: a tinted card that says its kind and state, still on a page and alive in a notebook.
+
+Tints and edges are see-through colours over whatever ground is there, and words take the theme's own colour, so that a
+card fits light and dark themes of JupyterLab, Colab and the site alike. Verdicts are white on solid colours, at least
+4.5 : 1 (WCAG 2.2, criterion 1.4.3).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+LOOKS = {  # of each kind of task: icon, colour of the edge and the tint
+    "predict": ("&#9670;", "#0072B2"),
+    "question": ("?", "#E69F00"),
+    "exercise": ("&#9998;", "#009E73"),
+}
+VERDICTS = {"Right": "#00755A", "Not yet": "#B04A00", "Not so": "#B04A00"}
+STYLE = """<style>
+.dl-card {{ max-width: 760px; margin: 6px 0; padding: 12px 18px 14px; border-radius: 10px; overflow: visible;
+  border: 1px solid #8885; border-left: 6px solid {colour}; background: {colour}17; }}
+.dl-card button.jupyter-button {{ background: {colour}; color: {ink}; font-weight: 600; border-radius: 7px;
+  width: auto; padding: 0 14px; }}
+.dl-card button.dl-quiet {{ background: transparent; color: inherit; border: 1px solid #8888; font-weight: 400; }}
+.dl-card .widget-radio-box label {{ white-space: normal; height: auto; line-height: 1.5; padding: 3px 0; }}
+.dl-card .widget-html-content {{ line-height: 1.5; white-space: normal; }}
+</style>"""
+
+
+def marked_up(text: str) -> str:
+    """Return a text as HTML: code in backticks in the code font, words in double stars bold, line ends kept."""
+    text = re.sub("`([^`\n]+)`", r"<code>\1</code>", escape(text, quote=False))
+    text = re.sub(r"\*\*([^*\n]+)\*\*", r"<strong>\1</strong>", text)
+    return text.replace("\n", "<br>")
+
+
+def head(kind: str, state: str) -> str:
+    """Return the first line of a card: icon and kind on the left, the state on the right."""
+    small = "font-size:13px;font-weight:700;letter-spacing:.06em;opacity:.8"
+    name = f'<span aria-hidden="true">{LOOKS[kind][0]}</span> {kind.upper()}'
+    return (
+        f'<div style="display:flex;{small};margin-bottom:4px"><span>{name}</span>'
+        f'<span style="margin-left:auto;letter-spacing:0">{escape(state)}</span></div>'
+    )
+
+
+def verdict(word: str, text: str) -> str:
+    """Return the box of a reply: its word, on a solid colour where it judges, and what it says."""
+    colour = VERDICTS.get(word)
+    solid = f"background:{colour};color:#fff;border-radius:5px;padding:1px 8px"
+    box = "margin-top:10px;padding:8px 12px;border:1px solid #8885;border-radius:8px"
+    return (
+        f'<div style="{box}"><strong style="{solid if colour else ""}">{word}</strong> {text}</div>'
+    )
+
+
+def still(kind: str, *parts: str) -> str:
+    """Return a card that only shows: the parts, as HTML, in the tint of a kind."""
+    colour = LOOKS[kind][1]
+    look = (
+        "max-width:760px;margin:6px 0;padding:12px 18px 14px;border-radius:10px;line-height:1.5;"
+        f"border:1px solid #8885;border-left:6px solid {colour};background:{colour}17"
+    )
+    return f'<div style="{look}">{"".join(parts)}</div>'
+
+
+def alive(
+    kind: str,
+    prompt: str,
+    view: Callable[[], tuple[str, str]],
+    answer: Callable[[Any], object] | None,
+    choices: Sequence[tuple[str, Any]],
+    hint: Callable[[], object],
+) -> tuple[dict[str, Any], Callable[[], None]]:
+    """Return a card as a widget in Jupyter's form, empty where ipywidgets is missing, and what draws it anew.
+
+    view     returns the state, and the reply as HTML, of now
+    answer   takes what was chosen or typed; None for a task that is answered by code alone
+    choices  (text, value) of each answer; none for a number field
+    A click that comes while a cell runs waits until the kernel is free.
+    """
+    try:
+        import ipywidgets
+    except ImportError:
+        return {}, lambda: None
+    colour = LOOKS[kind][1]
+    style = STYLE.format(colour=colour, ink="#1c2430" if kind == "question" else "#fff")
+    top, below = ipywidgets.HTML(), ipywidgets.HTML()
+
+    def redraw() -> None:
+        state, reply = view()
+        top.value = style + head(kind, state) + prompt
+        below.value = reply
+
+    def button(text: str, work: Callable[[], object], quiet: bool = False) -> Any:
+        made = ipywidgets.Button(description=text)
+        if quiet:
+            made.add_class("dl-quiet")
+        made.on_click(lambda _: work())
+        return made
+
+    rows = []
+    if answer and kind == "question":
+        # a list without a choice, so that nothing is answered by chance
+        radio = ipywidgets.RadioButtons(options=choices, value=None, layout={"width": "auto"})
+        rows = [radio, button("Answer", lambda: answer(radio.value))]
+    elif answer and choices:
+        rows = [button(text, lambda value=value: answer(value)) for text, value in choices]
+    elif answer:
+        field = ipywidgets.Text(description="a number", layout={"width": "190px"})
+        rows = [field, button("Predict", lambda: answer(field.value))]
+    rows.append(button("Hint", hint, quiet=True))
+    box = ipywidgets.VBox if kind == "question" else ipywidgets.HBox
+    card = ipywidgets.VBox([top, box(rows, layout={"flex_flow": "row wrap"}), below])
+    card.add_class("dl-card")
+    redraw()
+    view_of = {"version_major": 2, "version_minor": 0, "model_id": card.model_id}
+    return {"application/vnd.jupyter.widget-view+json": view_of}, redraw
