@@ -601,10 +601,13 @@ JUDGED = {
     ],
     "lesson_11.counts": [
         (project(last_batch=...), "last_batch is not stated yet."),
-        (project(batch_size=20_000), "batch_size is 20,000, and there are 12,345 samples."),
+        (
+            project(batch_size=20_000),
+            "12,345 samples are 0 batches of 20,000, and a rest of 12,345.",
+        ),
         (
             project(batches=194),
-            "batches is 194: 12,345 samples are 192 batches of 64, and a rest of 57.",
+            "194 batches are stated, the last of 57: 12,345 samples are 192 batches of 64, and a rest of 57.",
         ),
         (project(batches=192), "The rest is a batch too, or drop_last=True leaves it out"),
         (project(last_batch=64), "193 batches are stated, the last of 64"),
@@ -620,7 +623,10 @@ JUDGED = {
             project(lambda self, *places: torch.zeros(100_000_000)),
             "out of memory under a cap of 30.00 MB",
         ),
-        (project(lambda self, *places: {}["folder"]), "the run failed: KeyError: 'folder'"),
+        (
+            project(lambda self, *places: {}["folder"]),
+            "30.00 MB of private memory\nKeyError: 'folder'",
+        ),
         (project(lambda self, *places: 3), "`train` gave back int: return the history"),
         (project(lambda self, *places: History()), "no finished epoch of training"),
     ],
@@ -643,7 +649,7 @@ JUDGED = {
         (ran(valid=(1_664, 0.99)), "the accuracy is one of 1,664 images"),
         (
             project(lambda self, *places: validated_early()),
-            "the history ends with train of epoch 2: validate after the last epoch, too.",
+            "the history ends with train of epoch 2, and no accuracy",
         ),
         (ran(valid=(1_777, 0.97)), "would be 1723.69 right answers of 1,777: weigh with samples"),
         (
@@ -664,6 +670,9 @@ JUDGED = {
             going_on(samples=12_345),
             "12,345 samples were seen of 1,000: train on those in the folder `data`.",
         ),
-        (project(lambda self, *places: {}["folder"]), "the run failed: KeyError: 'folder'"),
+        (
+            project(lambda self, *places: {}["folder"]),
+            "30.00 MB of private memory\nKeyError: 'folder'",
+        ),
     ],
 }
