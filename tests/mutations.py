@@ -950,7 +950,7 @@ MUTATIONS = [
     Mutation(
         "untouched-blocks-accepted",
         "course/judges.py",
-        "if all(order[0] < 4 for order in orders):",
+        "if len(set(map(tuple, blocks))) < 6:",
         "if not orders:",
         "An order that leaves the blocks as they lie passes for a shuffle.",
         "",
@@ -1058,12 +1058,12 @@ MUTATIONS = [
     ),
     Mutation(
         "micro-batch-not-drawn",
-        "show/counts.py",
+        "show/boxes.py",
         "for start in range(0, len(batch), size)]",
         "for start in range(0, len(batch) - 1, size)]",
         "The figure of all counts lacks the smallest micro-batches.",
         "06",
-        "test_counts.py::test_the_sentence_has_all_counts",
+        "test_boxes.py::test_the_sentence_has_all_counts",
     ),
     # ---- before the lesson ----
     Mutation(
