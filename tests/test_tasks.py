@@ -107,7 +107,7 @@ def test_a_guess_that_is_no_number_is_refused_with_the_remedy(guess):
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [(" Up ", "up"), ("an error", "an error"), ("error", "an error"), (3, "3")],
+    [(" Up ", "up"), ("an error", "an error"), (3, "3")],
 )
 def test_a_choice_may_be_written_loosely(written, meant):
     task = prediction(answer=meant, choices=("up", "an error", "3"))
