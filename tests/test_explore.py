@@ -59,18 +59,16 @@ def test_another_epoch_changes_the_picture_and_never_the_counts(explorer):
 def test_every_end_of_the_sliders_is_drawn_in_time(explorer):
     sliders = controls(explorer)
     assert set(sliders) == {"samples", "batch_size", "drop_last", "epoch"}
-    spent = []
-    for samples in (sliders["samples"].min, sliders["samples"].max):
-        for batch_size in (sliders["batch_size"].min, sliders["batch_size"].max):
-            for drop_last in (False, True):
-                sliders["samples"].value = samples
-                sliders["batch_size"].value = batch_size
-                begin = time.process_time()
-                sliders["drop_last"].value = drop_last
-                spent.append(time.process_time() - begin)
-                whole = batches_per_epoch(samples, batch_size, drop_last=drop_last)
-                assert f"in {whole} batch" in panel(explorer).value
-    assert max(spent) < 1.5, "a quiet machine needs 0.3 seconds"
+    slowest = 0
+    for samples, batch_size, drop_last in ((24, 1, False), (24, 24, True), (1, 24, True)):
+        begin = time.process_time()
+        sliders["drop_last"].value = drop_last
+        sliders["samples"].value = samples
+        sliders["batch_size"].value = batch_size
+        slowest = max(slowest, time.process_time() - begin)
+        whole = batches_per_epoch(samples, batch_size, drop_last=drop_last)
+        assert f"in {whole} batch" in panel(explorer).value
+    assert slowest < 4, "three drawings; a quiet machine needs 0.3 seconds for each"
 
 
 def test_a_number_beyond_a_slider_stands_at_its_end():

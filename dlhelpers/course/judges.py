@@ -57,10 +57,7 @@ def judge_cases(
     call = _call(function, cases[k][0])
     if results[k] is None:
         return f"{call} gave back None: is a `return` missing? `print` shows a value and gives nothing back."
-    got, right = show_value(results[k]), show_value(expected[k])
-    if got == right:  # rounded by us, or a text where a number is expected
-        got, right = repr(results[k]), f"{expected[k]!r} itself, neither rounded nor as a text,"
-    return f"{call} gives {got}, and {right} is expected."
+    return f"{call} gives {_short(results[k])}, and {_short(expected[k])} is expected."
 
 
 def same(one: Any, other: Any) -> bool:
@@ -83,10 +80,13 @@ def show_value(value: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
+def _short(value: Any) -> str:
+    """A value as one would type it, not too long: a text with its quotes, digits in groups without a comma."""
+    return f"{value:_}" if type(value) is int else repr(value)[:60]
+
+
 def _call(function: Callable, arguments: tuple) -> str:
-    # digits in groups as Python takes them: a comma would look like one more argument
-    shown = [f"{value:_}" if type(value) is int else show_value(value) for value in arguments]
-    return f"{getattr(function, '__name__', 'your function')}({', '.join(shown)})"
+    return f"{getattr(function, '__name__', 'your function')}({', '.join(map(_short, arguments))})"
 
 
 # ---- generators: what comes out, in which order, and how far they read ahead ----
