@@ -12,65 +12,20 @@ import torch
 from dlhelpers.train import EpochResult, History
 
 
-class Whole:
-    """A learner's dataset that keeps every sample; the others differ from it in a line or two."""
+def every_other(length=lambda n: (n + 1) // 2, sample=lambda dataset, k: dataset[2 * k]):
+    """A learner's EveryOther with its own idea of the length and of a sample."""
 
-    def __init__(self, dataset):
-        self.dataset = dataset
+    class EveryOther:
+        def __init__(self, dataset):
+            self.dataset = dataset
 
-    def __len__(self):
-        return len(self.dataset)
+        def __len__(self):
+            return length(len(self.dataset))
 
-    def __getitem__(self, index):
-        return self.dataset[2 * index]
+        def __getitem__(self, k):
+            return sample(self.dataset, k)
 
-
-class RoundedDown(Whole):
-    def __len__(self):
-        return len(self.dataset) // 2
-
-
-class IndexPassedOn(Whole):
-    def __len__(self):
-        return (len(self.dataset) + 1) // 2
-
-    def __getitem__(self, index):
-        return self.dataset[index]
-
-
-class OddOnes(IndexPassedOn):
-    def __getitem__(self, index):
-        return self.dataset[2 * index + 1]
-
-
-class OneTooMany(Whole):
-    def __len__(self):
-        return len(self.dataset) // 2 + 1
-
-
-class NoEnd(IndexPassedOn):
-    def __getitem__(self, index):
-        return self.dataset[2 * index % len(self.dataset)]
-
-
-class NoLength(Whole):
-    def __len__(self):
-        len(self.dataset)
-
-
-class NoSample(IndexPassedOn):
-    def __getitem__(self, index):
-        self.dataset[2 * index]
-
-
-class NoLabel(IndexPassedOn):
-    def __getitem__(self, index):
-        return self.dataset[2 * index][0]
-
-
-class Backwards(IndexPassedOn):
-    def __getitem__(self, index):
-        return self.dataset[6 - 2 * index]
+    return EveryOther
 
 
 def one_iteration(*order, give=lambda loss: loss.item()):
@@ -197,10 +152,6 @@ def in_file_order(items, random):
     return items
 
 
-def first_block_only(items, random):
-    return shuffled(items, random) if items[0] == 0 else items
-
-
 def turned(items, random):
     k = random.randrange(len(items))
     return items[k:] + items[:k]
@@ -214,15 +165,6 @@ def write_directly(path, parts):
     with open(path, "wb") as file:
         for part in parts:
             file.write(part)
-
-
-def write_and_repair(path, parts):
-    old = path.read_bytes() if path.exists() else None
-    try:
-        write_directly(path, parts)
-    except Exception:
-        path.unlink() if old is None else path.write_bytes(old)
-        raise
 
 
 def collect_first(path, parts):
@@ -332,11 +274,6 @@ def refuse_with_one_number(came, promised):
         raise ValueError(f"{min(came, promised)} samples, not {promised}")
 
 
-def refuse_without_numbers(came, promised):
-    if came != promised:
-        raise ValueError("the stream is broken")
-
-
 STATED = {"batch_size": 64, "epochs": 2, "dataset_bytes": 151_695_360}
 STATED |= {"batches": 193, "last_batch": 57, "optimizer_steps": 386}
 
@@ -396,19 +333,31 @@ def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoc
 
 JUDGED = {
     "lesson_01.every_other": [
-        (Whole, "must return the number of samples you keep"),
-        (RoundedDown, "samples 0, 2, 4 and 6 are four. Round up."),
-        (IndexPassedOn, "Sample k of yours is sample 2 * k."),
-        (OddOnes, "raised an IndexError (index 7 is beyond a dataset of 7 samples"),
+        (every_other(lambda n: n), "must return the number of samples you keep"),
+        (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four. Round up."),
         (
-            OneTooMany,
-            "of five, six and seven samples it has the lengths [3, 4, 4]: 3, 3 and 4 are expected.",
+            every_other(lambda n: n // 2 + 1),
+            "it has the lengths [3, 4, 4]: 3, 3 and 4 are expected.",
         ),
-        (NoLength, "`__len__` gave back None: is a `return` missing?"),
-        (NoSample, "`__getitem__` gave back None"),
-        (NoLabel, "a sample came without its label"),
-        (Backwards, "of the samples 0 to 6 it returns [6, 4, 2, 0]"),
-        (NoEnd, "index 4 is beyond its length of 4"),
+        (every_other(lambda n: None), "`__len__` gave back None: is a `return` missing?"),
+        (every_other(sample=lambda dataset, k: dataset[k]), "Sample k of yours is sample 2 * k."),
+        (
+            every_other(sample=lambda dataset, k: dataset[2 * k + 1]),
+            "raised an IndexError (index 7 is beyond a dataset of 7 samples",
+        ),
+        (every_other(sample=lambda dataset, k: None), "`__getitem__` gave back None"),
+        (
+            every_other(sample=lambda dataset, k: dataset[2 * k][0]),
+            "a sample came without its label",
+        ),
+        (
+            every_other(sample=lambda dataset, k: dataset[6 - 2 * k]),
+            "of the samples 0 to 6 it returns [6, 4, 2, 0]",
+        ),
+        (
+            every_other(sample=lambda dataset, k: dataset[2 * k % len(dataset)]),
+            "index 4 is beyond its length of 4",
+        ),
         (len, "a class is expected"),
     ],
     "lesson_04.train_step": [
@@ -417,7 +366,6 @@ JUDGED = {
             "the gradients of the batches before are still in `.grad`",
         ),
         (one_iteration("clear", "backward"), "the weights did not move"),
-        (one_iteration("clear", "step", "backward"), "the weights did not move"),
         (one_iteration("backward", "clear", "step"), "the weights did not move"),
         (one_iteration("clear", "backward", "step", "step"), "take one step a batch"),
         (one_iteration("clear", "backward", "step", give=lambda loss: None), "it gave back None"),
@@ -490,10 +438,6 @@ JUDGED = {
         ),
         (block_order(blocks=turned), "three blocks can come in six orders"),
         (
-            block_order(inside=first_block_only),
-            "inside a block the samples come in the order of the file",
-        ),
-        (
             lambda samples, block, random: block_order()(samples, block, Random(0)),
             "shuffle them with the `random` you are given",
         ),
@@ -507,10 +451,8 @@ JUDGED = {
             "beside the file it leaves 'partial'",
         ),
         (write_directly, "an unfinished one was there: write under another name until the end."),
-        (write_and_repair, "write under another name until the end."),
         (remove_first, "while the parts came, the old file was gone"),
         (collect_first, "at the end the old file was written over or removed"),
-        (remove_last, "at the end the old file was written over or removed"),
         (remove_and_rename, "at the end the old file was written over or removed"),
         (
             rename_too_early,
@@ -586,11 +528,6 @@ JUDGED = {
             "and it raised a ValueError",
         ),
         (counted_in_the_loop, "a stream of 0 samples: "),
-        (
-            checked(lambda came, promised: compare(came, promised or None)),
-            "0 samples came, 0 were promised, and it raised a ValueError: ",
-        ),
-        (checked(refuse_without_numbers), "name how many came (3) and how many were promised (5)."),
         (checked(refuse_with_one_number), "name how many came (7) and how many were promised (5)."),
     ],
     "lesson_11.price": [
@@ -621,7 +558,6 @@ JUDGED = {
             project(optimizer_steps=193),
             "optimizer_steps is 193: one for each of 193 batches, in each of 2 epochs.",
         ),
-        (project(batches=192.9), "batches is 192.9: a whole number is expected"),
     ],
     "lesson_11.under_cap": [
         (project(epochs=...), "epochs is not stated yet"),
@@ -652,7 +588,6 @@ JUDGED = {
     "lesson_11.learned": [
         (ran(), "no accuracy on held-out images"),
         (ran(valid=(12_345, 0.99)), "the accuracy is one of 12,345 images: 1,777 are held out"),
-        (ran(valid=(1_664, 0.99)), "the accuracy is one of 1,664 images"),
         (
             project(lambda self, *places: validated_early()),
             "the history ends with train of epoch 2, and no accuracy",
@@ -675,10 +610,6 @@ JUDGED = {
         (
             going_on(samples=12_345),
             "12,345 samples were seen of 1,000: train on those in the folder `data`.",
-        ),
-        (
-            project(lambda self, *places: {}["folder"]),
-            "30.00 MB of private memory\nKeyError: 'folder'",
         ),
     ],
 }

@@ -914,8 +914,8 @@ MUTATIONS = [
     Mutation(
         "other-kernel-s-answers-lost",
         "course/records.py",
-        "fcntl.flock(file, fcntl.LOCK_EX)",
-        "pass",
+        'with FileLock(f"{path}.lock", timeout=5):',
+        "if True:",
         "Two lessons that are open at once lose half of each other's answers.",
         "",
         "test_records.py::test_two_kernels_lose_nothing_of_each_other",
@@ -941,8 +941,8 @@ MUTATIONS = [
     Mutation(
         "false-steps-accepted",
         "course/capstone.py",
-        "expect(steps == batches * epochs,",
-        "expect(steps >= batches,",
+        "steps == batches * epochs,",
+        "steps >= batches,",
         "A project whose steps are miscounted passes.",
         "",
         f"{MISTAKE}[lesson_11.counts]",
@@ -1023,7 +1023,7 @@ MUTATIONS = [
     Mutation(
         "slider-dead",
         "explore/frames.py",
-        'widget.observe(redraw, names="value")',
+        'control.observe(redraw, names="value")',
         "pass",
         "The sliders move and the drawing stands still.",
         "",

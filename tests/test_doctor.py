@@ -63,8 +63,6 @@ def short(monkeypatch, free):
     "what, says",
     [
         ("memory to use", "1.50 GB are needed: close"),
-        ("shared memory", "--shm-size=1g"),
-        ("lessons", "lesson 08 writes there: copy the course to another folder"),
         ("temporary files", "750.00 MB are needed: lesson 11 writes there: set TMPDIR"),
     ],
 )
@@ -75,17 +73,6 @@ def test_too_little_room_is_said_with_the_remedy(monkeypatch, what, says):
     assert "MEND" in str(finding) and says in str(finding)
     short(monkeypatch, 10**12)
     assert named(doctor.examine(), what).good
-
-
-def test_the_course_s_own_folder_is_looked_at_where_the_doctor_starts_above_it(
-    monkeypatch, tmp_path
-):
-    monkeypatch.chdir(tmp_path)
-    assert named(doctor.examine(), "lessons").found.endswith(f"free to write in {tmp_path}")
-    (tmp_path / "notebooks").mkdir()
-    assert named(doctor.examine(), "lessons").found.endswith(
-        f"free to write in {tmp_path / 'notebooks'}"
-    )
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that refuses even root")

@@ -18,7 +18,7 @@ LESSONS = lesson_tasks()
 TASKS = [
     pytest.param(task.name, task, id=task.name) for tasks in LESSONS.values() for task in tasks
 ]
-QUICK = ("lesson_02", "lesson_06")  # with all of their exercises solved; the others take minutes
+QUICK = ("lesson_01", "lesson_02")  # with all of their exercises solved; the others take minutes
 
 
 def of_kind(kind):
@@ -97,13 +97,6 @@ def test_each_known_wrong_guess_is_told_why(name, task):
         assert task.predict(guess).kind == "noted", guess
         reply = task.reveal(task.answer)
         assert reply.kind == "missed" and why in reply.text, (guess, reply)
-
-
-@predictions
-def test_a_guess_of_the_wrong_kind_is_refused_and_not_noted(name, task):
-    assert task.predict("twelve or so").kind == "wrong"
-    assert task.predict([1]).kind == "wrong"
-    assert task.guess is ...
 
 
 @questions

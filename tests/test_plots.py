@@ -9,16 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlhelpers.show import (
-    PALETTE,
-    plot_batches,
-    plot_history,
-    plot_images,
-    plot_lines,
-    plot_runs,
-    plot_steps,
-    show,
-)
+from dlhelpers.show import PALETTE, plot_history, plot_images, plot_lines, show
 from dlhelpers.train import EpochResult, History
 
 
@@ -41,19 +32,8 @@ def history(**columns):
     return results
 
 
-DRAWINGS = {
-    "images": lambda: plot_images([torch.zeros(1, 8, 8)], [7]),
-    "batches": lambda: plot_batches([[3, 1], [0]], [2]),
-    "steps": lambda: plot_steps([[[3, 1], [0]]], 1),
-    "lines": draw_lines,
-    "runs": lambda: plot_runs({"16": [([0, 1], [2, 1])]}, xlabel="steps", ylabel="loss"),
-    "history": lambda: plot_history(history()),
-}
-
-
-@pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
-def test_a_picture_says_the_same_in_html_and_in_plain_text(draw):
-    ax = draw()
+def test_a_picture_says_the_same_in_html_and_in_plain_text():
+    ax = draw_lines()
     picture = show(ax)
     assert repr(picture) == f"Figure: {picture.alt}"
     assert html.unescape(re.search(r'alt="([^"]*)"', picture._repr_html_())[1]) == picture.alt
@@ -111,7 +91,6 @@ def test_bytes_are_drawn_from_0_to_255():
 def test_a_whole_batch_stands_in_rows_with_its_labels_as_captions():
     batch = torch.stack([torch.full((3, 4, 4), k / 10) for k in range(10)])
     ax = plot_images(batch, range(10), columns=8)
-    assert [text.get_text() for text in ax.texts] == [str(k) for k in range(10)]
     assert [image.get_extent()[3] for image in ax.images] == [0] * 8 + [1.35] * 2
     assert ax.images[7].get_array().max() == pytest.approx(0.7)
     assert show(ax).alt == "10 images, with captions 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
@@ -138,6 +117,3 @@ def test_an_epoch_that_was_broken_off_leaves_a_gap_or_no_line():
     ax = plot_history(broken_off)
     assert list(ax.get_lines()[1].get_ydata()) == pytest.approx([2.5, math.nan], nan_ok=True)
     assert "valid loss: 2.5 throughout." in show(ax).alt
-    broken_off = history(valid=[])
-    broken_off.add(EpochResult("valid", 2, 9.0, complete=False))
-    assert [line.get_label() for line in plot_history(broken_off).get_lines()] == ["train loss"]

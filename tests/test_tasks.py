@@ -45,21 +45,13 @@ def test_a_task_shows_itself_and_its_solution():
     assert question().solution().text == "b) No.\nRight so."
 
 
-def test_a_question_names_the_answer_and_then_its_reason():
-    assert repr(question().check("a")) == "Not yet: a) Yes.\nIt is not so."
-    assert repr(question().check(" B ")) == "Right: b) No.\nRight so."
-    assert "write one of a, b in quotes" in question().check("c").text
-
-
 @pytest.mark.parametrize(
     ("guess", "message"),
     [
-        (100, "a hundred"),
         (99.6, "the truth"),
         (99.9, "a hundred"),
         (101, ""),
         (390, "rounded down"),
-        (390.6, "a part"),
         (390.4, "a part"),
         (392, ""),
     ],
@@ -115,14 +107,7 @@ def test_a_choice_may_be_written_loosely(written, meant):
     assert task.reveal(meant).kind == "right"
 
 
-def test_dots_take_a_guess_back():
-    task = prediction()
-    task.predict(2)
-    task.predict(...)
-    assert task.reveal(3).kind == "result"
-
-
-@pytest.mark.parametrize("guess", [..., 3, 2, 391])
+@pytest.mark.parametrize("guess", [..., 2, 391])
 def test_a_result_that_a_later_cell_has_changed_is_neither_praised_nor_explained(guess):
     task = prediction(wrong={2: "a known mistake"})
     task.predict(guess)
@@ -161,8 +146,3 @@ def test_code_in_a_message_is_shown_as_code_and_nothing_else_as_html():
     shown = Reply("hint", message)._repr_html_()
     assert "<code>step()</code> before <code>backward()</code>: &lt;b&gt;, a lone ` stays" in shown
     assert "`step()` before" in Reply("solution", message)._repr_html_()
-
-
-def test_a_result_that_nobody_predicted_is_folded():
-    assert "<details" in prediction().reveal(3)._repr_html_()
-    assert "<details" not in Reply("right", "3.")._repr_html_()
