@@ -570,16 +570,19 @@ JUDGED = {
             "30.00 MB of private memory\nKeyError: 'folder'",
         ),
         (project(lambda self, *places: 3), "`train` gave back int: return the history"),
-        (project(lambda self, *places: History()), "no finished epoch of training"),
+        (project(lambda self, *places: History()), "with a finished epoch of training"),
     ],
     "lesson_11.as_stated": [
         (project(batches=192), "The rest is a batch too"),
-        (project(lambda self, *places: past(3)), "2 epochs are stated, and the history has 3."),
+        (
+            project(lambda self, *places: past(3)),
+            "the history has (193, 12345, 193), (193, 12345, 193), (193, 12345, 193).",
+        ),
         (
             ran(batches=192, samples=12_288),
-            "with 12,345 samples are stated for an epoch, and epoch 1 had 192 with 12,288.",
+            "each of 193 batches, 12,345 samples and 193 optimizer steps; of batches, samples and steps, the",
         ),
-        (ran(optimizer_steps=25), "386 optimizer steps are stated, and 50 were taken."),
+        (ran(optimizer_steps=25), "the history has (193, 12345, 25), (193, 12345, 25)."),
         (
             project(epochs=5, optimizer_steps=965),
             "61,725 samples would be seen, and the budget is 60,000",
@@ -600,10 +603,10 @@ JUDGED = {
     ],
     "lesson_11.resumes": [
         (ran(), "the second run did not go on from the first"),
-        (project(lambda self, *places: past(3)), "it trained for 3 and 3: obey `epochs`."),
+        (project(lambda self, *places: past(3)), "it had trained for [3, 3, 3]: obey `epochs`"),
         (
             going_on(more=lambda epochs, done: done + epochs),
-            "with 1 epoch of 2 done, it trained on to 3",
+            "it had trained for [2, 1, 3]: obey `epochs`, and train for those that are missing.",
         ),
         (going_on(loss=lambda epoch, done: perf_counter()), "two runs from the start differ"),
         (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),
