@@ -17,9 +17,9 @@ class Table:
     """
 
     def __init__(
-        self, headers: Sequence[str], rows: Iterable[Iterable[object]], *, notes: Sequence[str] = ()
+        self, headers: Sequence[str], rows: Iterable[Iterable[object]], notes: Sequence[str] = ()
     ):
-        self.headers = list(headers)
+        self.headers = headers
         self.rows = [[str(value) for value in row] for row in rows]
         self.notes = notes
 

@@ -221,7 +221,8 @@ def _asked(folder: Path, modules: list[str], timeout: float) -> dict[str, object
         _server = _python(f"serve({IDLE})", folder)
     try:
         with suppress(BrokenPipeError):  # it has ended, and its code says why
-            _server.stdin.write(json.dumps([str(folder), modules, timeout]).encode() + b"\n")
+            request = json.dumps([str(folder), modules, timeout])
+            _server.stdin.write(f"{request}\n".encode())
         while not (folder / "seen").exists():
             if (code := _server.poll()) is not None:
                 return _ended_by(code)

@@ -26,15 +26,18 @@ def pick_device(prefer: Device | None = None) -> torch.device:
 
     Raises ValueError for a device that this machine does not have, and what PyTorch raises for a name it does not know.
     """
-    present = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    wanted = prefer or os.environ.get("DLHELPERS_DEVICE") or present
-    device = torch.device(wanted)
-    count = torch.accelerator.device_count()
-    if device.type == "cpu" or device.type == present.type and (device.index or 0) < count:
+    present = torch.accelerator.current_accelerator(check_available=True)
+    wanted = prefer or os.environ.get("DLHELPERS_DEVICE") or present or "cpu"
+    here = ["cpu"]
+    if present:
+        numbers = range(torch.accelerator.device_count())
+        here += [present.type, *(f"{present.type}:{k}" for k in numbers)]
+    if str(device := torch.device(wanted)) in here:
         return device
-    offers = f"'cpu' and {count} x {present.type!r}" if count else "only 'cpu'"
     remedy = "Give no `prefer` and no variable DLHELPERS_DEVICE to take what there is"
-    raise ValueError(f"device {str(wanted)!r} is not here: this machine offers {offers}. {remedy}")
+    raise ValueError(
+        f"device {str(wanted)!r} is not here: this machine offers {', '.join(here)}. {remedy}"
+    )
 
 
 def pick_amp_dtype(device: Device) -> torch.dtype | None:

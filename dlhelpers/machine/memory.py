@@ -24,10 +24,6 @@ import torch
 
 OWN_GROUPS = Path("/proc/self/cgroup")  # what this process is in
 GROUPS = Path("/sys/fs/cgroup")  # all groups
-GROUP_FILES = {  # of the version with this name of the controller: folder, limit, use, kinds of files in memory.stat
-    "": ("", "memory.max", "memory.current", ""),
-    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
-}
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SAMPLE_SECONDS = 0.005  # between two looks at the memory, where the system keeps no peak
 # the words of allocators, of NumPy, cuBLAS and cuDNN, of oneDNN, and of threads, whose stacks are memory, too
@@ -40,7 +36,7 @@ OUT_OF_MEMORY = (
 def memory_budget(device: torch.device | str = "cpu") -> int:
     """Return the bytes still free for this process: on a GPU its free memory, on the host the tightest known limit.
 
-    The host's limits: the control groups around this process (versions 2 and 1), the variable MEM_LIMIT that Binder
+    The host's limits: the control groups (version 2) around this process, the variable MEM_LIMIT that Binder
     sets, and the free memory that psutil reports. What is already used is taken off: in a control group by all its
     processes, which share the limit, of MEM_LIMIT by this one. A process's own limits (`ulimit`) are not asked: beyond
     them an allocation fails with an error, and nothing is killed.
@@ -49,7 +45,8 @@ def memory_budget(device: torch.device | str = "cpu") -> int:
     device = torch.device(device)
     if device.type == "cpu":
         rooms = [psutil.virtual_memory().available, *_group_rooms()]
-        if told := os.environ.get("MEM_LIMIT"):
+        told = os.environ.get("MEM_LIMIT", "")
+        if told.isdigit():
             rooms.append(int(told) - memory_use().private)
         return max(0, min(rooms))
     if device.type == "mps":
@@ -165,21 +162,15 @@ def _group_rooms() -> list[int]:
 
     Files that the system may drop do not count as used.
     """
-    own = {}
-    for line in _text(OWN_GROUPS).splitlines():
-        number, names, path = line.split(":", 2)
-        own |= dict.fromkeys(names.split(","), path.lstrip("/"))
+    own = Path(_text(OWN_GROUPS).rpartition("::/")[2].strip())
     rooms = []
-    for controller, (folder, most, use, kind) in GROUP_FILES.items():
-        path = Path(own.get(controller, ""))
-        for inner in (path, *path.parents):  # a container sees only some of them
-            group = GROUPS / folder / inner
-            limit = _text(group / most).strip()
-            if limit.isdigit():  # and not "max", or no file
-                files = rf"^{kind}(?:in)?active_file (\d+)"
-                cached = re.findall(files, _text(group / "memory.stat"), re.M)
-                used = int(_text(group / use)) - sum(map(int, cached))
-                rooms.append(int(limit) - used)
+    for inner in (own, *own.parents):  # a container sees only some of them
+        group = GROUPS / inner
+        limit = _text(group / "memory.max").strip()
+        if limit.isdigit():  # and not "max", or no file
+            files = re.findall(r"^(?:in)?active_file (\d+)", _text(group / "memory.stat"), re.M)
+            used = int(_text(group / "memory.current")) - sum(map(int, files))
+            rooms.append(int(limit) - used)
     return rooms
 
 

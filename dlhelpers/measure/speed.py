@@ -151,7 +151,7 @@ def pipeline_speed(
     )
 
 
-def _drain(batches: Iterator[Any]) -> Any:
+def _drain(batches: Iterator) -> Any:
     """Do nothing with all batches, and return the first."""
     first = next(batches, None)
     for _ in batches:
@@ -170,7 +170,7 @@ def _time(
     last = None if batches is None else warmup + batches
     sizes, times = [], [perf_counter()]
 
-    def watched() -> Iterator[Any]:
+    def watched() -> Iterator:
         for batch in loader:
             sizes.append(samples_in(batch))
             yield batch

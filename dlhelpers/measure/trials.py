@@ -6,7 +6,6 @@ Model, modes and gradients are safe because the copy has its own; random states 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
-from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Optimizer
@@ -45,7 +44,7 @@ class Rehearsal:
         self.model.zero_grad()
         self.optimizer = self.optimizer_fn(self.model.parameters())
 
-    def train(self, batches: Iterable[Any]) -> EpochResult:
+    def train(self, batches: Iterable) -> EpochResult:
         """Take one optimizer step for each batch of (inputs, targets), as `fit` does."""
         return train_epoch(self.model, batches, self.loss_fn, self.optimizer, device=self.device)
 
