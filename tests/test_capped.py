@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers.course.capped_examples import usual_example
-from dlhelpers.machine import LimitedRun, capped, memory_use, run_limited
+from dlhelpers.machine import LimitedRun, capped, run_limited
 
 ROOT = Path(__file__).resolve().parent.parent
 MB = 1_000_000
@@ -97,19 +97,6 @@ def script(folder, text, **variables):
 
 
 @linux_only
-def test_the_usual_example_fails_with_its_own_error_and_leaves_this_process_alone():
-    before = memory_use().private
-    run = run_limited(usual_example, limit=512 * MB)
-    assert (run.outcome, run.value, run.capped) == ("out of memory", None, True)
-    assert run.limit == 512 * MB and run.peak_private < 100 * MB
-    assert run.error.startswith("RuntimeError: ")
-    assert "can't allocate memory: you tried to allocate 60211200000 bytes" in run.error
-    assert "torch.randn(100_000, 3, 224, 224)" in run.traceback
-    assert memory_use().private - before < 50 * MB
-    assert torch.ones(10 * MB).sum() == 10 * MB, "this process has no cap"
-
-
-@linux_only
 def test_the_limit_is_what_the_function_may_take_beyond_the_start():
     fits, too_much = run_limited(hold, 150, limit=LIMIT), run_limited(hold, 300, limit=LIMIT)
     assert fits.outcome == "returned" and 145 * MB < fits.peak_private < 170 * MB
@@ -151,23 +138,6 @@ def test_what_the_function_brings_along_counts():
 def test_telling_the_value_does_not_count():
     run = run_limited(bytes, 70 * MB, limit=100 * MB)
     assert run.outcome == "returned" and len(run.value) == 70 * MB, run.error
-
-
-class Greedy(TensorDataset):
-    """A dataset whose every sample takes 300 MB for a moment."""
-
-    def __getitem__(self, index):
-        return float(np.ones(300 * MB, dtype=np.uint8)[index])
-
-
-@linux_only
-@pytest.mark.filterwarnings("ignore:.*lead to deadlocks")
-def test_workers_inherit_the_cap():
-    def epoch(dataset):
-        return list(DataLoader(dataset, num_workers=1, multiprocessing_context="fork"))
-
-    run = run_limited(epoch, Greedy(torch.zeros(4)), limit=LIMIT)
-    assert run.outcome == "out of memory" and "DataLoader worker process 0" in run.error
 
 
 @linux_only
@@ -239,13 +209,12 @@ def test_where_nothing_is_forked_each_call_has_a_python_of_its_own(monkeypatch, 
 
 
 def test_a_value_comes_back_as_it_is():
-    text = "α" * (3 * MB)
-    value = {"tensor": torch.arange(6).view(2, 3), "array": np.eye(200), "text": text}
+    value = {"tensor": torch.arange(6).view(2, 3), "text": "α" * (3 * MB)}
     run = run_limited(lambda *args: (args, value), 1, None, limit=LIMIT)
     assert run.outcome == "returned" and run.error == run.traceback == ""
-    args, copy = run.value
-    assert args == (1, None) and torch.equal(copy["tensor"], value["tensor"])
-    assert np.array_equal(copy["array"], value["array"]) and copy["text"] == text
+    args, back = run.value
+    assert args == (1, None) and back["text"] == value["text"]
+    assert torch.equal(back["tensor"], value["tensor"])
 
 
 def test_an_exception_is_told_with_its_type_text_and_place():
@@ -291,8 +260,7 @@ def test_an_interrupt_here_ends_the_child(tmp_path):
 
     def sleep():
         pid.write_text(str(os.getpid()))
-        time.sleep(20)
-        (tmp_path / "woke up").touch()
+        time.sleep(60)
 
     def interrupt():
         if soon(lambda: pid.exists() and pid.read_text(), seconds=60):
@@ -300,11 +268,12 @@ def test_an_interrupt_here_ends_the_child(tmp_path):
 
     thread = threading.Thread(target=interrupt)
     thread.start()
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run_limited(sleep, limit=LIMIT, timeout=60)
+        run_limited(sleep, limit=LIMIT)
     thread.join()
-    assert soon(lambda: not psutil.pid_exists(int(pid.read_text())))
-    assert not (tmp_path / "woke up").exists(), "it was waited for, not ended"
+    assert soon(lambda: not lives(int(pid.read_text())))
+    assert time.monotonic() - began < 60, "it was waited for, not ended"
     assert run_limited(hold, 1, 0, limit=LIMIT).value == 1, "the next call works"
 
 
@@ -408,17 +377,9 @@ def test_what_the_child_prints_appears_here_whole_and_once(capsys):
 
 
 def test_it_runs_outside_the_main_thread_one_call_after_the_other():
-    runs = []
-
-    def run():
-        runs.append(run_limited(hold, 1, 0, limit=LIMIT).value)
-
-    threads = [threading.Thread(target=run) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert runs == [1, 1, 1]
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda k: run_limited(abs, -k, limit=LIMIT), range(3)))
+    assert [run.value for run in runs] == [0, 1, 2]
 
 
 @linux_only
@@ -443,16 +404,10 @@ def test_the_first_lines_do_not_vary_and_the_table_has_the_figures():
     assert (rows["limit"], rows["peak private"]) == ("512.00 MB", "3.00 MB")
 
 
-@pytest.mark.parametrize("limit", [15_999_999, 5e8, "512 MB"])
-def test_a_limit_that_is_none_is_refused(limit):
-    with pytest.raises(ValueError) as caught:
-        run_limited(print, limit=limit)
-    text = f"limit is {limit!r}: expected a whole number, at least 16000000 bytes (16 MB)"
-    assert str(caught.value).startswith(text)
-    assert str(caught.value).endswith("500 MB is 500_000_000")
-
-
-def test_a_result_in_place_of_a_function_is_refused():
+def test_a_limit_or_a_function_that_is_none_is_refused():
+    told = "limit is '512 MB': expected a whole number, at least 16000000 bytes.*is 500_000_000"
+    with pytest.raises(ValueError, match=told):
+        run_limited(print, limit="512 MB")
     told = r"target is None: expected a function, .* run_limited\(train, 3, limit="
     with pytest.raises(TypeError, match=told):
         run_limited(print(), limit=LIMIT)

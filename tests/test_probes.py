@@ -25,12 +25,6 @@ def test_each_sample_waits_and_comes_unchanged():
     assert time.perf_counter() - begin >= 0.06
 
 
-def test_an_index_beyond_a_probe_is_refused():
-    for dataset in (Waiting(NumberedImages(3), 0), WorkerReport(3)):
-        with pytest.raises(IndexError, match="index 3 is beyond a dataset of 3 samples"):
-            dataset[3]
-
-
 def test_workers_report_themselves_with_seeds_of_their_own():
     found = reports(num_workers=2)
     by_worker = {(report["worker"], report["process"], report["seed"]) for report in found}
