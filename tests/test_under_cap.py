@@ -1,5 +1,7 @@
 """What lesson 08 runs in children: the writers write the same images, whole or to where they were killed."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -27,7 +29,7 @@ def test_three_writers_write_the_same_images(tmp_path):
     assert np.array_equal(torch.stack([sample.image for sample in packed]).numpy(), images)
     assert [sample.label for sample in packed] == labels.tolist()
     files = load("folder", "train", root=tmp_path / "files")
-    assert len(files) == 120
+    assert labels[int(Path(files.names[0]).stem)] == files[0][1]
 
 
 def test_a_sum_is_the_same_through_a_map(tmp_path):

@@ -96,7 +96,7 @@ def _packages() -> list[Finding]:
 def _device() -> Finding:
     try:
         device = pick_device()
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
         return Finding("device", str(error), False, "unset DLHELPERS_DEVICE, or set it to cpu")
     note = "" if device.type != "cpu" else " (every lesson runs on it)"
     return Finding("device", f"{device}{note}", True)
