@@ -259,10 +259,10 @@ def test_an_interrupt_here_ends_the_child(tmp_path):
 
     def sleep():
         pid.write_text(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(600)
 
     def interrupt():
-        if soon(lambda: pid.exists() and pid.read_text(), seconds=60):
+        if soon(lambda: pid.exists() and pid.read_text(), seconds=200):
             os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -272,7 +272,7 @@ def test_an_interrupt_here_ends_the_child(tmp_path):
         run_limited(sleep, limit=LIMIT)
     thread.join()
     assert soon(lambda: not lives(int(pid.read_text())))
-    assert time.monotonic() - began < 60, "it was waited for, not ended"
+    assert time.monotonic() - began < 250, "it was waited for, not ended"
     assert run_limited(hold, 1, 0, limit=LIMIT).value == 1, "the next call works"
 
 
@@ -299,7 +299,7 @@ def test_the_child_ends_with_a_kernel_that_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     kernel = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=environment)
     pids = tmp_path / "pids"
-    assert soon(lambda: pids.exists() and pids.read_text(), seconds=60)
+    assert soon(lambda: pids.exists() and pids.read_text(), seconds=200)
     kernel.kill()
     kernel.wait()
     assert soon(lambda: not any(lives(int(pid)) for pid in pids.read_text().split()))
