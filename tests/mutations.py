@@ -252,12 +252,12 @@ MUTATIONS = [
     ),
     Mutation(
         "bar-counts-one-epoch",
-        "base/bars.py",
+        "base/progress_bars.py",
         "total = epochs * sum(map(len, loaders))",
         "total = sum(map(len, loaders))",
         "The bar says finished after the first of many epochs.",
         "",
-        "test_bars.py::test_a_bar_counts_all_batches_of_all_epochs",
+        "test_progress_bars.py::test_a_bar_counts_all_batches_of_all_epochs",
     ),
     Mutation(
         "metrics-in-half-the-digits",
@@ -409,8 +409,8 @@ MUTATIONS = [
     Mutation(
         "budget-ignored",
         "measure/batch_sizes.py",
-        "> self.allowed:",
-        "> 100 * self.allowed:",
+        "if need > allowed:",
+        "if need > 100 * allowed:",
         "The study goes on until the system kills the learner's kernel.",
         "",
         "test_batch_sizes.py::test_the_study_stops_before_the_budget",
@@ -418,8 +418,8 @@ MUTATIONS = [
     Mutation(
         "study-trains-the-model",
         "measure/trials.py",
-        "self.model, self.optimizer_fn = deepcopy(model).train(), optimizer_fn",
-        "self.model, self.optimizer_fn = model.train(), optimizer_fn",
+        "self.model, self.optimizer_fn = deepcopy(model), optimizer_fn",
+        "self.model, self.optimizer_fn = model, optimizer_fn",
         "To measure a batch size spoils the model that is to be trained.",
         "05",
         "test_batch_sizes.py::test_the_study_leaves_everything_bit_equal",
@@ -445,8 +445,8 @@ MUTATIONS = [
     Mutation(
         "disturbances-timed",
         "measure/batch_sizes.py",
-        "min(times, default=None)",
-        "max(times, default=None)",
+        "min(times))",
+        "max(times))",
         "Whatever else runs on the machine makes a batch size look slow.",
         "",
         "test_batch_sizes.py::test_the_shortest_time_counts_since_others_only_make_a_step_longer",
@@ -509,8 +509,8 @@ MUTATIONS = [
     Mutation(
         "cap-too-wide",  # without any cap the 60 GB that lesson 08 asks for could take the machine down
         "machine/capped.py",
-        "min(held + limit, sys.maxsize",
-        "min(held + 4 * limit, sys.maxsize",
+        "memory_info().data + limit",
+        "memory_info().data + 4 * limit",
         "What does not fit under the cap is said to fit.",
         "08",
         "test_capped.py::test_the_limit_is_what_the_function_may_take_beyond_the_start",
@@ -518,11 +518,11 @@ MUTATIONS = [
     Mutation(
         "brought-along-uncounted",
         "machine/capped.py",
-        "        target, args, main = pickle.load(file)\n",
-        "        cap = resource.getrlimit(resource.RLIMIT_DATA)\n"
-        "        _lift_cap()\n"
-        "        target, args, main = pickle.load(file)\n"
-        "        resource.setrlimit(resource.RLIMIT_DATA, cap)\n",
+        "                target, args, main = pickle.load(file)\n",
+        "                cap = resource.getrlimit(resource.RLIMIT_DATA)\n"
+        "                resource.setrlimit(resource.RLIMIT_DATA, (-1, -1))\n"
+        "                target, args, main = pickle.load(file)\n"
+        "                resource.setrlimit(resource.RLIMIT_DATA, cap)\n",
         "A list of all images, handed over as an argument, fits under any cap.",
         "",
         "test_capped.py::test_what_the_function_brings_along_counts",
@@ -539,8 +539,8 @@ MUTATIONS = [
     Mutation(
         "cap-that-is-none",
         "machine/capped.py",
-        "    except OSError:\n        resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))",
-        "        raise OSError\n    except OSError:\n        resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))",
+        "    return False  # some sandboxes",
+        "    return True  # some sandboxes",
         "Where the system takes a limit and does not keep it, the result speaks of a cap.",
         "",
         "test_capped.py::test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full",

@@ -367,8 +367,8 @@ def mean_accuracy(outputs, targets):
     [
         ({"epochs": 0}, "epochs is 0: expected a whole number, at least 1"),
         ({"epochs": 1.5}, "epochs is 1.5: expected a whole number"),
-        ({"micro_batch_size": 0}, "micro_batch_size is 0: expected a whole number of samples"),
-        ({"micro_batch_size": "auto"}, "micro_batch_size is 'auto': expected a whole number of"),
+        ({"micro_batch_size": 0}, "micro_batch_size is 0: expected a whole number"),
+        ({"micro_batch_size": "auto"}, "micro_batch_size is 'auto': expected a whole number"),
         ({"max_norm": 0}, "max_norm is 0: expected a length above 0"),
         ({"metrics": accuracy}, "functions by name"),
         ({"metrics": {"loss": accuracy}}, "is called 'loss'"),

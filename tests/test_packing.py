@@ -421,7 +421,7 @@ def test_a_folder_of_another_layout_is_refused(tmp_path, make, kind, message):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"size": 0}, "size is 0: expected a whole number of pixels, at least 1"),
+        ({"size": 0}, "size is 0: expected a whole number, at least 1"),
         ({"size": True}, "size is True"),
         ({"on_error": "ignore"}, "on_error is 'ignore': expected 'raise' or 'skip'"),
         ({"processes": 0}, "processes is 0: expected a whole number, at least 1"),

@@ -4,12 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from dlhelpers.course.capped_examples import (
     every_fourth,
-    images_per_second,
-    train,
     write_files,
 )
 from dlhelpers.course.capped_examples import write_packed as write
@@ -47,15 +44,3 @@ def test_every_fourth_pixel_as_floats():
     small = every_fourth(images)
     assert small.shape == (1, 1, 4, 4) and small.dtype == torch.float32
     assert (small * 255).round().int()[0, 0, 0].tolist() == [34, 38, 42, 46]
-
-
-def test_training_changes_the_weights_that_it_returns(tmp_path):
-    write(tmp_path / "packed", 200)
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
-    before = model[1].weight.detach().clone()
-    weights = train(tmp_path / "packed", model, torch.optim.SGD(model.parameters(), lr=0.1))
-    assert torch.equal(weights["1.weight"], model[1].weight) and not torch.equal(
-        before, weights["1.weight"]
-    )
-    assert images_per_second(PackedDataset(tmp_path / "packed")) > 0

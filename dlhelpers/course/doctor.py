@@ -84,7 +84,7 @@ def _packages() -> list[Finding]:
 def _device() -> Finding:
     try:
         found, good = str(pick_device()), True
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
         found, good = str(error), False
     return Finding("device", found, good, "unset DLHELPERS_DEVICE, or set it to cpu")
 

@@ -52,7 +52,7 @@ class ImageFiles(Dataset):
 
     def __init__(self, root: Path, size: int | None = None, skip: bool = False):
         self.root = Path(root)
-        self.size = None if size is None else check_whole("size", size, 1, of="pixels")
+        self.size = None if size is None else check_whole("size", size, 1)
         self.classes = find_classes(self.root)
         self.names: list[str] = []
         self.labels: list[int] = []

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dlhelpers.base.bars import tqdm_bar
 from dlhelpers.base.checks import check_whole, shown
+from dlhelpers.base.progress_bars import tqdm_bar
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.data.folders import ImageFiles, Unusable

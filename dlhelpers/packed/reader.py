@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from dlhelpers.base.checks import check_callable, shown
+from dlhelpers.base.checks import check_kind, shown
 from dlhelpers.packed.manifest import Manifest, find_outer_faults, read_manifest
 
 
@@ -72,7 +72,7 @@ class PackedDataset(Dataset):
 
     def __init__(self, folder: str | Path, *, transform: Callable[[Tensor], Tensor] | None = None):
         if transform is not None:
-            check_callable("transform", transform, "a function of a batch of images, or None")
+            check_kind("transform", transform, Callable, "a function of a batch of images, or None")
         self.folder, self.transform = Path(folder).absolute(), transform
         self._written: str | None = None
         manifest = self._open()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dlhelpers.base.bars import tqdm_bar
+from dlhelpers.base.progress_bars import tqdm_bar
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.machine.devices import cores

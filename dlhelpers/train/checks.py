@@ -108,7 +108,7 @@ def check_training(
     if max_norm is not None and not max_norm > 0:
         raise ValueError(f"max_norm is {max_norm!r}: expected a length above 0, or None")
     if micro_batch_size is not None:
-        check_whole("micro_batch_size", micro_batch_size, 1, ", or None", of="samples")
+        check_whole("micro_batch_size", micro_batch_size, 1, ", or None")
     if frozen := frozen_norms(model):
         tell(
             f"BatchNorm ({', '.join(frozen)}) is in evaluation mode and stays so: its averages are frozen. To train it"

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dlhelpers.base.bars import progress_bar
-from dlhelpers.base.checks import check_callable, check_whole
+from dlhelpers.base.checks import check_kind, check_whole
+from dlhelpers.base.progress_bars import progress_bar
 from dlhelpers.machine.devices import Device, autocast, move
 from dlhelpers.train.batches import (
     draw_for_workers,
@@ -215,7 +215,7 @@ def fit(
     for phase, loader in loaders.items():
         check_loader(loader, phase, model, micro_batch_size)
     if on_epoch_end is not None:
-        check_callable("on_epoch_end", on_epoch_end, "a function of two results")
+        check_kind("on_epoch_end", on_epoch_end, Callable, "a function of two results")
     ranks = current()
     finished = history.epochs
     facts = {
