@@ -24,6 +24,11 @@ import torch
 
 OWN_GROUPS = Path("/proc/self/cgroup")  # what this process is in
 GROUPS = Path("/sys/fs/cgroup")  # all groups
+GROUP_FILES = {  # of version 2 and of version 1: folder, limit, use, kinds of files in memory.stat
+    "": ("", "memory.max", "memory.current", ""),
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+}
+NO_LIMIT = 2**60  # bytes: what version 1 gives for none is larger
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SAMPLE_SECONDS = 0.005  # between two looks at the memory, where the system keeps no peak
 # the words of allocators, of NumPy, cuBLAS and cuDNN, of oneDNN, and of threads, whose stacks are memory, too
@@ -36,7 +41,7 @@ OUT_OF_MEMORY = (
 def memory_budget(device: torch.device | str = "cpu") -> int:
     """Return the bytes still free for this process: on a GPU its free memory, on the host the tightest known limit.
 
-    The host's limits: the control groups (version 2) around this process, the variable MEM_LIMIT that Binder
+    The host's limits: the control groups around this process (versions 2 and 1), the variable MEM_LIMIT that Binder
     sets, and the free memory that psutil reports. What is already used is taken off: in a control group by all its
     processes, which share the limit, of MEM_LIMIT by this one. A process's own limits (`ulimit`) are not asked: beyond
     them an allocation fails with an error, and nothing is killed.
@@ -162,15 +167,20 @@ def _group_rooms() -> list[int]:
 
     Files that the system may drop do not count as used.
     """
-    own = Path(_text(OWN_GROUPS).rpartition("::/")[2].strip())
     rooms = []
-    for inner in (own, *own.parents):  # a container sees only some of them
-        group = GROUPS / inner
-        limit = _text(group / "memory.max").strip()
-        if limit.isdigit():  # and not "max", or no file
-            files = re.findall(r"^(?:in)?active_file (\d+)", _text(group / "memory.stat"), re.M)
-            used = int(_text(group / "memory.current")) - sum(map(int, files))
-            rooms.append(int(limit) - used)
+    for line in _text(OWN_GROUPS).splitlines():
+        _, names, path = line.split(":", 2)
+        if names not in GROUP_FILES:
+            continue
+        folder, most, used_now, kind = GROUP_FILES[names]
+        own = Path(path.lstrip("/"))
+        for inner in (own, *own.parents):  # a container sees only some of them
+            group = GROUPS / folder / inner
+            limit = _text(group / most).strip()
+            if limit.isdigit() and int(limit) < NO_LIMIT:  # and not "max", or no file
+                files = rf"^{kind}(?:in)?active_file (\d+)"
+                cached = re.findall(files, _text(group / "memory.stat"), re.M)
+                rooms.append(int(limit) - int(_text(group / used_now)) + sum(map(int, cached)))
     return rooms
 
 
