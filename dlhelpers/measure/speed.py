@@ -16,8 +16,9 @@ from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.data.counting import samples_in
 from dlhelpers.machine.devices import Device, move, synchronize
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, own_loader, plain_sgd, undisturbed
-from dlhelpers.train.batches import generators_of, split_batch
 from dlhelpers.train.checks import LossFn, check_loader
+from dlhelpers.train.micro_batching import split_batch
+from dlhelpers.train.seeds_and_workers import generators_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,9 +16,9 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.machine.devices import Device, autocast, move, synchronize
-from dlhelpers.train.batches import split_batch
-from dlhelpers.train.checks import CheckedLoss, LossFn, check_model
+from dlhelpers.train.checks import CheckedLoss, LossFn, device_of
 from dlhelpers.train.loop import make_scaler
+from dlhelpers.train.micro_batching import split_batch
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -42,7 +42,7 @@ class Rehearsal:
         device: Device | None,
         amp_dtype: torch.dtype | None,
     ):
-        self.device, self.amp_dtype = check_model(model, device), amp_dtype
+        self.device, self.amp_dtype = torch.device(device or device_of(model)), amp_dtype
         self.loss_fn = CheckedLoss(loss_fn)
         if isinstance(optimizer_fn, Optimizer) or not callable(optimizer_fn):
             raise TypeError(

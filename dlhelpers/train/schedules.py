@@ -20,7 +20,7 @@ def check_scheduler(scheduler: Any, unit: str, epochs: int, batches: int) -> Non
         )
     if scheduler is None:
         return
-    if asks_loss(scheduler) and unit == "step":
+    if isinstance(scheduler, ReduceLROnPlateau) and unit == "step":
         raise ValueError(
             "scheduler_unit is 'step', but ReduceLROnPlateau asks how an epoch went: use 'epoch'"
         )
@@ -50,8 +50,3 @@ def told(scheduler: Any) -> int | None:
         if hasattr(scheduler, name):
             return getattr(scheduler, name)
     return None
-
-
-def asks_loss(scheduler: Any) -> bool:
-    """Say whether a scheduler asks at each step how well the epoch went, as ReduceLROnPlateau alone does."""
-    return isinstance(scheduler, ReduceLROnPlateau)
