@@ -105,7 +105,7 @@ def load_checkpoint(
             )
     given = _with_state(optimizer, scheduler, scaler)
     for name, part in given.items():
-        form, _ = content.get(name, ("none", None))
+        form = content.get(name, ["none"])[0]
         if form != _form(part):
             raise ValueError(
                 f"{path} belongs to another {name}: it has {form}, and this one is {_form(part)}. Build it as it was"

@@ -16,19 +16,16 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.base.checks import check_kind, shown
-from dlhelpers.data.counting import describe
 from dlhelpers.train.micro_batching import part_of
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
-CLASS_LOSSES = (nn.CrossEntropyLoss, nn.NLLLoss)
-CLASS_FUNCTIONS = (functional.cross_entropy, functional.nll_loss)
 SHAPED_LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 
 
 def tell(message: str) -> None:
     """Warn of something, at the line outside this package that has led here."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith("dlhelpers."):
+    while frame.f_globals.get("__name__", "").startswith("dlhelpers."):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
 
@@ -53,7 +50,9 @@ def check_all(
 
 def device_of(model: nn.Module) -> torch.device:
     """Return the device of a model's parameters; the CPU for a model without."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    for parameter in model.parameters():
+        return parameter.device
+    return torch.device("cpu")
 
 
 def check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
@@ -62,8 +61,13 @@ def check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
         "a torch.optim.Optimizer; build it first, as torch.optim.SGD(model.parameters(), lr=0.1)"
     )
     check_kind("optimizer", optimizer, Optimizer, expected)
-    trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
-    if all(trained.isdisjoint(group["params"]) for group in optimizer.param_groups):
+    trained, held = set(), set()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            trained.add(parameter)
+    for group in optimizer.param_groups:
+        held.update(group["params"])
+    if held.isdisjoint(trained):
         raise ValueError(
             f"the optimizer holds no parameter of this model that is trained, of which there are {len(trained)}, so"
             " nothing would be learned: make it anew after the model, as torch.optim.SGD(model.parameters(), lr=0.1)."
@@ -75,29 +79,34 @@ def check_loader(loader: Iterable, phase: str, model: nn.Module) -> None:
     """Refuse a DataLoader without a batch, or one that leaves BatchNorm1d a single sample to train on."""
     if not isinstance(loader, DataLoader):
         return
-    counts = describe(loader)
-    if counts.batches == 0:
+    try:
+        samples, batches = len(loader.sampler), len(loader)
+    except TypeError:
+        return  # a stream
+    size, drop = loader.batch_size, loader.drop_last
+    if not batches:
         raise ValueError(
-            f"the {phase} loader has no batch: {counts.samples} samples, batch_size {counts.batch_size},"
-            f" drop_last {counts.drop_last}. Use a smaller batch size, drop_last=False, or more samples"
+            f"the {phase} loader has no batch: {samples} samples, batch_size {size}, drop_last {drop}."
+            " Use a smaller batch size, drop_last=False, or more samples"
         )
+    rest = samples % size if size else 0  # a batch sampler does not say
     if phase != "train":
-        if counts.dropped:
+        if drop and rest:
             tell(
-                f"the {phase} loader leaves out {counts.dropped} of {counts.samples} samples: the result will"
-                " depend on the batch size. Use drop_last=False"
+                f"the {phase} loader leaves out {rest} of {samples} samples: the result will depend on the batch size."
+                " Use drop_last=False"
             )
         return
     layers = {}
     for name, part in model.named_modules():
         if part.training or not model.training:  # it will train
             layers[type(part)] = name
+    alone = size == 1 or rest == 1 and not drop
     # Behind a Conv1d one sample has many values for it.
-    if counts.last_batch == 1 and nn.BatchNorm1d in layers and nn.Conv1d not in layers:
+    if alone and nn.BatchNorm1d in layers and nn.Conv1d not in layers:
         raise ValueError(
-            f"the last batch holds 1 sample ({counts.samples} samples in batches of {counts.batch_size}), and"
-            f" BatchNorm1d ({layers[nn.BatchNorm1d]}) needs at least 2 in training: use drop_last=True or another"
-            " batch size"
+            f"the last batch holds 1 sample ({samples} samples in batches of {size}), and BatchNorm1d"
+            f" ({layers[nn.BatchNorm1d]}) needs at least 2 in training: use drop_last=True or another batch size"
         )
 
 
@@ -114,7 +123,8 @@ class CheckedLoss:
                 " nn.CrossEntropyLoss()"
             )
         self.loss_fn, self.looked = loss_fn, False
-        self.wants_classes = isinstance(loss_fn, CLASS_LOSSES) or loss_fn in CLASS_FUNCTIONS
+        self.wants_classes = isinstance(loss_fn, (nn.CrossEntropyLoss, nn.NLLLoss))
+        self.wants_classes |= loss_fn in (functional.cross_entropy, functional.nll_loss)
 
     def __call__(self, outputs: Any, targets: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss of a batch; `labels` are its targets as the loader gave them.
@@ -153,10 +163,7 @@ class CheckedLoss:
         n, parts = len(targets), []
         if n < 2 or not isinstance(outputs, Tensor):
             return True  # as far as can be told
-        weighted = self.wants_classes and getattr(self.loss_fn, "weight", None) is not None
-        if weighted and self.loss_fn.reduction == "mean":
-            return False
-        k = n // 3 or 1  # unequal parts where the batch allows them
+        k = n // 2 + (n % 2 == 0 and n > 2)  # two unequal parts where the batch allows them
         devices = [outputs.device] if outputs.is_cuda else []
         with suppress(Exception), torch.no_grad(), torch.random.fork_rng(devices):
             for cut in (slice(k), slice(k, None)):

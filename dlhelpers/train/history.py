@@ -88,7 +88,7 @@ class History(ShownAsTable, Sequence[EpochResult]):
         An evaluation that somebody calls "train" takes no step and is none.
         """
         last = 0
-        for result in self:
+        for result in self._results:
             steps = result.optimizer_steps + result.skipped_steps
             if result.phase == "train" and result.complete and steps:
                 last = max(last, result.epoch)

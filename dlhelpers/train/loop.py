@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -270,7 +269,7 @@ def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     try:
         model.train(training)
         for part, was_training in before:
-            if training and trained and isinstance(part, _BatchNorm):
+            if training and trained and isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.train(was_training)
         yield
     finally:

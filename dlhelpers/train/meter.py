@@ -112,8 +112,8 @@ class Meter:
                 value = metric(outputs, targets)
             if not isinstance(value, Tensor) or value.shape != (n,):
                 raise ValueError(
-                    f"metric {name!r} returned {shown(value)} for {n} samples: expected one value a sample, shape ({n},)."
-                    " Leave out the mean: the epoch's mean is taken over all samples"
+                    f"metric {name!r} returned {shown(value)} for {n} samples: expected one value a sample, shape"
+                    f" ({n},). Leave out the mean: the epoch's mean is taken over all samples"
                 )
             values.append(value)
         self.micro_batches += 1

@@ -77,7 +77,7 @@ def process_group(
     Raises what torch.distributed says where a variable or a backend is missing, or the port is in use.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
-    place: dict[str, Any] = {"store": None}
+    place: dict[str, Any] = {}
     if "WORLD_SIZE" not in os.environ:
         place = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
     elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
