@@ -1,7 +1,6 @@
 """Tests of `meter`, through `evaluate`: exact means over samples, and an epoch that breaks off."""
 
 import math
-import time
 
 import pytest
 import torch
@@ -77,16 +76,6 @@ def test_what_breaks_off_is_put_into_the_history_with_the_means_so_far(seen, mea
     (kept,) = history
     assert kept.loss == pytest.approx(mean, nan_ok=True) and not kept.complete
     assert (kept.samples, kept.batches) == (sum(size for _, size in seen), len(seen))
-
-
-def test_the_wait_for_batches_is_measured():
-    def slow():
-        for batch in scripted([1.0, 3.0], [1, 1]):
-            time.sleep(0.05)
-            yield batch
-
-    result = evaluate(nn.Identity(), slow(), lambda o, t: o.mean())
-    assert result.loss == 2.0 and 0.1 <= result.data_seconds <= result.seconds
 
 
 def test_a_loader_without_a_batch_is_refused():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import LOSS, batches, data, network, sgd, weights
+from small_runs import LOSS, data, sgd, weights
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -104,16 +104,3 @@ def test_texts_are_cut_one_for_each_sample_and_what_is_one_for_all_goes_with_eac
     assert [part.pop("words") for part in seen] == [["a", "b"], ["c", "d"], ["e"]]
     assert torch.equal(torch.cat([part.pop("rows") for part in seen]), rows)
     assert seen == [whole] * 3
-
-
-def test_running_out_of_memory_goes_through_at_once():
-    model, sizes = network(), []
-
-    def fail(model, inputs):
-        sizes.append(len(inputs[0]))
-        raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB")
-
-    model.register_forward_pre_hook(fail)
-    with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
-        train_epoch(model, batches(), LOSS, sgd(model), micro_batch_size=4)
-    assert sizes == [4]

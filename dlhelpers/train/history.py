@@ -17,7 +17,7 @@ class EpochResult:
 
     loss, metrics    means over samples, however they were batched
     optimizer_steps  updates of the weights; skipped_steps were left out because float16 overflowed
-    seconds          the whole pass; data_seconds of it the host waited for the loader
+    seconds          the whole pass
     peak_memory      most bytes held on a CUDA device, None elsewhere
     micro_batches    forward and backward passes; more than batches where these were split
     complete         False where the pass was broken off
@@ -32,7 +32,6 @@ class EpochResult:
     optimizer_steps: int = 0
     skipped_steps: int = 0
     seconds: float = 0.0
-    data_seconds: float = 0.0
     peak_memory: int | None = None
     complete: bool = True
     micro_batches: int = 0

@@ -38,10 +38,9 @@ class Meter:
     micro_batches: int = 0
     optimizer_steps: int = 0
     skipped_steps: int = 0
-    data_seconds: float = 0.0
 
     def __enter__(self) -> Self:
-        self._loader = self._iterator = None
+        self._loader = None
         self._waiting: list[tuple] = []  # (iteration, samples, loss, values of each metric)
         self._sums = [0.0] * (1 + len(self.metrics))  # of the loss and each metric
         if self.device.type == "cuda":
@@ -52,8 +51,7 @@ class Meter:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         found = None
         if error is not None:
-            self._iterator = None  # workers end, also those that persist: it may have ended them
-            let_go(self._loader)
+            let_go(self._loader)  # the error may have ended its workers
         try:
             self._read()
             if error is None:
@@ -72,7 +70,6 @@ class Meter:
             self.optimizer_steps,
             self.skipped_steps,
             perf_counter() - self._begin,
-            self.data_seconds,
             torch.cuda.max_memory_allocated(self.device) if on_cuda else None,
             complete=error is None and found is None,
             micro_batches=self.micro_batches,
@@ -83,21 +80,16 @@ class Meter:
             raise found
 
     def batches(self, loader: Iterable) -> Iterator[Any]:
-        """Yield the loader's batches, and measure how long the host waits for each."""
-        self._loader, end = loader, object()
-        asked = perf_counter()
-        self._iterator = iter(loader)
-        while (batch := next(self._iterator, end)) is not end:
-            self.data_seconds += perf_counter() - asked
+        """Yield the loader's batches, and now and then read the device after one."""
+        self._loader = loader
+        for batch in loader:
             yield batch
             self.batches_seen += 1
             if self.bar is not None:
                 self.bar.update(1)
-            asked = perf_counter()
-            if asked - self._last_read > READ_SECONDS:
-                self._last_read = asked
+            if perf_counter() - self._last_read > READ_SECONDS:
                 self._read()
-        self._iterator = None
+                self._last_read = perf_counter()
         if not self.batches_seen:
             raise ValueError(
                 f"the {self.phase} loader gave no batch: its dataset is empty, or it can be read only once, as a"

@@ -6,7 +6,7 @@ epochs and is moved on at each step has finished long before training has.
 
 from typing import Any
 
-from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 
 def check_scheduler(scheduler: Any, unit: str, epochs: int, batches: int) -> None:
@@ -25,7 +25,7 @@ def check_scheduler(scheduler: Any, unit: str, epochs: int, batches: int) -> Non
             "scheduler_unit is 'step', but ReduceLROnPlateau asks how an epoch went: use 'epoch'"
         )
     start, end = getattr(scheduler, "start_factor", 1), getattr(scheduler, "end_factor", 0)
-    if isinstance(scheduler, ConstantLR) or start < end:
+    if start < end:
         return  # a warm-up, which ends when it likes
     number = told(scheduler)
     if number is None or not batches:
