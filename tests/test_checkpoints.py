@@ -384,7 +384,6 @@ def write_code_in_a_checkpoint(path, target):
 
 CODE = {
     "a pickle": lambda path, target: path.write_bytes(pickle.dumps(Code(target))),
-    "a file of torch.save": lambda path, target: torch.save(Code(target), path),
     "a checkpoint": write_code_in_a_checkpoint,
 }
 

@@ -39,14 +39,6 @@ def test_columns_read_losses_metrics_and_fields(two_epochs):
     assert two_epochs.column("train_samples_per_second") == [2.5, 2.5]
 
 
-def test_a_phase_may_have_underscores_and_begin_like_another():
-    history = filled(result("held", 1, 3.0), result("held_out", 1, 2.0, top_1=0.5))
-    assert history.column("held_loss") == [3.0] and history.column("held_out_loss") == [2.0]
-    assert history.best("held_out_top_1", mode="max") is history[1]
-    with pytest.raises(KeyError, match="no column 'held_top_1': this history has held_loss"):
-        history.column("held_top_1")
-
-
 def test_an_unknown_column_is_refused_with_the_known_ones(two_epochs):
     known = "this history has train_loss, train_accuracy, valid_loss"
     for name in ("train_f1", "test_loss", "loss"):

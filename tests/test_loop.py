@@ -78,14 +78,6 @@ def test_evaluation_changes_nothing_and_keeps_no_graph():
     assert model.training and kept and not any(kept)
 
 
-def test_evaluating_the_training_set_is_no_training_epoch():
-    model, history = network(), History()
-    evaluate(model, batches(), LOSS, phase="train", history=history)
-    assert len(history) == 1 and history.epochs == 0
-    run(model, batches(), history=history)
-    assert [r.epoch for r in history] == [1, 1] and history.epochs == 1
-
-
 def test_each_part_of_a_model_gets_its_own_mode_back():
     def fails(outputs, targets):
         raise OSError("inside")

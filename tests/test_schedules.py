@@ -139,13 +139,6 @@ def test_one_cycle_that_runs_out_is_refused_and_says_how_far_it_is():
     assert history.epochs == 4
 
 
-def test_a_warm_up_that_ends_before_training_is_allowed():
-    model, optimizer = learner()
-    scheduler = lr_scheduler.LinearLR(optimizer, 1 / 3, total_iters=EPOCHS)
-    moved = {"scheduler": scheduler, "scheduler_unit": "step"}
-    assert run(model, batches(), LOSS, optimizer, epochs=EPOCHS, **moved).epochs == EPOCHS
-
-
 @each_unit
 def test_a_stream_has_no_length_and_needs_none(unit, per_epoch):
     class Stream(IterableDataset):
