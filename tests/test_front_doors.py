@@ -119,25 +119,13 @@ MISTAKES = [
         study_batch_sizes,
         lambda: study(NET, make_batch, LOSS, SGD),
         TypeError,
-        "optimizer_fn is SGD",
-    ),
-    (
-        pipeline_speed,
-        lambda: pipeline_speed(NET, 3, LOSS),
-        TypeError,
-        "loader is int: expected a D",
+        "optimizer_fn is a SGD: expected a function of the parameters",
     ),
     (
         pipeline_speed,
         lambda: pipeline_speed(NET, LOADER, nn.MSELoss),
         TypeError,
         "the class MSELoss",
-    ),
-    (
-        loader_speed,
-        lambda: loader_speed(iter(LOADER)),
-        ValueError,
-        "only once: pass the DataLoader",
     ),
 ]
 

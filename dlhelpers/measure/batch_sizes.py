@@ -24,8 +24,8 @@ from dlhelpers.machine.memory import (
     release_memory,
 )
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
-from dlhelpers.train.batches import split_batch
 from dlhelpers.train.checks import LossFn
+from dlhelpers.train.micro_batching import split_batch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

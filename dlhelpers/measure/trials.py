@@ -12,11 +12,11 @@ from torch.optim import SGD, Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.base.checks import check_kind
-from dlhelpers.train.batches import generators_of
 from dlhelpers.train.checkpoints import random_state, set_random_state
-from dlhelpers.train.checks import CheckedLoss, LossFn, check_model
+from dlhelpers.train.checks import CheckedLoss, LossFn, device_of
 from dlhelpers.train.history import EpochResult
 from dlhelpers.train.loop import train_epoch
+from dlhelpers.train.seeds_and_workers import generators_of
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -35,7 +35,7 @@ class Rehearsal:
     def __init__(self, model: nn.Module, loss_fn: LossFn, optimizer_fn: OptimizerFn):
         expected = "a function of the parameters, since the copy needs its own, as torch.optim.Adam"
         check_kind("optimizer_fn", optimizer_fn, Callable, expected)
-        self.device, self.loss_fn = check_model(model, None), CheckedLoss(loss_fn)
+        self.device, self.loss_fn = device_of(model), CheckedLoss(loss_fn)
         self.model, self.optimizer_fn = deepcopy(model), optimizer_fn
         self.reset()
 
@@ -46,7 +46,7 @@ class Rehearsal:
 
     def train(self, batches: Iterable) -> EpochResult:
         """Take one optimizer step for each batch of (inputs, targets), as `fit` does."""
-        return train_epoch(self.model, batches, self.loss_fn, self.optimizer, device=self.device)
+        return train_epoch(self.model, batches, self.loss_fn, self.optimizer)
 
 
 @contextmanager
