@@ -143,7 +143,7 @@ def _pack(options: argparse.Namespace) -> int:
         report = pack_folder(
             options.source, options.target, size=options.size, on_error=on_error, **shared
         )
-    print(f"{report}\n{options.target} is whole, after {report.seconds:.1f} s")
+    print(f"{report}\n{options.target} is whole")
     return 0
 
 

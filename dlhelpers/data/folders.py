@@ -25,7 +25,8 @@ class Unusable(ValueError):
     """A sample that cannot be used: its name, and why."""
 
     def __str__(self) -> str:
-        return "{} cannot be used: {}".format(*self.args)
+        remedy = "remove it, save it again, or pack with on_error='skip' (--skip-bad)"
+        return "{} cannot be used: {}; ".format(*self.args) + remedy
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
@@ -42,31 +43,19 @@ class ImageFiles(ImageFolder):
 
     def __init__(self, root: str | Path, size: int | None = None):
         self.size = None if size is None else check_whole("size", size, 1, of="pixels")
-        super().__init__(root)
         self.shape = None
+        super().__init__(root)
         self.shape = self.read(0)[0].shape
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        """Return the classes and their numbers, as torchvision asks, without hidden folders.
-
-        Raises FileNotFoundError where there are none, and ValueError for a folder of splits.
-        """
-        root = Path(directory)
-        if not root.is_dir():
-            raise FileNotFoundError(
-                f"there is no folder {root}: check the name; it is relative to {Path.cwd()}"
-            )
-        classes = sorted(path.name for path in root.glob("[!.]*/"))
-        if not classes:
-            raise FileNotFoundError(
-                f"{root} holds no images: expected {root}/CLASS/*.jpg (or .png), one folder a class"
-            )
+        """Return what torchvision finds; ValueError for a folder of splits."""
+        classes, numbers = super().find_classes(directory)
         for name in SPLITS.intersection(classes):
-            if any(root.glob(f"{name}/*/")):
+            if any(Path(directory).glob(f"{name}/*/")):
                 raise ValueError(
-                    f"{root} holds splits, not classes: take one of them, as {root / name}"
+                    f"{directory} holds splits, not classes: take one of them, as {directory}/{name}"
                 )
-        return classes, {name: label for label, name in enumerate(classes)}
+        return classes, numbers
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         pixels, label = self.read(index)
@@ -79,14 +68,14 @@ class ImageFiles(ImageFolder):
             pixels = decode_image(path, self.size)
             if self.shape not in (None, pixels.shape):
                 first, found = (f"{shape[2]} x {shape[1]}" for shape in (self.shape, pixels.shape))
-                raise ValueError(f"it is {found} pixels, the first image {first}. Pass size=")
+                raise ValueError(f"it is {found} pixels, the first image {first}: pass size=")
         except MemoryError:
             raise
         except Exception as error:  # damaged files raise whatever the decoder trips over
             # Without the place of the file, which may be another tomorrow, or raw bytes of it.
-            name, reason = Path(path).relative_to(self.root).as_posix(), f"{error}".replace(path, "")
-            remedy = "; remove it, or save it again as PNG or JPEG"
-            raise Unusable(CONTROL.sub("?", name), CONTROL.sub("?", reason) + remedy) from None
+            name = Path(path).relative_to(self.root).as_posix()
+            reason = f"{error}".replace(repr(path), "it") or type(error).__name__
+            raise Unusable(CONTROL.sub("?", name), CONTROL.sub("?", reason)) from None
         return pixels, label
 
 

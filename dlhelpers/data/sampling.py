@@ -69,7 +69,8 @@ class BlockShuffleSampler(Sampler):
     rank, world  which of how many ranks this is; policy says what becomes of a remainder, see `split_epoch`
     batch_size   samples in a batch; the last may be shorter
     The order comes from numpy.random.default_rng with seed and epoch; workers do not matter to it, and any place in it
-    is found without drawing what lies before. Raises ValueError for numbers out of range.
+    is found without drawing what lies before. Raises ValueError for a dataset in place of its length, and as
+    `split_epoch` does.
     """
 
     def __init__(
@@ -85,24 +86,14 @@ class BlockShuffleSampler(Sampler):
         batch_size: int | None = None,
     ):
         self.samples = check_whole("samples", samples, 1, ", as len(dataset)")
-        self.block = check_whole("block", block, 1)
-        self.window = check_whole("window", window, 1)
+        self.block, self.window, self.batch_size = block, window, batch_size
         self.split = split_epoch(samples, rank=rank, world=world, policy=policy)
         self.seed, self.rank, self.world, self.policy = seed, rank, world, policy
-        self.batch_size = None if batch_size is None else check_whole("batch_size", batch_size, 1)
         self.epoch = self.samples_done = 0
 
     def set_epoch(self, epoch: int, samples_done: int = 0) -> None:
-        """Go to an epoch, and to what follows the first `samples_done` of this rank's samples; `fit` does it for you.
-
-        Raises ValueError for numbers below 0, or more samples than the rank has.
-        """
-        self.epoch = check_whole("epoch", epoch, 0)
-        self.samples_done = check_whole("samples_done", samples_done, 0)
-        if samples_done > self.split.count:
-            raise ValueError(
-                f"samples_done is {samples_done}: expected at most {self.split.count}, as rank {self.rank} has an epoch"
-            )
+        """Go to an epoch, and to what follows the first `samples_done` of this rank's samples; `fit` does it for you."""
+        self.epoch, self.samples_done = epoch, samples_done
 
     def __len__(self) -> int:
         left = self.split.count - self.samples_done
