@@ -73,7 +73,11 @@ def test_two_epochs_are_the_same_for_any_workers_and_start_method(stored, worker
     context = method if workers else None
     sampler = BlockShuffleSampler(60, block=10, window=2, batch_size=16)
     loader = DataLoader(
-        dataset, batch_sampler=sampler, num_workers=workers, multiprocessing_context=context
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        multiprocessing_context=context,
+        persistent_workers=workers == 1,
     )
     for epoch in range(2):
         sampler.set_epoch(epoch)

@@ -68,7 +68,8 @@ class ImageFiles(ImageFolder):
             pixels = decode_image(path, self.size)
             if self.shape not in (None, pixels.shape):
                 first, found = (f"{shape[2]} x {shape[1]}" for shape in (self.shape, pixels.shape))
-                raise ValueError(f"it is {found} pixels, the first image {first}: pass size=")
+                side = min(self.shape[1:] + pixels.shape[1:])
+                raise ValueError(f"it is {found} pixels, the first image {first}: pass size={side}")
         except MemoryError:
             raise
         except Exception as error:  # damaged files raise whatever the decoder trips over
