@@ -92,14 +92,6 @@ def test_describe_says_whose_length_the_samples_are(drawn, source):
     assert describe(loader).table().rows[0] == ["samples", str(drawn), f"len({source})"]
 
 
-def test_describe_fetches_no_sample():
-    class Untouched(Claims):
-        def __getitem__(self, index):
-            raise AssertionError("a sample was fetched")
-
-    assert describe(DataLoader(Untouched(0, 10), 4)).batches == 3
-
-
 @pytest.mark.parametrize(
     "n, size, drop_last, warnings",
     [

@@ -1,12 +1,7 @@
 """Tests of `datasets` and `folders`: what is loaded is what was stored, and what is missing or broken is refused."""
 
-import functools
 import hashlib
-import http.server
-import io
 import pickle
-import tarfile
-import threading
 
 import numpy as np
 import pytest
@@ -182,74 +177,46 @@ def cifar_images(number):
 
 
 @pytest.fixture
-def cifar_server(tmp_path, monkeypatch):
-    """A small archive in CIFAR-10's exact format behind a local web server, and torchvision pointed at it."""
-    contents = {}
+def cifar(tmp_path, monkeypatch):
+    """A folder with a small CIFAR-10 in its exact format, and torchvision told its checksums."""
+    folder, md5 = tmp_path / "data" / "cifar-10-batches-py", {}
+    folder.mkdir(parents=True)
+    contents = {"batches.meta": {"label_names": CIFAR_CLASSES}}
     for number in range(1, 7):
-        name = "test_batch" if number == 6 else f"data_batch_{number}"
-        label = "testing batch 1 of 1" if number == 6 else f"training batch {number} of 5"
-        contents[name] = {
-            "batch_label": label,
+        contents["test_batch" if number == 6 else f"data_batch_{number}"] = {
             "labels": [(number + k) % 10 for k in range(BATCH)],
             "data": cifar_images(number),
-            "filenames": [f"image_{k}.png" for k in range(BATCH)],
         }
-    contents["batches.meta"] = {
-        "num_cases_per_batch": BATCH,
-        "label_names": CIFAR_CLASSES,
-        "num_vis": 3072,
-    }
-    files = {name: pickle.dumps(content) for name, content in contents.items()}
-    site = tmp_path / "site"
-    site.mkdir()
-    with tarfile.open(site / "cifar-10-python.tar.gz", "w:gz") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    md5 = {name: hashlib.md5(data).hexdigest() for name, data in files.items()}
+    for name, content in contents.items():
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        md5[name] = hashlib.md5(data).hexdigest()
     loader = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(
-        loader, "train_list", [[f"data_batch_{k}", md5[f"data_batch_{k}"]] for k in range(1, 6)]
-    )
-    monkeypatch.setattr(loader, "test_list", [["test_batch", md5["test_batch"]]])
+    monkeypatch.setattr(loader, "train_list", [(f"data_batch_{k}", None) for k in range(1, 6)])
+    for name in ("train_list", "test_list"):
+        files = [(file, md5[file]) for file, _ in getattr(loader, name)]
+        monkeypatch.setattr(loader, name, files)
     monkeypatch.setattr(loader, "meta", loader.meta | {"md5": md5["batches.meta"]})
-    monkeypatch.setattr(
-        loader, "tgz_md5", hashlib.md5((site / loader.filename).read_bytes()).hexdigest()
-    )
-    monkeypatch.setenv("no_proxy", "*")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=site)
-    ) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setattr(
-            loader, "url", f"http://127.0.0.1:{server.server_port}/{loader.filename}"
-        )
-        yield site
-        server.shutdown()
+    return folder.parent
 
 
-def test_cifar10_is_downloaded_once_and_read_as_it_was_stored(cifar_server, tmp_path):
-    root = tmp_path / "data"
-    train = load("cifar10", root=root, download=True)
+def test_cifar10_is_read_as_it_was_stored_and_fetched_when_asked(cifar, monkeypatch):
+    train = load("cifar10", root=cifar)
     assert (len(train), train.classes) == (5 * BATCH, CIFAR_CLASSES)
     stored = np.concatenate([cifar_images(number) for number in range(1, 6)]).reshape(-1, 3, 32, 32)
     images = torch.stack([image for image, _ in train])
-    assert images.dtype == torch.float32 and torch.equal(
-        (images * 255).round(), torch.tensor(stored).float()
-    )
+    assert images.dtype == torch.float32
+    assert torch.equal((images * 255).round(), torch.tensor(stored).float())
     assert train.targets[:5] == [1, 2, 3, 4, 2]
-    (cifar_server / "cifar-10-python.tar.gz").unlink()  # the server has it no more
-    test = load("cifar10", "test", root=root)
-    assert len(test) == BATCH and test.targets == [6, 7, 8, 9]
+    monkeypatch.setenv("DLHELPERS_DATA", str(cifar))
+    assert load("cifar10", "test").targets == [6, 7, 8, 9]
+    fetched = []
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", lambda self: fetched.append(1))
+    load("cifar10", download=True)
+    assert fetched == [1]
 
 
-def test_missing_cifar10_is_not_fetched_unasked(cifar_server, tmp_path):
+def test_missing_cifar10_is_not_fetched_unasked(tmp_path):
     root = tmp_path / "data"
     with pytest.raises(
         FileNotFoundError,

@@ -115,16 +115,6 @@ def test_neither_the_batches_nor_the_form_change_a_byte(tmp_path, unbroken):
         assert snapshot(tmp_path / name) == unbroken
 
 
-def test_a_header_has_its_length_whatever_the_number_of_rows(tmp_path):
-    for samples in (1, 1000):
-        images = np.zeros((samples, 1, 2, 2), np.uint8)
-        with writer(tmp_path / f"{samples}", shape=(1, 2, 2), samples=samples) as packed:
-            packed.add(images, np.zeros(samples, np.int64))
-        for name, row in (("images", 4), ("labels", 8)):
-            path = tmp_path / f"{samples}" / f"{name}.npy"
-            assert path.stat().st_size == 128 + samples * row and len(np.load(path)) == samples
-
-
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
 def test_all_is_on_the_disk_before_the_next_thing_counts_on_it(tmp_path, monkeypatch):
     steps, replace, unlink = [], os.replace, Path.unlink
