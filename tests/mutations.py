@@ -914,8 +914,8 @@ MUTATIONS = [
     Mutation(
         "other-kernel-s-answers-lost",
         "course/records.py",
-        "fcntl.flock(file, fcntl.LOCK_EX)",
-        "pass",
+        'with FileLock(f"{path}.lock", timeout=5):',
+        "if True:",
         "Two lessons that are open at once lose half of each other's answers.",
         "",
         "test_records.py::test_two_kernels_lose_nothing_of_each_other",
@@ -941,8 +941,8 @@ MUTATIONS = [
     Mutation(
         "false-steps-accepted",
         "course/capstone.py",
-        "expect(steps == batches * epochs,",
-        "expect(steps >= batches,",
+        "steps == batches * epochs,",
+        "steps >= batches,",
         "A project whose steps are miscounted passes.",
         "",
         f"{MISTAKE}[lesson_11.counts]",
@@ -950,7 +950,7 @@ MUTATIONS = [
     Mutation(
         "untouched-blocks-accepted",
         "course/judges.py",
-        "if all(order[0] < 4 for order in orders):",
+        "if len(set(map(tuple, blocks))) < 6:",
         "if not orders:",
         "An order that leaves the blocks as they lie passes for a shuffle.",
         "",
@@ -1023,7 +1023,7 @@ MUTATIONS = [
     Mutation(
         "slider-dead",
         "explore/frames.py",
-        'widget.observe(redraw, names="value")',
+        'control.observe(redraw, names="value")',
         "pass",
         "The sliders move and the drawing stands still.",
         "",
@@ -1058,12 +1058,12 @@ MUTATIONS = [
     ),
     Mutation(
         "micro-batch-not-drawn",
-        "show/counts.py",
+        "show/boxes.py",
         "for start in range(0, len(batch), size)]",
         "for start in range(0, len(batch) - 1, size)]",
         "The figure of all counts lacks the smallest micro-batches.",
         "06",
-        "test_counts.py::test_the_sentence_has_all_counts",
+        "test_boxes.py::test_the_sentence_has_all_counts",
     ),
     # ---- before the lesson ----
     Mutation(

@@ -22,8 +22,7 @@ from dlhelpers.data import (
     load,
     split_epoch,
 )
-from dlhelpers.explore import explore_batches
-from dlhelpers.machine import bytes_of, memory_budget, run_limited, seed_everything
+from dlhelpers.machine import bytes_of, run_limited
 from dlhelpers.measure import (
     WorkerReport,
     loader_speed,
@@ -35,7 +34,7 @@ from dlhelpers.show import (
     plot_images,
     show,
 )
-from dlhelpers.train import History, accuracy, evaluate, fit, load_checkpoint, save_checkpoint
+from dlhelpers.train import History, accuracy, evaluate, fit, load_checkpoint
 
 LOSS = nn.CrossEntropyLoss()
 NET = nn.Linear(4, 3)
@@ -43,7 +42,6 @@ SGD = torch.optim.SGD(NET.parameters(), lr=0.1)
 IMAGES, LABELS = torch.zeros(6, 1, 2, 2), torch.tensor([0, 1, 2, 0, 1, 2])
 DATA = TensorDataset(torch.randn(6, 4), LABELS)
 LOADER = DataLoader(DATA, batch_size=3)
-AXES = {"xlabel": "epoch", "ylabel": "loss"}
 
 
 def make_batch(size):
@@ -67,9 +65,7 @@ MISTAKES = [
     # data
     (load, lambda: load("cifar"), ValueError, "unknown dataset 'cifar': there are digits, shapes"),
     (NumberedImages, lambda: NumberedImages(9)[9], IndexError, "range object index out of range"),
-    (batches_per_epoch, lambda: batches_per_epoch(9, 2.5), TypeError, "'float' object cannot be"),
     (load, lambda: load("digits", "valid"), ValueError, "split is 'valid': expected 'train' or"),
-    (Shapes, lambda: Shapes(4)[4], IndexError, "range object index out of range"),
     (
         ImageDataset,
         lambda: ImageDataset(IMAGES, LABELS[:5], "abc"),
@@ -84,7 +80,6 @@ MISTAKES = [
         "loader is a NumberedImages: expected a D",
     ),
     (count, lambda: count([["a", "b"]]), TypeError, "a batch holds .*, expected tensors with one"),
-    (count, lambda: count([[]]), TypeError, "a batch holds .*, expected tensors with one"),
     (
         BlockShuffleSampler,
         lambda: BlockShuffleSampler(DATA),
@@ -93,25 +88,18 @@ MISTAKES = [
     ),
     (split_epoch, lambda: split_epoch(9, rank=2, world=2), ValueError, "rank is 2 in a world of 2"),
     # machine
-    (memory_budget, lambda: memory_budget("gpu"), (RuntimeError, ValueError), "cuda"),
     (run_limited, lambda: run_limited("train", limit=10**8), TypeError, "'?train'?|str"),
-    (seed_everything, lambda: seed_everything(-1), ValueError, "Seed must be between 0 and"),
     # show
     (show, lambda: show(plt.figure().add_subplot()), ValueError, "no sentence: pass one that says"),
-    (plot_images, lambda: plot_images(IMAGES, [1]), ValueError, "6 images and 1 captions: expect"),
     (plot_images, lambda: plot_images([DATA[0]], [1]), TypeError, r"image 0 is.*it is sample\[0\]"),
     (plot_history, lambda: plot_history(History()), KeyError, "it has no finished epoch"),
-    # explore
-    (explore_batches, lambda: explore_batches(10_000), ValueError, "10000 samples.*at most 24"),
     # train
     (fit, lambda: train(nn.Linear), TypeError, "model is the class Linear: .*build"),
-    (fit, lambda: train(None), TypeError, "None"),
     (fit, lambda: train(NET, DATA[0][0]), (TypeError, ValueError), "load|batch"),
     (fit, lambda: train(NET, LOADER, nn.CrossEntropyLoss), TypeError, "loss_fn is the class Cross"),
     (fit, lambda: train(NET, LOADER, "mse"), TypeError, "loss_fn is 'mse'"),
     (fit, lambda: train(NET, LOADER, LOSS, torch.optim.SGD), TypeError, "optimizer.* class SGD"),
     (fit, lambda: train(epochs=-1), ValueError, "epochs is -1"),
-    (fit, lambda: train(epochs=2.5), ValueError, "epochs is 2.5"),
     (fit, lambda: train(metrics=accuracy), TypeError, "metrics.*accuracy"),
     (
         evaluate,
@@ -119,7 +107,6 @@ MISTAKES = [
         TypeError,
         "loss_fn is the clas",
     ),
-    (save_checkpoint, lambda: save_checkpoint("x.pt", NET, SGD, history=None), TypeError, "None"),
     (load_checkpoint, lambda: load_checkpoint("not/there.pt", NET), FileNotFoundError, "there.pt"),
     # measure
     (

@@ -185,7 +185,7 @@ def test_a_real_folder_packs_to_what_the_folder_dataset_reads(tmp_path):
 
 def test_images_of_two_sizes_are_refused_with_both_and_the_remedy(folder, tmp_path):
     paint(folder / "c" / "zz.png", 99, size=(5, 9))
-    message = r"c/zz.png cannot be used: it is 5 x 9 pixels, the first image 8 x 6: pass size="
+    message = r"c/zz.png is 5 x 9 pixels, the first image 8 x 6: .* pass size=5"
     with pytest.raises(ValueError, match=message):
         pack_folder(folder, tmp_path / "out", **QUIET)
     pack_folder(folder, tmp_path / "out", size=5, **QUIET)

@@ -62,14 +62,10 @@ class ImageFiles(ImageFolder):
         return torch.from_numpy(pixels).float().div(255), label
 
     def read(self, index: int) -> tuple[np.ndarray, int]:
-        """Return the sample as bytes, (3, H, W) uint8, and its label; Unusable where the file cannot be used."""
+        """Return the sample as bytes, (3, H, W) uint8, and its label; Unusable where that cannot be."""
         path, label = self.samples[index]
         try:
             pixels = decode_image(path, self.size)
-            if self.shape not in (None, pixels.shape):
-                first, found = (f"{shape[2]} x {shape[1]}" for shape in (self.shape, pixels.shape))
-                side = min(self.shape[1:] + pixels.shape[1:])
-                raise ValueError(f"it is {found} pixels, the first image {first}: pass size={side}")
         except MemoryError:
             raise
         except Exception as error:  # damaged files raise whatever the decoder trips over
@@ -77,6 +73,12 @@ class ImageFiles(ImageFolder):
             name = Path(path).relative_to(self.root).as_posix()
             reason = f"{error}".replace(repr(path), "it") or type(error).__name__
             raise Unusable(CONTROL.sub("?", name), CONTROL.sub("?", reason)) from None
+        if self.shape not in (None, pixels.shape):  # not one to be skipped: most may differ
+            first, found = (f"{shape[2]} x {shape[1]}" for shape in (self.shape, pixels.shape))
+            side = min(self.shape[1:] + pixels.shape[1:])
+            raise ValueError(
+                f"{path} is {found} pixels, the first image {first}: a dataset has one size, pass size={side}"
+            )
         return pixels, label
 
 
