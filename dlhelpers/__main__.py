@@ -111,7 +111,7 @@ def _pack(options: argparse.Namespace) -> int:
         shuffle_seed=options.seed,
         overwrite=options.overwrite,
     )
-    print(f"{report}\n{options.target} is whole, after {report.seconds:.1f} s")
+    print(f"{report}\n{options.target} is whole")
     return 0
 
 

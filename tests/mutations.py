@@ -576,8 +576,8 @@ MUTATIONS = [
     Mutation(
         "flip-not-found",
         "packed/verifying.py",
-        "        if found == self.sha256:\n",
-        "        if found:\n",
+        "    if found == expected:\n",
+        "    if found:\n",
         "A damaged dataset passes for whole.",
         "08",
         "test_verifying.py::test_a_flipped_bit_is_named_by_its_rows",
@@ -585,8 +585,8 @@ MUTATIONS = [
     Mutation(
         "nothing-hashed",
         "packed/verifying.py",
-        "                    digest.update(buffer[:count])\n",
-        "                    pass\n",
+        "hashlib.sha256(content).hexdigest()",
+        "hashlib.sha256().hexdigest()",
         "Every block has the checksum of an empty one.",
         "08",
         "test_verifying.py::test_what_was_written_has_no_faults",
@@ -594,7 +594,7 @@ MUTATIONS = [
     Mutation(
         "journal-not-written",
         "packed/writer.py",
-        "        self._write(self._journal, _line([block, self.skipped[self._noted :]]))\n",
+        "        self._write(self._journal, _line([block, self.skipped]))\n",
         "",
         "A writer that was stopped begins again from the first image.",
         "08",
@@ -612,8 +612,8 @@ MUTATIONS = [
     Mutation(
         "end-left-out",
         "packed/writer.py",
-        "        if self._filled:\n            self._write_block()\n        skipped",
-        "        skipped",
+        "        if self._filled:\n            self._write_block()\n        manifest",
+        "        manifest",
         "The last samples never reach the dataset.",
         "08",
         "test_writer.py::test_what_is_written_can_be_read_with_numpy_alone",
@@ -630,8 +630,8 @@ MUTATIONS = [
     Mutation(
         "same-blocks-each-epoch",
         "data/sampling.py",
-        'self.epoch = check_whole("epoch", epoch, 0)',
-        "self.epoch = 0",
+        "self.epoch, self.samples_done = epoch, samples_done",
+        "self.epoch, self.samples_done = 0, samples_done",
         "Every epoch sees the blocks in one and the same order.",
         "",
         "test_block_shuffle.py::test_epochs_and_seeds_differ_and_repeat",
@@ -986,8 +986,8 @@ MUTATIONS = [
     Mutation(
         "labels-left-out-of-the-count",
         "data/counting.py",
-        "return tuple(_sample(inner, k) for inner in part)",
-        "return _sample(part[0], k)",
+        "for part in _tensors(batch)]",
+        "for part in list(_tensors(batch))[:1]]",
         "Samples with equal images and different labels are said to have come twice.",
         "",
         "test_counting.py::test_samples_that_differ_in_their_labels_alone_are_not_the_same",

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 import test_datasets
 import torch
-from test_datasets import cifar_server  # noqa: F401  (a fixture)
+from test_datasets import cifar  # noqa: F401  (a fixture)
 
 from dlhelpers.data import load
 
@@ -17,7 +17,7 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
 @pytest.fixture
 def files_of_360(monkeypatch):
-    """Six files of 360 images, enough for lesson 05; comes before `cifar_server`, which makes them."""
+    """Six files of 360 images, enough for lesson 05; comes before `cifar`, which makes them."""
     monkeypatch.setattr(test_datasets, "BATCH", 360)
     threads = torch.get_num_threads()
     yield
@@ -26,10 +26,10 @@ def files_of_360(monkeypatch):
 
 
 @pytest.fixture
-def cifar10_here(files_of_360, cifar_server, tmp_path, monkeypatch):  # noqa: F811
-    """CIFAR-10 downloaded from the local server by the real loader, to where the lessons look for it."""
-    monkeypatch.setenv("DLHELPERS_DATA", str(tmp_path / "data"))
-    return load("cifar10", download=True)
+def cifar10_here(files_of_360, cifar, monkeypatch):  # noqa: F811
+    """CIFAR-10, read by the real loader, where the lessons look for it."""
+    monkeypatch.setenv("DLHELPERS_DATA", str(cifar))
+    return load("cifar10")
 
 
 def run(lesson, since, until=None, **changes):

@@ -1,17 +1,16 @@
 """The few words that refuse an argument: each message has the value, what was expected, and a remedy."""
 
-from numbers import Integral
+from numbers import Integral, Number
 
 
 def shown(value: object) -> str:
     """Return a value as a message names it: as it is where that is short and says something, else what it is."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
+    if hasattr(value, "dtype") and not isinstance(value, Number):
+        return f"a {type(value).__name__} of shape {tuple(value.shape)}, {value.dtype}"
     text = repr(value)
-    if len(text) <= 60 and not text.startswith("<"):
-        return text
-    form = f" of shape {tuple(value.shape)}, {value.dtype}" if hasattr(value, "dtype") else ""
-    return f"a {type(value).__name__}{form}"
+    return text if len(text) <= 60 and not text.startswith("<") else f"a {type(value).__name__}"
 
 
 def check_kind(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
