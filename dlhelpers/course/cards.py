@@ -72,17 +72,15 @@ def alive(
     choices: Sequence[tuple[str, Any]],
     hint: Callable[[], object],
 ) -> tuple[dict[str, Any], Callable[[], None]]:
-    """Return a card as a widget in Jupyter's form, empty where ipywidgets is missing, and what draws it anew.
+    """Return a card as a widget in Jupyter's form, and what draws it anew.
 
     view     returns the state, and the reply as HTML, of now
     answer   takes what was chosen or typed; None for a task that is answered by code alone
     choices  (text, value) of each answer; none for a number field
     A click that comes while a cell runs waits until the kernel is free.
     """
-    try:
-        import ipywidgets
-    except ImportError:
-        return {}, lambda: None
+    import ipywidgets  # here, since it takes a while, and `progress` and the judges need none
+
     colour = LOOKS[kind][1]
     style = STYLE.format(colour=colour, ink="#1c2430" if kind == "question" else "#fff")
     top, below = ipywidgets.HTML(), ipywidgets.HTML()
