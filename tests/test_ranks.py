@@ -37,9 +37,11 @@ from dlhelpers.train import (
 )
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "train_distributed.py"
-KILLS, SIGNALS = 1, [signal.SIGINT, signal.SIGKILL]
+STANDALONE = "-m torch.distributed.run --standalone --nproc-per-node=2"
+# Under torchrun the example runs anyway, in the tests that kill it.
+KILLS, SIGNALS, LAUNCHERS = 1, [signal.SIGINT, signal.SIGKILL], [""]
 if os.environ.get("DLHELPERS_FULL") == "1":
-    KILLS, SIGNALS = 10, [*SIGNALS, signal.SIGTERM]
+    KILLS, SIGNALS, LAUNCHERS = 10, [*SIGNALS, signal.SIGTERM], ["", STANDALONE]
 METRICS = {"accuracy": accuracy}
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -397,10 +399,7 @@ def launch(tmp_path):
         launched.close()
 
 
-STANDALONE = "-m torch.distributed.run --standalone --nproc-per-node=2"
-
-
-@pytest.mark.parametrize("launcher", ["", STANDALONE])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_the_example_runs_with_no_arguments_alone_and_under_torchrun(tmp_path, launcher):
     said = example(tmp_path, launcher=launcher)
     rows = [line.split() for line in said.splitlines() if line.endswith(" yes")]

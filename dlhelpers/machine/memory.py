@@ -107,9 +107,12 @@ def memory_held(device: torch.device) -> int:
     return torch.accelerator.memory_allocated(device)
 
 
-def release_memory(device: torch.device) -> None:
-    """Give back to the system what only allocators still hold, so that the next measurement sees what is new."""
-    gc.collect()
+def release_memory(device: torch.device, generation: int = 2) -> None:
+    """Give back to the system what only allocators still hold, so that the next measurement sees what is new.
+
+    generation  of Python's collector: 2 looks at every object, which can take half a second, 1 at the young ones
+    """
+    gc.collect(generation)
     if device.type != "cpu":
         torch.get_device_module(device).empty_cache()
         return

@@ -175,7 +175,7 @@ def study_batch_sizes(
         # out here, since in the block above the error's traceback keeps the tensors alive
         batch = None
         rehearsal.reset()
-        release_memory(device)
+        release_memory(device, generation=1 if trial.fits else 2)
         return trial
 
     trials = BatchSizeStudy()
