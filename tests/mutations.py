@@ -842,8 +842,8 @@ MUTATIONS = [
     Mutation(
         "unanswered-counts-as-done",
         "course/tasks.py",
-        "        if self.guess is not ...:\n            record(",
-        "        if True:\n            record(",
+        "        if self.guess is not ...:\n            # done",
+        "        if True:\n            # done",
         "Progress says done of a prediction that nobody made.",
         "00",
         "test_exercises.py::test_an_open_prediction_is_no_error_and_leaves_no_trace",
@@ -851,7 +851,7 @@ MUTATIONS = [
     Mutation(
         "empty-answer-accepted",
         "course/tasks.py",
-        'return self._open("your code")',
+        'return self._waits("your code")',
         "problem = None",
         "An exercise says Right to a function without a body.",
         "00",

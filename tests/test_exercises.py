@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell
 from run_notebooks import execute, lessons
 from solve import solve
 
-from dlhelpers.course.records import lesson_tasks, read
+from dlhelpers.course.records import key, lesson_tasks, read
 from dlhelpers.course.tasks import Exercise, Prediction, Question
 
 LESSONS = lesson_tasks()
@@ -89,7 +89,7 @@ def test_an_open_prediction_is_no_error_and_leaves_no_trace(name, task):
 def test_the_answer_of_a_prediction_is_right(name, task):
     assert task.predict(task.answer).kind == "noted"
     assert task.reveal(task.answer).kind == "right"
-    assert read() == {name: {"state": "done", "tries": 1}}
+    assert read() == {key(name): {"state": "done", "tries": 1, "first": "right"}}
 
 
 @predictions
@@ -111,7 +111,7 @@ def test_a_question_explains_each_of_its_answers(name, task):
             assert reply.kind == ("right" if choice.right else "wrong")
             assert choice.text in reply.text and choice.why[1:] in reply.text
     assert task.check("z").kind == task.check(3).kind == "wrong"
-    assert read()[name]["state"] == "done"
+    assert read()[key(name)]["state"] == "done"
 
 
 @each_exercise
@@ -125,7 +125,7 @@ def test_an_unsolved_exercise_is_open_and_leaves_no_trace(name, task):
 def test_the_reference_solution_is_right(name, task):
     reply = task.check(defined_by(task.solution().text))
     assert reply.kind == "right", reply
-    assert read() == {name: {"state": "done", "tries": 1}}
+    assert read() == {key(name): {"state": "done", "tries": 1, "first": "right"}}
 
 
 @each_exercise
@@ -147,7 +147,7 @@ def test_an_answer_that_raises_is_reported(name, task):
     methods = {"__init__": broken, "__len__": broken, "__getitem__": broken}
     reply = task.check(type("Broken", (), methods) if wants_class(task) else broken)
     assert reply.kind == "wrong" and "ZeroDivisionError: no samples" in reply.text
-    assert read() == {name: {"state": "tried", "tries": 1}}
+    assert read() == {key(name): {"state": "tried", "tries": 1, "first": "wrong"}}
 
 
 def replies(cells):

@@ -11,7 +11,7 @@ from dlhelpers.course import progress, start
 from dlhelpers.course.records import progress_file, read, record
 from dlhelpers.course.tasks import Choice, Question
 
-DONE = {"state": "done", "tries": 1}
+DONE = {"state": "done", "tries": 1, "first": "right"}
 
 
 @pytest.fixture(autouse=True)
@@ -30,20 +30,32 @@ def question():
 def test_tries_are_counted_and_what_is_done_stays_done():
     task = question()
     task.check("a")
-    assert read() == {"lesson_02.q": {"state": "tried", "tries": 1}}
+    first = {"first": "known mistake 1"}
+    assert read() == {"count_your_batches.q": {"state": "tried", "tries": 1} | first}
     task.check("b")
     task.check("a")
-    assert read() == {"lesson_02.q": {"state": "done", "tries": 3}}
+    assert read() == {"count_your_batches.q": {"state": "done", "tries": 3} | first}
+
+
+def test_what_the_first_edition_kept_by_the_number_of_a_lesson_goes_on(kept_in):
+    kept_in.parent.mkdir()
+    kept_in.write_text(json.dumps({"tasks": {"lesson_02.q": {"state": "tried", "tries": 7}}}))
+    question().check("b")
+    assert read() == {"count_your_batches.q": {"state": "done", "tries": 8}}
+
+
+NAMES = "lesson_00", "lesson_01"
 
 
 def test_two_kernels_lose_nothing_of_each_other():
     code = (
         "import sys; from dlhelpers.course.records import record\n"
-        "for k in range(40): record(f'{sys.argv[1]}.{k}', done=True)"
+        "for k in range(40): record(f'{sys.argv[1]}.{k}', done=True, first='right')"
     )
-    kernels = [subprocess.Popen([sys.executable, "-c", code, name]) for name in ("one", "two")]
+    kernels = [subprocess.Popen([sys.executable, "-c", code, name]) for name in NAMES]
     assert [kernel.wait() for kernel in kernels] == [0, 0]
-    assert read() == {f"{name}.{k}": DONE for name in ("one", "two") for k in range(40)}
+    titles = ("start_here", "count_your_dataset")
+    assert read() == {f"{title}.{k}": DONE for title in titles for k in range(40)}
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b'{"tasks": {"a": {}}}'])
@@ -74,8 +86,8 @@ def test_only_regular_files_are_touched(tmp_path, monkeypatch, name, capsys):
     path = tmp_path / name  # an absolute name stays what it is
     before = os.lstat(path)
     monkeypatch.setenv("DLHELPERS_PROGRESS", str(path))
-    record("lesson_02.q", done=True)
-    assert read() == {} and progress("lesson_02").rows[0][2] == "open"
+    record("lesson_02.q", done=True, first="right")
+    assert read() == {} and progress("lesson_02").rows[0][3] == "open"
     after = os.lstat(path)
     assert (after.st_mode, after.st_ino) == (before.st_mode, before.st_ino)
     assert ("is not kept" in capsys.readouterr().out) == (name == "fifo")
@@ -89,20 +101,25 @@ def test_without_a_variable_progress_is_in_the_home_folder(monkeypatch, tmp_path
     assert progress_file() == tmp_path / ".dlhelpers" / "progress.json"
 
 
-def test_the_table_has_a_row_a_lesson_or_a_row_a_task():
-    record("lesson_02.small_loader", done=True)
-    record("lesson_02.batch_of", done=False)
-    lessons = dict(progress().rows)
-    assert lessons["lesson_02"].startswith("1 of ") and lessons["lesson_00"].startswith("0 of ")
-    assert list(lessons) == sorted(lessons)
-    tasks = {row[0]: row[1:] for row in progress("lesson_02").rows}
-    assert tasks["small_loader"] == ["predict", "done", "1"]
-    assert tasks["batch_of"] == ["exercise", "tried", "1"]
-    assert tasks["never_seen"] == ["question", "open", "0"]
+def test_the_table_has_a_row_a_lesson_or_a_row_a_task_and_says_what_is_next():
+    record("lesson_02.small_loader", done=True, first="wrong")
+    record("lesson_02.batch_of", done=False, first="known mistake 2")
+    lessons = progress()
+    assert [row[0][:2] for row in lessons.rows] == sorted(row[0][:2] for row in lessons.rows)
+    title, marks, done = lessons.rows[2]
+    assert title == "02 Count your batches" and done == f"1 of {len(marks)}"
+    assert (marks.count("\u25cf"), marks.count("\u25d0")) == (1, 1)
+    assert lessons.notes == ["Next: 00 Start here."]
+    tasks = {row[1]: row[2:] for row in progress("lesson_02").rows}
+    assert tasks["small_loader"] == ["predict", "done", "1", "wrong"]
+    assert tasks["batch_of"] == ["exercise", "tried", "1", "known mistake 2"]
+    assert tasks["never_seen"] == ["question", "open", "", ""]
+    (note,) = progress("lesson_02").notes
+    assert note.endswith("done. Next: 03 Weigh your averages.")
 
 
 def test_a_learner_exports_what_was_done_and_overwrites_nothing(kept_in, tmp_path):
-    record("lesson_01.promised", done=True)
+    record("lesson_01.promised", done=True, first="right")
     written = progress.export(tmp_path / "me.json")
     assert json.loads(written.read_text()) == json.loads(kept_in.read_text())
     with pytest.raises(FileExistsError):

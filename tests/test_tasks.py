@@ -159,7 +159,7 @@ def test_a_card_with_choices_and_a_question_are_answered_by_clicks():
     assert read() == {}, "nothing was chosen"
     card["RadioButtons"].value = "b"
     card["Answer"].click()
-    assert read() == {"lesson_02.q": {"state": "done", "tries": 1}}
+    assert read() == {"count_your_batches.q": {"state": "done", "tries": 1, "first": "right"}}
 
 
 @pytest.mark.parametrize("guess", [..., 2, 391])

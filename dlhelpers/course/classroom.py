@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from dlhelpers.base.tables import Table
-from dlhelpers.course.records import lesson_tasks, read_file
+from dlhelpers.course.records import key, lesson_tasks, read_file
 
 
 def pool(folder: str | Path) -> Table:
@@ -41,7 +41,8 @@ def pool(folder: str | Path) -> Table:
     rows = []
     for tasks in lesson_tasks().values():
         found = [
-            [own[task.name] for own in handed_in.values() if task.name in own] for task in tasks
+            [own[key(task.name)] for own in handed_in.values() if key(task.name) in own]
+            for task in tasks
         ]
         if not any(found):
             continue

@@ -1,8 +1,8 @@
 """Remember in one local file what was answered; nothing leaves the machine.
 
-The file is the variable DLHELPERS_PROGRESS, else .dlhelpers/progress.json in the home folder: tasks by name, each with
-its state ("tried" or "done") and the number of tries, and a random number by which a teacher's table knows a copy. With
-DLHELPERS_PROGRESS=/dev/null nothing is kept.
+The file is the variable DLHELPERS_PROGRESS, else .dlhelpers/progress.json in the home folder: tasks by their lesson's
+title and their name, each with its state ("tried" or "done"), the number of tries and how the first one went, and a
+random number by which a teacher's table knows a copy. With DLHELPERS_PROGRESS=/dev/null nothing is kept.
 """
 
 import importlib
@@ -21,6 +21,12 @@ from dlhelpers.course import lessons
 from dlhelpers.course.start import say_once
 
 OPEN = {"state": "open", "tries": 0}
+MARKS = {"done": "\u25cf", "tried": "\u25d0", "open": "\u25cb"}  # full, half full and empty circles
+# The first edition kept tasks by the number of their lesson: these are its titles.
+FIRST_EDITION = """
+    start_here count_your_dataset count_your_batches weigh_your_averages write_the_loop choose_a_batch_size
+    count_your_steps feed_the_device outgrow_your_memory stream_your_data leave_one_machine put_it_together
+""".split()
 
 
 def progress_file() -> Path | None:
@@ -45,6 +51,10 @@ def read_file(path: Path) -> dict[str, Any]:
         good = False
     if not good:
         raise ValueError(f"{path.name!r} is no file of progress")
+    for number, title in enumerate(FIRST_EDITION):
+        old = f"lesson_{number:02}."
+        for name in [name for name in content["tasks"] if name.startswith(old)]:
+            content["tasks"][name.replace(old, f"{title}.")] = content["tasks"].pop(name)
     return content
 
 
@@ -64,8 +74,15 @@ def read() -> dict[str, dict]:
         return {}
 
 
-def record(name: str, *, done: bool) -> None:
-    """Count one try of a task; once done, it stays done.
+def key(name: str) -> str:
+    """Return the name under which a task is kept: lesson_02.batch_of becomes count_your_batches.batch_of."""
+    lesson, _, task = name.partition(".")
+    title = importlib.import_module(f"{lessons.__name__}.{lesson}").TITLE
+    return f"{title.lower().replace(' ', '_')}.{task}"
+
+
+def record(name: str, *, done: bool, first: str) -> None:
+    """Count one try of a task; once done, it stays done. Of the first, `first` says how it went: no answers are kept.
 
     What keeps it from being written, as a full disk or a broken file, is told once, and stops no lesson.
     """
@@ -77,7 +94,7 @@ def record(name: str, *, done: bool) -> None:
         # another kernel would lose what this one adds, and this one what the other does
         with FileLock(f"{path}.lock", timeout=5):
             content = _own()
-            task = content["tasks"].setdefault(name, dict(OPEN))
+            task = content["tasks"].setdefault(key(name), OPEN | {"first": first})
             task["tries"] += 1
             task["state"] = "done" if done or task["state"] == "done" else "tried"
             with write_whole(path) as file:
@@ -100,16 +117,23 @@ def progress(lesson: str | None = None) -> Table:
 
     `progress.export("name.json")` writes it to a file for your teacher.
     """
-    remembered, rows = read(), []
-    if lesson is None:
-        for name, tasks in lesson_tasks().items():
-            done = sum(remembered.get(task.name, OPEN)["state"] == "done" for task in tasks)
-            rows.append([name, f"{done} of {len(tasks)}"])
-        return Table(["lesson", "done"], rows)
-    for task in lesson_tasks()[lesson]:
-        known = remembered.get(task.name, OPEN)
-        rows.append([task.name.partition(".")[2], task.kind, known["state"], known["tries"]])
-    return Table(["task", "kind", "state", "tries"], rows)
+    remembered, rows, after = read(), [], "all lessons are done"
+    for name, tasks in reversed(lesson_tasks().items()):
+        found = [remembered.get(key(task.name), OPEN) for task in tasks]
+        states = [known["state"] for known in found]
+        done = f"{states.count('done')} of {len(states)}"
+        title = f"{name[-2:]} {importlib.import_module(f'{lessons.__name__}.{name}').TITLE}"
+        if name == lesson:
+            rows = []
+            for task, known in zip(tasks, found, strict=True):
+                kept = [known["state"], known["tries"] or "", known.get("first", "")]
+                rows.append([MARKS[known["state"]], task.name.partition(".")[2], task.kind, *kept])
+            headers = ["", "task", "kind", "state", "tries", "first try"]
+            return Table(headers, rows, notes=[f"{title}: {done} done. Next: {after}."])
+        rows.insert(0, [title, "".join(MARKS[state] for state in states), done])
+        if lesson or states.count("done") < len(states):
+            after = title
+    return Table(["lesson", "tasks", "done"], rows, notes=[f"Next: {after}."])
 
 
 def export(path: str | Path) -> Path:

@@ -5,7 +5,7 @@ known gets the message that names its misconception, because that is what a lear
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -133,9 +133,10 @@ class Task:
         self._redraw()
         return self._last
 
-    def _judged(self, right: bool, text: str, card: bool = False) -> Reply:
+    def _judged(self, right: bool, text: str, known: Iterable[str], card: bool = False) -> Reply:
+        """Reply to an answer with a text, one of the `known` mistakes' where it was one, and count the try."""
         self._tries += 1
-        record(self.name, done=right)
+        record(self.name, done=right, first="right" if right else _numbered(text, known))
         return self._say("right" if right else "wrong", text, card)
 
 
@@ -206,8 +207,11 @@ class Prediction(Task):
         """Hold the guess against `result`, which a cell has measured."""
         result = _plain(result)
         shown = self._measured = show_value(result)
+        known = None if self.guess is ... else self._known_mistake()
         if self.guess is not ...:
-            record(self.name, done=True)  # a prediction is made to be tested, not to be right
+            # done: a prediction is made to be tested, not to be right
+            first = "right" if self._near(self.guess, self.answer) else _numbered(known, self.wrong)
+            record(self.name, done=True, first=first)
         if not self._near(result, self.answer):
             # the reason and the known wrong guesses belong to the answer, not to this result
             return self._say(
@@ -221,7 +225,8 @@ class Prediction(Task):
         if self._near(self.guess, result):
             near = "" if same(self.guess, result) else f", and your {guess} is near enough"
             return self._say("right", f"{shown}{near}. {self.because}")
-        said = [f"it is {shown}, and you predicted {guess}.", self._known_mistake(), self.because]
+        why = self.wrong.get(known, "")
+        said = [f"it is {shown}, and you predicted {guess}.", why, self.because]
         return self._say("missed", " ".join(filter(None, said)))
 
     def _guessed(self) -> str:
@@ -233,13 +238,19 @@ class Prediction(Task):
             return guess == result
         return guess == result or abs(guess - result) <= self.within
 
-    def _known_mistake(self) -> str:
-        """The message for the guess, or for the nearest known one if that is the same number, rounded."""
+    def _known_mistake(self) -> Any:
+        """The known wrong guess that was made, or the nearest one if that is the same number, rounded; else None."""
         if self.choices:
-            return self.wrong.get(self.guess, "")
+            return self.guess
         nearest = min(self.wrong, key=lambda known: abs(known - self.guess))
         rounded = min(0.01 * abs(nearest), 0.49)
-        return self.wrong[nearest] if abs(nearest - self.guess) <= rounded else ""
+        return nearest if abs(nearest - self.guess) <= rounded else None
+
+
+def _numbered(mistake: Any, known: Iterable) -> str:
+    """What is kept of a wrong first try: which of the known mistakes it was, by number, and no answer."""
+    known = list(known)
+    return f"known mistake {known.index(mistake) + 1}" if mistake in known else "wrong"
 
 
 def _number(typed: str) -> Any:
@@ -285,7 +296,8 @@ class Question(Task):
             there = ", ".join(self.choices)
             text = f"{letter!r} is not among the answers: write one of {there} in quotes."
             return self._say("wrong", text, True)
-        return self._judged(self.choices[given].right, self._explained(given), True)
+        known = map(self._explained, self.choices)
+        return self._judged(self.choices[given].right, self._explained(given), known, card=True)
 
     def controls(self) -> tuple[Callable[[Any], Reply], list[tuple[str, Any]]]:
         """Return `check`, and the answers with their letters."""
@@ -349,7 +361,8 @@ class Exercise(Task):
             return self._waits("your code")
         except Exception as error:  # a learner's code may fail in any way
             problem = f"your code raised {type(error).__name__}: {error}"
-        return self._judged(problem is None, self.praise if problem is None else problem)
+        said = self.praise if problem is None else problem
+        return self._judged(problem is None, said, [message for _, message in self.wrong])
 
     def state(self) -> str:
         """Return the tries, or before the first the minutes that it takes."""

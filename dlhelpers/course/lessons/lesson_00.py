@@ -4,6 +4,8 @@ import math
 
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Start here"
+
 test_images = Prediction(
     "lesson_00.test_images",
     "There are 1,797 scans. We number them from 0 and keep each fifth one (numbers 4, 9, 14, ...) for testing. How many"

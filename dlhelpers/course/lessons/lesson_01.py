@@ -9,6 +9,8 @@ from dlhelpers.course.judges import NotWritten, is_blank
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 from dlhelpers.data.datasets import NumberedImages
 
+TITLE = "Count your dataset"
+
 eager_bytes = Prediction(
     "lesson_01.eager_bytes",
     "How many gigabytes (of 1,000,000,000 bytes) does `EagerNoise(10_000)` take? A number of this kind, a float32,"

@@ -2,6 +2,8 @@
 
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Count your batches"
+
 small_loader = Prediction(
     "lesson_02.small_loader",
     "Ten images, in batches of four. What is `len(loader)`?",

@@ -2,6 +2,8 @@
 
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Weigh your averages"
+
 constant_model = Prediction(
     "lesson_03.constant_model",
     'A model that has learned nothing answers "1" to every image. Of our 75 images, 19 show a one. What is the model\'s'

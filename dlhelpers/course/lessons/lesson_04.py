@@ -6,6 +6,8 @@ import torch
 
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Write the loop"
+
 one_step = Prediction(
     "lesson_04.one_step",
     'After one step we ask for the loss of the same 32 images again. It "rises", "falls" or "stays"?',

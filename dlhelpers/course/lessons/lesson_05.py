@@ -2,6 +2,8 @@
 
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Choose a batch size"
+
 what_grows = Prediction(
     "lesson_05.what_grows",
     'The batch grows from 1 image to 64. Which of the four grows: the "parameters", the "gradients", the "optimizer'

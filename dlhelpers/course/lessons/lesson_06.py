@@ -2,6 +2,8 @@
 
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Count your steps"
+
 micro_batches = Prediction(
     "lesson_06.micro_batches",
     "Ten images, batches of four, micro-batches of three. How many micro-batches does an epoch have?",

@@ -9,6 +9,8 @@ from torch import Tensor
 from dlhelpers.course.judges import NotWritten, is_blank
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Feed the device"
+
 one_worker = Prediction(
     "lesson_07.one_worker",
     "A batch takes 160 ms to load and 120 ms to train on. With `num_workers=1`, does an iteration take about the"

@@ -5,6 +5,8 @@ from math import prod
 from dlhelpers.course.judges import judge_block_order, judge_write_whole
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Outgrow your memory"
+
 fails_first = Prediction(
     "lesson_08.fails_first",
     'Under a cap of 80 MB, which line of `usual_example` raises the error? Give its first word: "images", "dataset",'

@@ -5,6 +5,8 @@ from math import ceil
 from dlhelpers.course.judges import judge_buffer, judge_checked
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Stream your data"
+
 stream_length = Prediction(
     "lesson_09.stream_length",
     'A loader takes this stream of 12 images in batches of 4. What does `len(loader)` give: "3", "12" or "an error"?',

@@ -2,6 +2,8 @@
 
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Leave one machine"
+
 unsplit = Prediction(
     "lesson_10.unsplit",
     "A script makes a `DataLoader` over 1,438 images, with `shuffle=True` and nothing else. It is started in two"

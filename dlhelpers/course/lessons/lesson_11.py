@@ -3,6 +3,8 @@
 from dlhelpers.course import capstone
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
+TITLE = "Put it together"
+
 whole_epochs = Prediction(
     "lesson_11.whole_epochs",
     "The budget is 60,000 samples seen in training, and there are 12,345 images. How many whole epochs does it allow?",
