@@ -96,13 +96,21 @@ def the_interrupt_button_keeps_the_history(page):
 
 
 def the_widget_redraws(page):
-    panel = page.locator(".jp-OutputArea .widget-html").first
+    frame = page.locator(".jp-OutputArea .dl-explorer")
+    panel = frame.locator(".widget-html", has=page.locator("img"))
     expect(panel).to_contain_text("20 samples in 4 batches, the last of 2; 0 left out.")
     picture = panel.locator("img").get_attribute("src")
-    page.locator(".jp-OutputArea .noUi-handle").nth(1).focus()  # the batch size, by keyboard alone
+    frame.locator(".noUi-handle").nth(1).focus()  # the batch size, by keyboard alone
     page.keyboard.press("ArrowRight")
     expect(panel).to_contain_text("20 samples in 3 batches, the last of 6; 0 left out.")
     assert panel.locator("img").get_attribute("src") != picture
+    field = frame.get_by_label("batch size (samples)")
+    expect(field).to_have_value("7")
+    field.fill("10")
+    field.press("Enter")
+    expect(panel).to_contain_text("20 samples in 2 batches, the last of 10; 0 left out.")
+    box = frame.bounding_box()
+    assert box["height"] < 700, "controls and picture are seen together at 1280 x 900"
 
 
 def the_exercise_answers(page):

@@ -1,77 +1,112 @@
 """Explorers: controls redraw picture and sentence in time, and the twin stands still for readers without a kernel."""
 
+import html
+import re
 import sys
 import time
+from itertools import chain
+from random import Random
 
-import ipywidgets
 import pytest
+import torch
+from torch import nn
 
 from dlhelpers.data import batches_per_epoch
-from dlhelpers.explore import explore_batches
-from dlhelpers.show import Picture
+from dlhelpers.explore import explore_averages, explore_batches, explore_lanes, explore_memory
 
-TWIN = "10 samples in 3 batches, the last of 2; 0 left out."
+EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory]
+each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
+BATCHES = "20 samples in 4 batches, the last of 2; 0 left out."
 
 
-@pytest.fixture
-def explorer():
-    return explore_batches(samples=10, batch_size=4)
+def column(explorer):
+    return explorer.widget.children[0].children
 
 
 def controls(explorer):
-    return {child.description: child for child in explorer.widget.children if child.description}
+    return {child.description: child for child in column(explorer) if child.description}
 
 
 def panel(explorer):
-    return next(child for child in explorer.widget.children if isinstance(child, ipywidgets.HTML))
+    return explorer.widget.children[1].value
 
 
-def test_it_shows_the_twin_and_the_widget_in_one_bundle(explorer):
+def numbers(explorer, *values):
+    """Set the controls in their order, and return the numbers of the sentence."""
+    for control, value in zip(controls(explorer).values(), values, strict=True):
+        control.value = value
+    sentence = re.search("<b>(.*)</b>", panel(explorer))[1]
+    return [
+        float(number.replace(",", "")) for number in re.findall(r"[\d,]*\d(?:\.\d+)?", sentence)
+    ]
+
+
+@each_explorer
+def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
+    explorer = explore()
     bundle = explorer._repr_mimebundle_()
-    assert bundle["text/plain"] == f"Figure: {TWIN}"
     view = bundle["application/vnd.jupyter.widget-view+json"]
     assert view["model_id"] == explorer.widget.model_id
     assert not hasattr(explorer, "_ipython_display_"), "ipywidgets 7 would show the widget alone"
+    first, fold = bundle["text/html"].split("<details>")
+    told = [html.unescape(alt) for alt in re.findall('<img alt="(.*?)"', bundle["text/html"])]
+    assert bundle["text/plain"] == "\n".join(f"Figure: {alt}" for alt in told)
+    assert first.count("<img") == 1 and fold.count("<img") == 2 and len({*told}) == 3
+    assert len(bundle["text/html"]) < 150_000
+    assert told[0] in panel(explorer) and column(explorer)[-1].value.count("<li>") == 3
 
 
 @pytest.mark.parametrize(
-    ("control", "value", "sentence"),
+    ("explore", "control", "value", "sentence"),
     [
-        ("samples", 12, "12 samples in 3 batches, the last of 4; 0 left out."),
-        ("batch_size", 3, "10 samples in 4 batches, the last of 1; 0 left out."),
-        ("drop_last", True, "10 samples in 2 batches, the last of 4; 2 left out."),
+        (explore_batches, "samples", 12, "12 samples in 2 batches, the last of 6; 0 left out."),
+        (explore_batches, "batch size (samples)", 3, "20 samples in 7 batches, the last of 2;"),
+        (explore_batches, "drop_last", True, "20 samples in 3 batches, the last of 6; 2 left out."),
+        (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
+        (explore_averages, "images", 26, "says 3.8 %, the truth is 3.8 %"),
+        (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
+        (explore_memory, "batch size (images)", 78, "take 20.10 MB and do not fit"),
+        (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
     ],
 )
-def test_a_control_changes_picture_and_sentence(explorer, control, value, sentence):
-    before = panel(explorer).value
+def test_a_control_changes_picture_and_sentence(explore, control, value, sentence):
+    explorer = explore()
+    before, twin = panel(explorer), repr(explorer)
     controls(explorer)[control].value = value
-    after = panel(explorer).value
+    after = panel(explorer)
     assert sentence in after and sentence not in before and "aria-live" in after
     assert after.partition("<img")[2] != before.partition("<img")[2]
-    assert explorer.twin.alt == TWIN, "the twin stands still"
+    assert repr(explorer) == twin, "the twin stands still"
 
 
-def test_another_epoch_changes_the_picture_and_never_the_counts(explorer):
-    before = panel(explorer).value
+def test_a_slider_and_its_named_field_move_together():
+    field, slider, *_ = column(explore_batches())
+    slider.value = 12
+    assert field.value == 12 and field.description == "samples"
+    field.value = 10_000
+    assert slider.value == field.value == 24
+
+
+def test_another_epoch_changes_the_picture_and_never_the_counts():
+    explorer = explore_batches()
+    before = panel(explorer)
     controls(explorer)["epoch"].value = 2
-    after = panel(explorer).value
+    after = panel(explorer)
     assert after.partition("<img")[0] == before.partition("<img")[0] and after != before
 
 
-def test_every_end_of_the_sliders_is_drawn_in_time(explorer):
-    sliders = controls(explorer)
-    assert set(sliders) == {"samples", "batch_size", "drop_last", "epoch"}
-    spent = []
-    for samples in (sliders["samples"].min, sliders["samples"].max):
-        for batch_size in (sliders["batch_size"].min, sliders["batch_size"].max):
-            for drop_last in (False, True):
-                sliders["samples"].value = samples
-                sliders["batch_size"].value = batch_size
-                begin = time.process_time()
-                sliders["drop_last"].value = drop_last
-                spent.append(time.process_time() - begin)
-                whole = batches_per_epoch(samples, batch_size, drop_last=drop_last)
-                assert f"in {whole} batch" in panel(explorer).value
+@each_explorer
+def test_every_end_of_a_control_is_drawn_in_time(explore):
+    explorer, spent = explore(), []
+    for control in controls(explorer).values():
+        if hasattr(control, "min"):
+            ends = control.max, control.min
+        else:
+            ends = getattr(control, "options", (True, False))
+        for end in ends:  # the last stays while the next control moves
+            begin = time.process_time()
+            control.value = end
+            spent.append(time.process_time() - begin)
     assert max(spent) < 1.5, "a quiet machine needs 0.3 seconds"
 
 
@@ -80,7 +115,105 @@ def test_what_could_not_be_drawn_in_time_is_refused_at_once():
         explore_batches(10_000)
 
 
-def test_without_ipywidgets_there_is_a_still_picture(monkeypatch):
+@each_explorer
+def test_without_ipywidgets_there_is_the_twin_alone(monkeypatch, explore):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    picture = explore_batches(samples=10, batch_size=4)
-    assert isinstance(picture, Picture) and picture.alt == TWIN
+    assert list(explore()._repr_mimebundle_()) == ["text/plain", "text/html"]
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "drop_last"), [(20, 7, True), (3, 5, True), (1, 1, False)]
+)
+def test_batches_are_as_many_as_a_loader_makes(samples, batch_size, drop_last):
+    counts = numbers(explore_batches(), samples, batch_size, 1, drop_last)
+    whole = batches_per_epoch(samples, batch_size, drop_last=drop_last)
+    assert counts[:2] == [samples, whole]
+    assert counts[-1] == (samples - whole * batch_size if drop_last else 0)
+
+
+@pytest.mark.parametrize(("images", "size"), [(75, 32), (75, 74), (50, 19), (1, 75)])
+def test_averages_are_those_of_the_lessons_model(images, size):
+    labels = [0] * 25 + [1] * 19 + [2] * 31
+    right = [label == 1 for label in labels[:images]]
+    batches = [right[k : k + size] for k in range(0, images, size)]
+    mean = 100 * sum(sum(batch) / len(batch) for batch in batches) / len(batches)
+    found = numbers(explore_averages(), images, size, True)
+    weight = len(batches[0]) / len(batches[-1])
+    expected = [mean, 100 * sum(right) / images, len(batches[-1]), weight]
+    assert found == pytest.approx(expected, abs=0.0501)
+    shuffled = numbers(explore_averages(), images, size, False)
+    assert shuffled[1:] == found[1:], "the order moves the mean of means alone"
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "SGD with momentum", "Adam"])
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+def test_memory_is_that_of_the_lessons_tensors(optimizer, precision):
+    first = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    second = [nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    last = [nn.Flatten(), nn.Linear(1024, 256), nn.ReLU(), nn.Linear(256, 10)]
+    model, mixed = nn.Sequential(*first, *second, *last), precision == "mixed"
+    parameters = list(model.parameters())
+    step = {
+        "SGD": torch.optim.SGD(parameters),
+        "SGD with momentum": torch.optim.SGD(parameters, momentum=0.9),
+        "Adam": torch.optim.Adam(parameters),
+    }[optimizer]
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        kept = [torch.rand(34, 3, 32, 32, dtype=torch.bfloat16 if mixed else None)]
+        for layer in model:
+            kept.append(layer(kept[-1]))
+    kept[-1].float().sum().backward()
+    step.step()
+    state = chain.from_iterable(values.values() for values in step.state.values())
+    copies = [parameter.bfloat16() for parameter in parameters if mixed]
+    gradients = [parameter.grad for parameter in parameters]
+    tensors = [*parameters, *copies, *gradients, *filter(torch.is_tensor, state), *kept]
+    held = sum(tensor.nbytes for tensor in tensors) / 1e6
+    found = numbers(explore_memory(), 100, 3, optimizer, precision)
+    assert found[:2] == [100, 34], "the largest of three micro-batches"
+    assert found[2] == pytest.approx(held, abs=0.0051)
+
+
+def simulated(loads, train_ms, workers, prefetch):
+    """Live through an epoch ms by ms; return its length, and how long workers waited for an order."""
+    queues, orders, left = [[] for _ in range(workers)], iter(range(12)), list(loads)
+
+    def order():
+        if (batch := next(orders, None)) is not None:
+            queues[batch % workers].append(batch)
+
+    for _ in range(workers * prefetch):
+        order()
+    now = taken = free = waits = 0
+    while taken < 12 or now < free:
+        if taken < 12 and now >= free and not left[taken]:
+            taken, free = taken + 1, now + train_ms
+            order()
+        for worker, queue in enumerate(queues):
+            if queue:
+                left[queue[0]] -= 1
+                if not left[queue[0]]:
+                    queue.pop(0)
+            elif any(left[worker::workers]):
+                waits += 1
+        now += 1
+    return now, waits
+
+
+def test_lanes_are_those_of_a_loader_lived_through_ms_by_ms():
+    explorer, random = explore_lanes(), Random(0)
+    for _ in range(8):
+        load, train = random.randint(1, 60), random.randint(1, 60)
+        workers, prefetch, uneven = (
+            random.randint(1, 4),
+            random.randint(1, 4),
+            random.random() < 0.7,
+        )
+        loads = [load * (5 if uneven and k % 5 == 4 else 1) for k in range(12)]
+        length, waits = simulated(loads, train, workers, prefetch)
+        found = numbers(explorer, load, train, workers, prefetch, uneven)
+        assert found == [12, length, length - 12 * train, waits]
+
+
+def test_without_workers_loading_and_training_take_turns():
+    assert numbers(explore_lanes(), 30, 20, 0, 2, False) == [12, 12 * 50, 12 * 30, 11 * 20]

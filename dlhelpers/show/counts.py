@@ -23,7 +23,7 @@ def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = ())
     if left_out:
         rows["left out"] = left_out
     widest = max((len(row) for row in rows.values()), default=1)
-    ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows))
+    ax = new_axes(min(5.8, 1.5 + 0.42 * widest), min(4.8, 0.6 + 0.36 * len(rows)))
     for y, (name, row) in enumerate(rows.items()):
         if name == "left out":
             _draw_boxes(ax, row, 0, y, "white", hatch="////")
