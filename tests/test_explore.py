@@ -1,22 +1,20 @@
 """Explorers: controls redraw picture and sentence in time, and the twin stands still for readers without a kernel."""
 
 import html
+import json
 import re
 import sys
 import time
-from itertools import chain
+from pathlib import Path
 from random import Random
 
 import pytest
-import torch
-from torch import nn
 
-from dlhelpers.data import batches_per_epoch
 from dlhelpers.explore import explore_averages, explore_batches, explore_lanes, explore_memory
 
 EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
-BATCHES = "20 samples in 4 batches, the last of 2; 0 left out."
+ROOT = Path(__file__).parent.parent
 
 
 def column(explorer):
@@ -59,11 +57,9 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
 @pytest.mark.parametrize(
     ("explore", "control", "value", "sentence"),
     [
-        (explore_batches, "samples", 12, "12 samples in 2 batches, the last of 6; 0 left out."),
         (explore_batches, "batch size (samples)", 3, "20 samples in 7 batches, the last of 2;"),
         (explore_batches, "drop_last", True, "20 samples in 3 batches, the last of 6; 2 left out."),
         (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
-        (explore_averages, "images", 26, "says 3.8 %, the truth is 3.8 %"),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
         (explore_memory, "batch size (images)", 78, "take 20.10 MB and do not fit"),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
@@ -99,11 +95,9 @@ def test_another_epoch_changes_the_picture_and_never_the_counts():
 def test_every_end_of_a_control_is_drawn_in_time(explore):
     explorer, spent = explore(), []
     for control in controls(explorer).values():
-        if hasattr(control, "min"):
-            ends = control.max, control.min
-        else:
-            ends = getattr(control, "options", (True, False))
-        for end in ends:  # the last stays while the next control moves
+        slider = hasattr(control, "max")
+        ends = (control.max, control.min) if slider else getattr(control, "options", (1, 0))
+        for end in ends:  # the last one stays while the next control moves
             begin = time.process_time()
             control.value = end
             spent.append(time.process_time() - begin)
@@ -121,57 +115,36 @@ def test_without_ipywidgets_there_is_the_twin_alone(monkeypatch, explore):
     assert list(explore()._repr_mimebundle_()) == ["text/plain", "text/html"]
 
 
-@pytest.mark.parametrize(
-    ("samples", "batch_size", "drop_last"), [(20, 7, True), (3, 5, True), (1, 1, False)]
-)
-def test_batches_are_as_many_as_a_loader_makes(samples, batch_size, drop_last):
-    counts = numbers(explore_batches(), samples, batch_size, 1, drop_last)
-    whole = batches_per_epoch(samples, batch_size, drop_last=drop_last)
-    assert counts[:2] == [samples, whole]
-    assert counts[-1] == (samples - whole * batch_size if drop_last else 0)
-
-
-@pytest.mark.parametrize(("images", "size"), [(75, 32), (75, 74), (50, 19), (1, 75)])
+@pytest.mark.parametrize(("images", "size"), [(75, 32), (50, 19), (1, 75)])
 def test_averages_are_those_of_the_lessons_model(images, size):
-    labels = [0] * 25 + [1] * 19 + [2] * 31
-    right = [label == 1 for label in labels[:images]]
+    right = ([0] * 25 + [1] * 19 + [0] * 31)[:images]
     batches = [right[k : k + size] for k in range(0, images, size)]
     mean = 100 * sum(sum(batch) / len(batch) for batch in batches) / len(batches)
+    last = len(batches[-1])
     found = numbers(explore_averages(), images, size, True)
-    weight = len(batches[0]) / len(batches[-1])
-    expected = [mean, 100 * sum(right) / images, len(batches[-1]), weight]
+    expected = [mean, 100 * sum(right) / images, last, len(batches[0]) / last]
     assert found == pytest.approx(expected, abs=0.0501)
     shuffled = numbers(explore_averages(), images, size, False)
     assert shuffled[1:] == found[1:], "the order moves the mean of means alone"
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "SGD with momentum", "Adam"])
-@pytest.mark.parametrize("precision", ["float32", "mixed"])
-def test_memory_is_that_of_the_lessons_tensors(optimizer, precision):
-    first = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    second = [nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    last = [nn.Flatten(), nn.Linear(1024, 256), nn.ReLU(), nn.Linear(256, 10)]
-    model, mixed = nn.Sequential(*first, *second, *last), precision == "mixed"
-    parameters = list(model.parameters())
-    step = {
-        "SGD": torch.optim.SGD(parameters),
-        "SGD with momentum": torch.optim.SGD(parameters, momentum=0.9),
-        "Adam": torch.optim.Adam(parameters),
-    }[optimizer]
-    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-        kept = [torch.rand(34, 3, 32, 32, dtype=torch.bfloat16 if mixed else None)]
-        for layer in model:
-            kept.append(layer(kept[-1]))
-    kept[-1].float().sum().backward()
-    step.step()
-    state = chain.from_iterable(values.values() for values in step.state.values())
-    copies = [parameter.bfloat16() for parameter in parameters if mixed]
-    gradients = [parameter.grad for parameter in parameters]
-    tensors = [*parameters, *copies, *gradients, *filter(torch.is_tensor, state), *kept]
-    held = sum(tensor.nbytes for tensor in tensors) / 1e6
-    found = numbers(explore_memory(), 100, 3, optimizer, precision)
-    assert found[:2] == [100, 34], "the largest of three micro-batches"
-    assert found[2] == pytest.approx(held, abs=0.0051)
+def test_memory_is_that_of_the_lessons_tensors():
+    lesson = json.loads(next(ROOT.glob("notebooks/05_*")).read_text(encoding="utf-8"))
+    scope = {}
+    for cell in lesson["cells"]:
+        if cell["id"] in ("cnn", "make-cnn", "make-batch", "held"):
+            exec("".join(cell["source"]), scope)
+    held, explorer = scope["held"](34), explore_memory()
+    total, parameters = sum(held.values()), held["parameters"]
+    mixed = total + parameters / 2 - held["activations"] / 2
+    for optimizer, precision, expected in [
+        ("Adam", "float32", total),
+        ("Adam", "mixed", mixed),
+        ("SGD", "mixed", mixed - 2 * parameters),
+        ("momentum", "float32", total - parameters),
+    ]:
+        found = numbers(explorer, 100, 3, optimizer, precision)  # micro-batches of 34, 34 and 32
+        assert found == pytest.approx([100, 34, expected / 1e6, 20], abs=0.0051)
 
 
 def simulated(loads, train_ms, workers, prefetch):
@@ -202,7 +175,7 @@ def simulated(loads, train_ms, workers, prefetch):
 
 def test_lanes_are_those_of_a_loader_lived_through_ms_by_ms():
     explorer, random = explore_lanes(), Random(0)
-    for _ in range(8):
+    for _ in range(6):
         load, train = random.randint(1, 60), random.randint(1, 60)
         workers, prefetch, uneven = (
             random.randint(1, 4),
@@ -213,7 +186,4 @@ def test_lanes_are_those_of_a_loader_lived_through_ms_by_ms():
         length, waits = simulated(loads, train, workers, prefetch)
         found = numbers(explorer, load, train, workers, prefetch, uneven)
         assert found == [12, length, length - 12 * train, waits]
-
-
-def test_without_workers_loading_and_training_take_turns():
-    assert numbers(explore_lanes(), 30, 20, 0, 2, False) == [12, 12 * 50, 12 * 30, 11 * 20]
+    assert numbers(explorer, 30, 20, 0, 2, False) == [12, 12 * 50, 12 * 30, 11 * 20], "in turns"

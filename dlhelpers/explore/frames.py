@@ -15,11 +15,11 @@ from dlhelpers.show.plots import Picture
 
 # The variable is the width of a control's label. .93 makes white the ground of a dark JupyterLab.
 STYLE = """<style>
-.dl-explorer {--jp-widgets-inline-label-width: 200px; flex-flow: row wrap; gap: 0 24px}
+.dl-explorer {--jp-widgets-inline-label-width: 180px; flex-flow: row wrap; gap: 0 24px}
 .dl-explorer > .widget-html {flex: 1 1 400px}
 .dl-explorer p, .dl-explorer ol {line-height: 1.4; margin: 0 0 8px; white-space: normal}
 .dl-explorer ol {padding-left: 1.4em}
-.dl-explorer small {display: block; width: 300px}
+.dl-explorer small {display: block; font-size: 13px; width: 300px}
 .dl-explorer img {border-radius: 8px}
 .dl-explorer .widget-label {text-align: left}
 .dl-explorer .widget-checkbox .widget-label-basic {white-space: normal; line-height: 1.3}

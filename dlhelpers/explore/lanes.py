@@ -22,7 +22,7 @@ def explore_lanes() -> Explorer:
         ("train on a batch (ms)", 120, 1, 400),
         ("num_workers", 1, 0, 4),
         ("prefetch_factor", 2, 1, 4),
-        ("every 5th batch takes 5 times as long to load", False),
+        ("every 5th batch loads 5 times as long", False),
     )
     contrasts = (160, 120, 0, 2, False), (160, 120, 2, 2, False)
     return explorer(_draw, controls, TRIES, contrasts)
@@ -44,13 +44,16 @@ def _draw(load_ms, train_ms, workers, prefetch, uneven):
         loading.append((begin, begin + load))
         training.append((taken, taken + train_ms))
     ax = new_axes(5.8, 1.2 + 0.42 * lanes)
-    turns = np.arange(12) % lanes
-    for y, spans, colour in (turns, loading, PALETTE[5]), (lanes, training, PALETTE[2]):
+    turns = np.arange(12)
+    for y, spans, colour in (
+        (turns % lanes, loading, PALETTE[5]),
+        (turns * 0 + lanes, training, PALETTE[1]),
+    ):
         starts, ends = np.array(spans[-12:]).T
         # what the batches leave free of these bars is waiting
-        ax.barh(y, ends, color="white", edgecolor="#777777", hatch="/////", linewidth=0)
+        ax.barh(y[-lanes:], ends[-lanes:], color="white", edgecolor="#777777", hatch="/////")
         bars = ax.barh(y, ends - starts, left=starts, color=colour, edgecolor="white")
-        ax.bar_label(bars, range(1, 13), label_type="center", fontsize=8)
+        ax.bar_label(bars, turns + 1, label_type="center", fontsize=8, in_layout=False)
     names = [f"worker {k + 1}" for k in range(workers)] or ["main process"]
     ax.set_yticks(range(lanes + 1), [*names, "device"])
     in_turns = sum(loads) + 12 * train_ms

@@ -6,7 +6,7 @@ from dlhelpers.show.plots import PALETTE, new_axes, show
 # MB in float32: of the 267,738 parameters of lesson 05's model; of the 50,698 numbers of an image and its layers
 PARAMETERS, PER_IMAGE = 1.070952, 0.202792
 LIMIT = 20  # MB of a pretended device
-STATE = {"SGD": 0, "SGD with momentum": 1, "Adam": 2}  # numbers kept for each parameter
+STATE = {"SGD": 0, "momentum": 1, "Adam": 2}  # numbers kept for each parameter
 TRIES = (
     "What is the largest batch that fits with Adam? And with SGD?",
     "Set 256 images. How many micro-batches bring them under the limit?",
@@ -25,7 +25,7 @@ def explore_memory() -> Explorer:
     controls = (
         ("batch size (images)", 64, 1, 256),
         ("micro-batches per step", 1, 1, 16),
-        ("optimizer", "Adam", "SGD", "SGD with momentum"),
+        ("optimizer", "Adam", "SGD", "momentum"),
         ("precision", "float32", "mixed"),
     )
     contrasts = (256, 1, "Adam", "float32"), (256, 4, "Adam", "float32")
