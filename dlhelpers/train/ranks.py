@@ -166,7 +166,7 @@ def share_buffers(model: nn.Module) -> None:
 def own_samples(loader: Iterable) -> int | None:
     """Return how many samples this rank has before its sampler begins to repeat; None where it does not repeat."""
     for sampler in samplers(loader):
-        rank, world, total = _place(sampler)
+        rank, world, total = place(sampler)
         pads = getattr(sampler, "policy", "" if getattr(sampler, "drop_last", True) else "pad")
         if None not in (rank, world, total) and pads == "pad":
             return split_epoch(total, rank=rank, world=world, policy="exact").count
@@ -217,7 +217,7 @@ def agree(
     return max(length for _, length in everyone)
 
 
-def _place(sampler: Any) -> tuple[int | None, int | None, int | None]:
+def place(sampler: Any) -> tuple[int | None, int | None, int | None]:
     """Return (rank, world, samples of all ranks) as torch's samplers or ours name them, None where they do not."""
     world = getattr(sampler, "world", getattr(sampler, "num_replicas", None))
     total = getattr(sampler, "samples", None)
@@ -228,8 +228,8 @@ def _place(sampler: Any) -> tuple[int | None, int | None, int | None]:
 
 def _splits(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
     """What all ranks must have in common about a loader; ValueError where it does not give this rank its own part."""
-    splitter = next((s for s in samplers(loader) if (_place(s)[1] or 1) > 1), None)
-    rank, world, total = _place(splitter)
+    splitter = next((s for s in samplers(loader) if (place(s)[1] or 1) > 1), None)
+    rank, world, total = place(splitter)
     if splitter is None:
         raise ValueError(
             f"there are {ranks.world} ranks, and each would take all samples of the {phase} loader, whose sampler"
