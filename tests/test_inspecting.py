@@ -52,7 +52,10 @@ def test_the_numbers_decide_between_memory_map_and_stream(folder, monkeypatch, m
     assert "1.17 kB, times 4 as float32" in repr(report)
 
 
-def test_a_damaged_image_is_listed_with_its_reason_and_the_exit_code_says_so(folder, capsys):
+def test_a_damaged_image_is_listed_with_its_reason_and_the_exit_code_says_so(
+    folder, capsys, monkeypatch
+):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
     assert main(["inspect", str(folder)]) == 0
     noise = Image.effect_noise((64, 64), 90).convert("RGB")
     noise.save(folder / "a" / "cut.jpg")

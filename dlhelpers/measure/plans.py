@@ -5,7 +5,6 @@ small passes of a copy of the model.
 """
 
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +163,7 @@ def plan(
     formulas = [
         "as given",
         "as given",
-        " + ".join(f"{many} x {count:,}" for count, many in Counter(taken).items()),
+        f"of {ranks:,} ranks the first takes {taken[0]:,}" if ranks > 1 else f"{taken[0]:,} taken",
         *said.formulas[1:3],
         f"{early:,} x {pieces:,} + {rest:,}",
         f"{said.batches:,} batches x {epochs:,} epochs",
