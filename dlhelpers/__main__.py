@@ -25,8 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # an error from a worker ends with its sentence
         problem = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         # options are called as they are here
-        problem = problem.replace("overwrite=True", "--overwrite")
-        problem = problem.replace("download=True", "--download").replace("size=", "--size ")
+        problem = problem.replace("overwrite=True", "--overwrite").replace("size=", "--size ")
     # the name of a file could hold what takes over a terminal
     problem = "".join(letter if letter.isprintable() else "?" for letter in problem)
     print(f"dlhelpers: {problem}", file=sys.stderr)
@@ -45,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         """Add a command by the name of its function; return what adds an argument to it."""
         name = run.__name__.strip("_")
         added = commands.add_parser(name, help=about, description=more or about)
-        added.set_defaults(run=run, parser=added)
+        added.set_defaults(run=run)
         return added.add_argument
 
     about = (
@@ -81,24 +80,18 @@ def _parser() -> argparse.ArgumentParser:
         " same bytes. With --size the shorter side is scaled to N pixels and the centre cut out. All images become"
         " upright RGB; transparency is dropped, and of 16 bits the upper 8 are kept."
     )
-    add = command(_pack, "write a folder of images, or a named dataset, as one file", about)
-    source = "a folder of class folders with images, or digits, shapes, cifar10, fashion_mnist"
-    add("source", help=f"{source} (write ./digits for a folder of that name)")
+    add = command(_pack, "write a folder of images as one file", about)
+    add("source", help="a folder of class folders with images")
     add("target", type=Path, help="the folder to write")
     add("--size", type=int, help="side of the images in pixels")
     add("--seed", type=int, default=0, help="of the order (default: 0)")
-    cores = "that decode (default: one for each core)"
-    add("--processes", type=int, help=cores)
-    add("--split", choices=("train", "test"), help="of a named dataset (default: train)")
     add("--skip-bad", action="store_true", help="leave out what cannot be decoded, and list it")
     add("--overwrite", action="store_true", help="replace a dataset, once the new one is finished")
-    add("--download", action="store_true", help="fetch a named dataset that is not here yet")
 
     add = command(_verify, "say whether every byte of a packed dataset is as it was written")
     add("target", type=Path, help="the folder that holds the dataset")
 
-    add = command(_doctor, "say what would go wrong in a lesson on this machine, and the remedy")
-    add("--json", action="store_true", help="the same as one JSON list")
+    command(_doctor, "say what would go wrong in a lesson on this machine, and the remedy")
 
     add = command(_prefetch, "fetch datasets beforehand, into a folder that can be copied")
     add("names", nargs="+", help="cifar10, fashion_mnist")
@@ -106,7 +99,6 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(_classroom, "pool the progress files of a class into one table")
     add("folder", help="holds the JSON file of each learner")
-    add("--picture", metavar="FILE", help="draw it, too, as a PNG file")
 
     add = command(_export, "write what was answered here to a file, to hand to a teacher")
     add("file", help="a new JSON file")
@@ -142,23 +134,20 @@ def _inspect(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from dlhelpers.course.doctor import report
 
-    return report(options.json)
+    return report()
 
 
 def _prefetch(options: argparse.Namespace) -> int:
     from dlhelpers.course.prefetch import prefetch
 
-    print(*prefetch(options.names, options.folder), sep="\n")
+    prefetch(options.names, options.folder)
     return 0
 
 
 def _classroom(options: argparse.Namespace) -> int:
     from dlhelpers.course.classroom import pool
 
-    pooled = pool(options.folder)
-    print(f"learners: {pooled.learners}\n{pooled.table()}")
-    if options.picture:
-        pooled.plot().figure.savefig(options.picture, format="png")
+    print(pool(options.folder))
     return 0
 
 
@@ -170,38 +159,17 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
-    from dlhelpers.data.datasets import NAMES, load
-    from dlhelpers.packed.packing import pack_dataset, pack_folder
+    from dlhelpers.packed.packing import pack_folder
 
-    names = [name for name in NAMES if name != "folder"]
-    shared = {
-        "shuffle_seed": options.seed,
-        "processes": options.processes,
-        "overwrite": options.overwrite,
-    }
-    if options.source in names:
-        if options.skip_bad or options.size and options.source != "shapes":
-            options.parser.error(
-                f"--size and --skip-bad are for folders, and {options.source} is a named dataset"
-            )
-        dataset = load(
-            options.source, options.split or "train", size=options.size, download=options.download
-        )
-        report = pack_dataset(dataset, options.target, **shared)
-    else:
-        if options.download or options.split:
-            options.parser.error(
-                f"--download and --split are for {', '.join(names)}, and SOURCE is {options.source}"
-            )
-        if not Path(options.source).is_dir():
-            options.parser.error(
-                f"SOURCE is {options.source}: expected a folder, or one of {', '.join(names)}"
-            )
-        on_error = "skip" if options.skip_bad else "raise"
-        report = pack_folder(
-            options.source, options.target, size=options.size, on_error=on_error, **shared
-        )
-    print(f"{report}\n{options.target} is whole, after {report.seconds:.1f} s")
+    report = pack_folder(
+        options.source,
+        options.target,
+        size=options.size,
+        on_error="skip" if options.skip_bad else "raise",
+        shuffle_seed=options.seed,
+        overwrite=options.overwrite,
+    )
+    print(f"{report}\n{options.target} is whole")
     return 0
 
 

@@ -100,8 +100,8 @@ MUTATIONS = [
     Mutation(
         "loss-weights-ignored",
         "train/meter.py",
-        "sums = [losses @ weights,",
-        "sums = [losses.mean() * weights.sum(),",
+        "total = sum(loss * size for",
+        "total = sum(loss * sum(sizes) / len(sizes) for",
         "The loss becomes the mean of batch means, the very mistake that lesson 03 is about.",
         "03",
         "test_meter.py::test_each_sample_weighs_the_same_in_few_batches_and_in_many",
@@ -109,8 +109,8 @@ MUTATIONS = [
     Mutation(
         "metric-weights-ignored",
         "train/meter.py",
-        "*(torch.cat(value).sum(dtype=self.wide) for value in values)]",
-        "*(torch.stack([v.to(self.wide).mean() for v in value]).mean() * weights.sum() for value in values)]",
+        "torch.cat(value).sum(dtype=wide).view(1)",
+        "(torch.stack([v.to(wide).mean() for v in value]).mean() * sum(sizes)).view(1)",
         "The accuracy depends on the batch size again.",
         "03",
         "test_loop.py::test_the_right_accuracy_of_a_ragged_loader_comes_out",
@@ -125,19 +125,10 @@ MUTATIONS = [
         "test_meter.py::test_each_sample_weighs_the_same_in_few_batches_and_in_many",
     ),
     Mutation(
-        "sums-in-float32",
-        "train/meter.py",
-        'torch.float32 if device.type == "mps" else torch.float64',
-        "torch.float32",
-        "Over a long epoch small losses are lost beside a large sum.",
-        "",
-        "test_meter.py::test_many_small_losses_are_not_lost_beside_a_large_one",
-    ),
-    Mutation(
         "nan-unnoticed",
         "train/meter.py",
-        "torch.where(torch.isfinite(losses), math.inf, numbers)",
-        "torch.full_like(numbers, math.inf)",
+        "if not math.isfinite(loss):",
+        "if False:",
         "Training goes on for hours after the loss has become no number.",
         "04",
         "test_meter.py::test_the_first_bad_iteration_is_named_and_the_epoch_kept_as_broken_off",
@@ -155,7 +146,7 @@ MUTATIONS = [
         "broken-off-epoch-lost",
         "train/meter.py",
         "if self.history is not None:\n            self.history.add",
-        "if self.history is not None and whole:\n            self.history.add",
+        "if self.history is not None and error is None:\n            self.history.add",
         "What an interrupted epoch has measured is gone.",
         "04",
         "test_meter.py::test_what_breaks_off_is_put_into_the_history_with_the_means_so_far",
@@ -163,7 +154,7 @@ MUTATIONS = [
     Mutation(
         "broken-off-epoch-called-finished",
         "train/meter.py",
-        "complete=whole,",
+        "complete=error is None and found is None,",
         "complete=True,",
         "Half an epoch is compared with whole ones, and resuming skips the other half.",
         "04",
@@ -262,7 +253,7 @@ MUTATIONS = [
     ),
     Mutation(
         "same-seed-each-epoch",
-        "train/batches.py",
+        "train/seeds_and_workers.py",
         "seed = int(seed) + epoch",
         "seed = int(seed)",
         "With a seed each epoch has the order of the first one.",
@@ -271,7 +262,7 @@ MUTATIONS = [
     ),
     Mutation(
         "sampler-not-told-the-epoch",
-        "train/batches.py",
+        "train/seeds_and_workers.py",
         "sampler.set_epoch(epoch)",
         "sampler.set_epoch(1)",
         "A sampler of shards or of ranks gives every epoch the same order.",
@@ -280,12 +271,12 @@ MUTATIONS = [
     ),
     Mutation(
         "bar-counts-one-epoch",
-        "base/bars.py",
+        "base/progress_bars.py",
         "total = epochs * sum(map(len, loaders))",
         "total = sum(map(len, loaders))",
         "The bar says finished after the first of many epochs.",
         "",
-        "test_bars.py::test_a_bar_counts_all_batches_of_all_epochs",
+        "test_progress_bars.py::test_a_bar_counts_all_batches_of_all_epochs",
     ),
     Mutation(
         "metrics-in-half-the-digits",
@@ -308,12 +299,12 @@ MUTATIONS = [
     # ---- micro-batches and schedules ----
     Mutation(
         "equal-shares",
-        "train/batches.py",
+        "train/micro_batching.py",
         "parts.append((part_of(inputs, cut), part, len(part) / n))",
         "parts.append((part_of(inputs, cut), part, 1 / -(-n // size)))",
         "A smaller last micro-batch weighs as much as a full one, so the update is another.",
         "06",
-        "test_batches.py::test_an_epoch_in_micro_batches_is_the_epoch_in_whole_batches",
+        "test_micro_batching.py::test_an_epoch_in_micro_batches_is_the_epoch_in_whole_batches",
     ),
     Mutation(
         "micro-batches-miscounted",
@@ -322,7 +313,7 @@ MUTATIONS = [
         "self.micro_batches = self.batches_seen + 1",
         "Micro-batches are reported as if they were batches, two words that lesson 06 keeps apart.",
         "06",
-        "test_batches.py::test_an_epoch_in_micro_batches_is_the_epoch_in_whole_batches",
+        "test_micro_batching.py::test_an_epoch_in_micro_batches_is_the_epoch_in_whole_batches",
     ),
     Mutation(
         "wrong-unit-accepted",
@@ -335,9 +326,9 @@ MUTATIONS = [
     ),
     Mutation(
         "schedulers-of-each-rank",
-        "train/ranks.py",
-        '"steps of the scheduler": told(scheduler)}',
-        "}",
+        "train/loop.py",
+        '"steps of the scheduler": told(scheduler),',
+        "",
         "Each rank plans for its own number of batches; learning rates and then weights part in silence.",
         "",
         "test_ranks.py::test_what_would_go_wrong_is_refused_on_every_rank",
@@ -364,8 +355,8 @@ MUTATIONS = [
     Mutation(
         "optimizer-not-restored",
         "train/checkpoints.py",
-        "        if part is not None:\n            part.load_state_dict(content[name])",
-        '        if part is not None and name != "optimizer":\n            part.load_state_dict(content[name])',
+        "        part.load_state_dict(content[name][1])",
+        '        if name != "optimizer":\n            part.load_state_dict(content[name][1])',
         "A resumed run begins with an optimizer that has forgotten everything.",
         "06",
         "test_checkpoints.py::test_two_epochs_and_two_resumed_are_bit_equal_to_four",
@@ -373,8 +364,8 @@ MUTATIONS = [
     Mutation(
         "scheduler-not-saved",
         "train/checkpoints.py",
-        '"scheduler": scheduler.state_dict() if scheduler is not None else None,',
-        '"scheduler": None,',
+        "for name, part in _with_state(optimizer, scheduler, scaler).items()",
+        "for name, part in _with_state(optimizer, None, scaler).items()",
         "A resumed run cannot go on with its learning rate.",
         "",
         "test_checkpoints.py::test_two_epochs_and_two_resumed_are_bit_equal_to_four",
@@ -400,15 +391,15 @@ MUTATIONS = [
     Mutation(
         "best-is-worst",
         "train/history.py",
-        'pick = min if mode == "min" else max',
-        "pick = max",
+        '{"min": min, "max": max}[mode]',
+        "max",
         "The epoch kept as the best is the one with the highest loss.",
         "06",
         "test_history.py::test_best_agrees_with_min_and_max",
     ),
     Mutation(
         "old-workers-other-order",
-        "train/batches.py",
+        "train/seeds_and_workers.py",
         "torch.empty((), dtype=torch.int64).random_(generator=loader.generator)",
         "pass",
         "With persistent workers a resumed run sees the samples in another order than the unbroken one.",
@@ -437,8 +428,8 @@ MUTATIONS = [
     Mutation(
         "budget-ignored",
         "measure/batch_sizes.py",
-        "> self.allowed:",
-        "> 100 * self.allowed:",
+        "if need > allowed:",
+        "if need > 100 * allowed:",
         "The study goes on until the system kills the learner's kernel.",
         "",
         "test_batch_sizes.py::test_the_study_stops_before_the_budget",
@@ -446,8 +437,8 @@ MUTATIONS = [
     Mutation(
         "study-trains-the-model",
         "measure/trials.py",
-        "self.model, self.optimizer_fn = deepcopy(model).train(), optimizer_fn",
-        "self.model, self.optimizer_fn = model.train(), optimizer_fn",
+        "self.model, self.optimizer_fn = deepcopy(model), optimizer_fn",
+        "self.model, self.optimizer_fn = model, optimizer_fn",
         "To measure a batch size spoils the model that is to be trained.",
         "05",
         "test_batch_sizes.py::test_the_study_leaves_everything_bit_equal",
@@ -473,8 +464,8 @@ MUTATIONS = [
     Mutation(
         "disturbances-timed",
         "measure/batch_sizes.py",
-        "min(times, default=None)",
-        "max(times, default=None)",
+        "min(times))",
+        "max(times))",
         "Whatever else runs on the machine makes a batch size look slow.",
         "",
         "test_batch_sizes.py::test_the_shortest_time_counts_since_others_only_make_a_step_longer",
@@ -537,8 +528,8 @@ MUTATIONS = [
     Mutation(
         "cap-too-wide",  # without any cap the 60 GB that lesson 08 asks for could take the machine down
         "machine/capped.py",
-        "min(held + limit, sys.maxsize",
-        "min(held + 4 * limit, sys.maxsize",
+        "memory_info().data + limit",
+        "memory_info().data + 4 * limit",
         "What does not fit under the cap is said to fit.",
         "08",
         "test_capped.py::test_the_limit_is_what_the_function_may_take_beyond_the_start",
@@ -546,11 +537,11 @@ MUTATIONS = [
     Mutation(
         "brought-along-uncounted",
         "machine/capped.py",
-        "        target, args, main = pickle.load(file)\n",
-        "        cap = resource.getrlimit(resource.RLIMIT_DATA)\n"
-        "        _lift_cap()\n"
-        "        target, args, main = pickle.load(file)\n"
-        "        resource.setrlimit(resource.RLIMIT_DATA, cap)\n",
+        "                target, args, main = pickle.load(file)\n",
+        "                cap = resource.getrlimit(resource.RLIMIT_DATA)\n"
+        "                resource.setrlimit(resource.RLIMIT_DATA, (-1, -1))\n"
+        "                target, args, main = pickle.load(file)\n"
+        "                resource.setrlimit(resource.RLIMIT_DATA, cap)\n",
         "A list of all images, handed over as an argument, fits under any cap.",
         "",
         "test_capped.py::test_what_the_function_brings_along_counts",
@@ -567,8 +558,8 @@ MUTATIONS = [
     Mutation(
         "cap-that-is-none",
         "machine/capped.py",
-        "    except OSError:\n        resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))",
-        "        raise OSError\n    except OSError:\n        resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))",
+        "    return False  # some sandboxes",
+        "    return True  # some sandboxes",
         "Where the system takes a limit and does not keep it, the result speaks of a cap.",
         "",
         "test_capped.py::test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full",
@@ -613,8 +604,8 @@ MUTATIONS = [
     Mutation(
         "flip-not-found",
         "packed/verifying.py",
-        "        if found == self.sha256:\n",
-        "        if found:\n",
+        "    if found == expected:\n",
+        "    if found:\n",
         "A damaged dataset passes for whole.",
         "08",
         "test_verifying.py::test_a_flipped_bit_is_named_by_its_rows",
@@ -622,8 +613,8 @@ MUTATIONS = [
     Mutation(
         "nothing-hashed",
         "packed/verifying.py",
-        "                    digest.update(buffer[:count])\n",
-        "                    pass\n",
+        "hashlib.sha256(content).hexdigest()",
+        "hashlib.sha256().hexdigest()",
         "Every block has the checksum of an empty one.",
         "08",
         "test_verifying.py::test_what_was_written_has_no_faults",
@@ -631,7 +622,7 @@ MUTATIONS = [
     Mutation(
         "journal-not-written",
         "packed/writer.py",
-        "        self._write(self._journal, _line([block, self.skipped[self._noted :]]))\n",
+        "        self._write(self._journal, _line([block, self.skipped]))\n",
         "",
         "A writer that was stopped begins again from the first image.",
         "08",
@@ -649,8 +640,8 @@ MUTATIONS = [
     Mutation(
         "end-left-out",
         "packed/writer.py",
-        "        if self._filled:\n            self._write_block()\n        skipped",
-        "        skipped",
+        "        if self._filled:\n            self._write_block()\n        manifest",
+        "        manifest",
         "The last samples never reach the dataset.",
         "08",
         "test_writer.py::test_what_is_written_can_be_read_with_numpy_alone",
@@ -667,8 +658,8 @@ MUTATIONS = [
     Mutation(
         "same-blocks-each-epoch",
         "data/sampling.py",
-        'self.epoch = check_whole("epoch", epoch, 0)',
-        "self.epoch = 0",
+        "self.epoch, self.samples_done = epoch, samples_done",
+        "self.epoch, self.samples_done = 0, samples_done",
         "Every epoch sees the blocks in one and the same order.",
         "",
         "test_block_shuffle.py::test_epochs_and_seeds_differ_and_repeat",
@@ -750,8 +741,8 @@ MUTATIONS = [
     Mutation(
         "own-part-reported",
         "train/meter.py",
-        "*sums, samples = ranks.sums(*sums, self.samples)",
-        "samples = self.samples",
+        "sums, samples, batches, parts = zip(*current().gather(mine), strict=True)",
+        "sums, samples, batches, parts = zip(mine, strict=True)",
         "Each rank reports the accuracy of its own part as that of the whole.",
         "10",
         "test_ranks.py::test_evaluation_counts_each_sample_once",
@@ -759,8 +750,8 @@ MUTATIONS = [
     Mutation(
         "padding-counted",
         "train/loop.py",
-        "model, left = unwrap(model), own_samples(loader)",
-        "model, left = unwrap(model), None",
+        "model, left, device = unwrap(model), own_samples(loader), device_of(model)",
+        "model, left, device = unwrap(model), None, device_of(model)",
         "Samples that a sampler repeats count twice in the accuracy.",
         "10",
         "test_ranks.py::test_evaluation_counts_each_sample_once",
@@ -786,7 +777,7 @@ MUTATIONS = [
     Mutation(
         "frozen-averages-move",
         "train/loop.py",
-        "unwrap(model).get_submodule(name).training = False",
+        "part.train(was_training)",
         "pass",
         "BatchNorm layers that were frozen for a new task learn its averages, without a word.",
         "",
@@ -795,8 +786,8 @@ MUTATIONS = [
     Mutation(
         "batch-means-unsaid",
         "train/checks.py",
-        '        tell(\n            "loss_fn is not a mean',
-        '        str(\n            "loss_fn is not a mean',
+        '            tell(\n                "loss_fn is not a mean',
+        '            str(\n                "loss_fn is not a mean',
         "With class weights the printed loss depends on the batch size, and nobody says so.",
         "",
         "test_checks.py::test_a_loss_that_is_no_mean_over_samples_trains_as_a_bare_loop_does_with_one_warning",
@@ -842,8 +833,8 @@ MUTATIONS = [
     Mutation(
         "no-batch-accepted",
         "train/checks.py",
-        "empty = not len(loader)",
-        "empty = not len(loader.dataset)",
+        "if not batches:",
+        "if not samples:",
         "A loader that drops its only batch is found late, without its numbers and the remedy.",
         "02",
         "test_checks.py::test_loaders_without_a_batch_are_refused_before_any_training",
@@ -851,8 +842,8 @@ MUTATIONS = [
     Mutation(
         "batch-of-one-accepted",
         "train/checks.py",
-        "if layer and counts.last_batch == 1:",
-        "if layer and counts.last_batch == 0:",
+        "alone = size == 1 or rest == 1 and not drop",
+        "alone = False",
         "BatchNorm fails at the end of the first epoch, in words that name no remedy.",
         "03",
         "test_checks.py::test_a_single_sample_is_refused_for_batchnorm_of_rows_that_trains",
@@ -860,8 +851,8 @@ MUTATIONS = [
     Mutation(
         "dropped-validation-unsaid",
         "train/checks.py",
-        'if phase != "train" and counts.dropped:',
-        'if phase == "test" and counts.dropped:',
+        "if drop and rest:",
+        "if drop and not rest:",
         "Validation leaves samples out, so its result depends on the batch size, and nobody says so.",
         "03",
         "test_checks.py::test_validation_that_leaves_samples_out_is_told_once_at_the_callers_line",
@@ -869,8 +860,8 @@ MUTATIONS = [
     Mutation(
         "broadcast-accepted",
         "train/checks.py",
-        "if outputs.shape != labels.shape:",
-        "if outputs.ndim < labels.ndim:",
+        "if outputs.shape != labels.shape or",
+        "if outputs.ndim < labels.ndim or",
         "A regression learns the mean of all targets, since columns and rows are broadcast in silence.",
         "",
         "test_checks.py::test_targets_that_would_be_broadcast_are_refused",
@@ -942,8 +933,8 @@ MUTATIONS = [
     Mutation(
         "other-kernel-s-answers-lost",
         "course/records.py",
-        "fcntl.flock(file, fcntl.LOCK_EX)",
-        "pass",
+        'with FileLock(f"{path}.lock", timeout=5):',
+        "if True:",
         "Two lessons that are open at once lose half of each other's answers.",
         "",
         "test_records.py::test_two_kernels_lose_nothing_of_each_other",
@@ -969,8 +960,8 @@ MUTATIONS = [
     Mutation(
         "false-steps-accepted",
         "course/capstone.py",
-        "expect(steps == batches * epochs,",
-        "expect(steps >= batches,",
+        "steps == batches * epochs,",
+        "steps >= batches,",
         "A project whose steps are miscounted passes.",
         "",
         f"{MISTAKE}[lesson_11.counts]",
@@ -978,7 +969,7 @@ MUTATIONS = [
     Mutation(
         "untouched-blocks-accepted",
         "course/judges.py",
-        "if all(order[0] < 4 for order in orders):",
+        "if len(set(map(tuple, blocks))) < 6:",
         "if not orders:",
         "An order that leaves the blocks as they lie passes for a shuffle.",
         "",
@@ -1023,8 +1014,8 @@ MUTATIONS = [
     Mutation(
         "labels-left-out-of-the-count",
         "data/counting.py",
-        "return tuple(_sample(inner, k) for inner in part)",
-        "return _sample(part[0], k)",
+        "for part in _tensors(batch)]",
+        "for part in list(_tensors(batch))[:1]]",
         "Samples with equal images and different labels are said to have come twice.",
         "",
         "test_counting.py::test_samples_that_differ_in_their_labels_alone_are_not_the_same",
@@ -1051,7 +1042,7 @@ MUTATIONS = [
     Mutation(
         "slider-dead",
         "explore/frames.py",
-        'widget.observe(redraw, names="value")',
+        'control.observe(redraw, names="value")',
         "pass",
         "The sliders move and the drawing stands still.",
         "",
@@ -1086,12 +1077,12 @@ MUTATIONS = [
     ),
     Mutation(
         "micro-batch-not-drawn",
-        "show/counts.py",
+        "show/boxes.py",
         "for start in range(0, len(batch), size)]",
         "for start in range(0, len(batch) - 1, size)]",
         "The figure of all counts lacks the smallest micro-batches.",
         "06",
-        "test_counts.py::test_the_sentence_has_all_counts",
+        "test_boxes.py::test_the_sentence_has_all_counts",
     ),
     # ---- before the lesson ----
     Mutation(

@@ -1,20 +1,21 @@
 """Put the right answers into a lesson, where a learner would write them."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from nbformat import NotebookNode
 
 from dlhelpers.course.tasks import Exercise, Prediction, Question, Task
 
 
-def solve(book: NotebookNode, tasks: Mapping[str, Task]) -> NotebookNode:
-    """Answer, in place, each task of a lesson by name: predictions, questions, and exercises by their solution.
+def solve(book: NotebookNode, tasks: Iterable[Task]) -> NotebookNode:
+    """Answer, in place, each task of a lesson: predictions, questions, and exercises by their solution.
 
     Raises ValueError for a task with no cell to answer it in.
     """
     cells = [cell for cell in book.cells if cell.cell_type == "code"]
-    for name, task in tasks.items():
+    for task in tasks:
+        name = task.name
         if isinstance(task, Prediction):
             _replace(cells, f"{name}.predict(...)", f"{name}.predict({task.answer!r})")
         elif isinstance(task, Question):
@@ -39,17 +40,13 @@ def _write_solution(cells: list[NotebookNode], name: str, solution: str) -> None
         raise ValueError(f"no cell has {name}.check(")
     answer = cells[last].source.partition(f"{name}.check(")[2].partition(")")[0].strip()
     for cell in reversed(cells[: last + 1]):
-        for node in (
-            ast.parse(cell.source).body if answer in cell.source and "%" not in cell.source else []
-        ):
-            names = (
-                [node.name]
-                if hasattr(node, "name")
-                else [t.id for t in getattr(node, "targets", [])]
-            )
-            if answer in names:
+        if answer not in cell.source or "%" in cell.source:
+            continue
+        for node in ast.parse(cell.source).body:
+            targets = [target.id for target in getattr(node, "targets", [])]
+            if answer in (getattr(node, "name", None), *targets):
                 rows = cell.source.splitlines()
-                first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-                cell.source = "\n".join([*rows[: first - 1], solution, *rows[node.end_lineno :]])
+                rows[node.lineno - 1 : node.end_lineno] = [solution]
+                cell.source = "\n".join(rows)
                 return
     raise ValueError(f"{name}: no cell defines {answer} for the learner to complete")

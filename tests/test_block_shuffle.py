@@ -125,30 +125,12 @@ def test_a_dataset_that_fits_one_window_is_shuffled_in_full():
     )
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_batches_are_the_same_for_any_number_of_workers(workers):
+def test_batches_are_the_same_for_any_number_of_workers():
     order = sampler((103, 10, 3), 2)
     expected = [batch.tolist() for batch in torch.tensor(list(order)).split(8)]
-    found = [
-        batch.tolist()
-        for batch in DataLoader(Numbers(103), batch_size=8, sampler=order, num_workers=workers)
-    ]
-    assert found == expected and len(found[-1]) == 7
-
-
-def test_persistent_workers_see_the_next_epoch():
-    order = sampler((40, 4, 2))
-    loader = DataLoader(
-        Numbers(40), batch_size=8, sampler=order, num_workers=1, persistent_workers=True
-    )
-    for epoch in (1, 2):
-        order.set_epoch(epoch)
-        assert torch.cat(list(loader)).tolist() == list(order)
-
-
-def test_fewer_samples_than_a_batch_make_one_batch():
-    loader = DataLoader(Numbers(3), batch_size=8, sampler=sampler((3, 2, 2)))
-    assert len(loader) == 1 and sorted(torch.cat(list(loader)).tolist()) == [0, 1, 2]
+    for workers in (0, 2):
+        loader = DataLoader(Numbers(103), batch_size=8, sampler=order, num_workers=workers)
+        assert [batch.tolist() for batch in loader] == expected
 
 
 @pytest.mark.parametrize("samples_done", [0, 9_876_543])
@@ -163,63 +145,22 @@ def test_ten_million_samples_need_under_5_mb(samples_done):
     assert len(set(first)) == 64 and peak < 5_000_000
 
 
-@given(st.integers(1, 50), st.integers(0, 500), st.integers(1, 4), st.integers(1, 3), st.data())
-def test_a_block_longer_than_the_dataset_gives_the_order_of_one_as_long(
-    samples, more, window, world, data
-):
-    rank = data.draw(st.integers(0, world - 1))
-    long, whole = (
-        sampler((samples, n, window), 3, rank=rank, world=world) for n in (samples + more, samples)
-    )
-    assert list(long) == list(whole)
-    done = data.draw(st.integers(0, len(whole)))
-    for mine in (long, whole):
-        mine.set_epoch(4, samples_done=done)
-    assert list(long) == list(whole)
-
-
-def test_a_few_samples_need_little_memory_however_long_a_block_is():
-    tracemalloc.start()
-    order = list(sampler((10, 10**6, 2)))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert sorted(order) == list(range(10)) and peak < 1_000_000
-
-
-@pytest.mark.parametrize("world", [64, 4096])
-def test_many_ranks_begin_with_samples_of_their_own(world):
-    first = [
-        next(iter(BlockShuffleSampler(10**8, rank=rank, world=world)))
-        for rank in range(0, world, world // 16)
-    ]
-    assert len(set(first)) == 16
+def test_many_ranks_begin_with_samples_of_their_own():
+    ranks = range(0, 4096, 512)
+    first = [next(iter(BlockShuffleSampler(10**8, rank=rank, world=4096))) for rank in ranks]
+    assert len(set(first)) == len(ranks)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"samples": 0}, "samples is 0: expected a whole number, at least 1"),
-        ({"samples": 9, "block": 0}, "block is 0"),
-        ({"samples": 9, "window": 1.5}, "window is 1.5"),
-        ({"samples": 9, "seed": -1}, "seed is -1: expected a whole number, at least 0"),
+        ({"samples": Numbers(5)}, r"samples is .*Numbers.*, as len\(dataset\)"),
         ({"samples": 9, "rank": 2, "world": 2}, "rank is 2 in a world of 2"),
-        ({"samples": 9, "policy": "all"}, "policy is 'all'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         BlockShuffleSampler(**arguments)
-
-
-def test_a_dataset_in_place_of_its_length_is_named():
-    with pytest.raises(ValueError, match=r"samples is .*Numbers.*, as len\(dataset\)"):
-        BlockShuffleSampler(Numbers(5))
-
-
-@pytest.mark.parametrize(("epoch", "done"), [(-1, 0), (1, -1), (1, 6), (0.5, 0)])
-def test_an_epoch_or_place_that_is_not_there_is_refused(epoch, done):
-    with pytest.raises(ValueError, match="epoch is|samples_done is"):
-        BlockShuffleSampler(10, rank=1, world=2).set_epoch(epoch, done)
 
 
 @pytest.mark.parametrize("world", [1, 3])
@@ -236,8 +177,3 @@ def test_batches_as_arrays_are_the_same_order_cut_up(world):
             assert len(batches) == len(found)
             loader = DataLoader(Numbers(103), batch_sampler=batches)
             assert torch.cat(list(loader)).tolist() == order and len(loader) == len(found)
-
-
-def test_a_batch_of_none_is_refused():
-    with pytest.raises(ValueError, match="batch_size is 0"):
-        BlockShuffleSampler(10, batch_size=0)

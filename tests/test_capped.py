@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers.course.capped_examples import usual_example
-from dlhelpers.machine import LimitedRun, capped, memory_use, run_limited
+from dlhelpers.machine import LimitedRun, capped, run_limited
 
 ROOT = Path(__file__).resolve().parent.parent
 MB = 1_000_000
@@ -97,35 +97,6 @@ def script(folder, text, **variables):
 
 
 @linux_only
-def test_the_usual_example_fails_with_its_own_error_and_leaves_this_process_alone():
-    before = memory_use().private
-    run = run_limited(usual_example, limit=512 * MB)
-    assert (run.outcome, run.value, run.capped) == ("out of memory", None, True)
-    assert run.limit == 512 * MB and run.peak_private < 100 * MB
-    assert run.error.startswith("RuntimeError: ")
-    assert "can't allocate memory: you tried to allocate 60211200000 bytes" in run.error
-    assert "torch.randn(100_000, 3, 224, 224)" in run.traceback
-    assert memory_use().private - before < 50 * MB
-    assert torch.ones(10 * MB).sum() == 10 * MB, "this process has no cap"
-
-
-@linux_only
-def test_a_file_larger_than_the_cap_cannot_be_loaded_but_can_be_mapped_and_read_whole(tmp_path):
-    file = tmp_path / "block.npy"
-    np.save(file, np.ones(3 * 64 * MB, dtype=np.uint8))
-
-    def total(mmap_mode):
-        return int(np.load(file, mmap_mode=mmap_mode).sum(dtype=np.int64))
-
-    loaded = run_limited(total, None, limit=64 * MB)
-    assert loaded.outcome == "out of memory"
-    assert "MemoryError: Unable to allocate 183. MiB" in loaded.error
-    mapped = run_limited(total, "r", limit=64 * MB)
-    assert (mapped.outcome, mapped.value) == ("returned", 3 * 64 * MB)
-    assert mapped.peak_private < 32 * MB and mapped.peak_file_backed > 100 * MB
-
-
-@linux_only
 def test_the_limit_is_what_the_function_may_take_beyond_the_start():
     fits, too_much = run_limited(hold, 150, limit=LIMIT), run_limited(hold, 300, limit=LIMIT)
     assert fits.outcome == "returned" and 145 * MB < fits.peak_private < 170 * MB
@@ -133,7 +104,7 @@ def test_the_limit_is_what_the_function_may_take_beyond_the_start():
 
 
 @linux_only
-@pytest.mark.parametrize("size", [3_000, 100_000, 3 * MB])
+@pytest.mark.parametrize("size", [3_000, 3 * MB])
 def test_blocks_of_any_size_fill_the_limit_and_no_more(size):
     """What a fresh process has freed while it started would be filled uncounted."""
 
@@ -151,33 +122,15 @@ def test_blocks_of_any_size_fill_the_limit_and_no_more(size):
 
 @linux_only
 def test_what_the_function_brings_along_counts():
-    brought = np.ones(100 * MB, np.uint8)
+    brought = np.ones(40 * MB, np.uint8)
 
-    def total(*arrays):
-        return int(brought.sum() + sum(len(array) for array in arrays))
+    def total():
+        return int(brought.sum())
 
-    run = run_limited(total, limit=50 * MB)
+    run = run_limited(total, limit=20 * MB)
     assert run.outcome == "out of memory" and run.error.startswith("reading the call: MemoryError")
-    assert run_limited(total, limit=LIMIT).value == 100 * MB
-    run = run_limited(len, np.ones(300 * MB, np.uint8), limit=LIMIT)
-    assert run.outcome == "out of memory"
-
-
-@linux_only
-def test_the_first_step_of_an_optimizer_costs_hardly_anything():
-    def step():
-        weight = torch.zeros(1, requires_grad=True)
-        weight.sum().backward()
-        torch.optim.Adam([weight]).step()
-
-    run = run_limited(step, limit=16 * MB)
-    assert run.outcome == "returned" and run.peak_private < 8 * MB, run.error
-
-
-@linux_only
-def test_a_limit_beyond_all_addresses_is_no_limit():
-    run = run_limited(hold, 50, limit=2**63)
-    assert (run.outcome, run.value, run.capped) == ("returned", 1, True)
+    assert run_limited(total, limit=LIMIT).value == 40 * MB
+    assert run_limited(len, brought, limit=20 * MB).outcome == "out of memory"
 
 
 @linux_only
@@ -186,34 +139,12 @@ def test_telling_the_value_does_not_count():
     assert run.outcome == "returned" and len(run.value) == 70 * MB, run.error
 
 
-class Greedy(TensorDataset):
-    """A dataset whose every sample takes 300 MB for a moment."""
-
-    def __getitem__(self, index):
-        return float(np.ones(300 * MB, dtype=np.uint8)[index])
-
-
-@linux_only
-@pytest.mark.filterwarnings("ignore:.*lead to deadlocks")
-def test_workers_inherit_the_cap():
-    def epoch(dataset):
-        loader = DataLoader(dataset, num_workers=1, multiprocessing_context="fork")
-        return sum(len(batch) if isinstance(batch, list) else 1 for batch in loader)
-
-    assert run_limited(epoch, TensorDataset(torch.zeros(4)), limit=LIMIT).value == 4
-    run = run_limited(epoch, Greedy(torch.zeros(4)), limit=LIMIT)
-    assert run.outcome == "out of memory" and "DataLoader worker process 0" in run.error
-
-
 @linux_only
 @pytest.mark.parametrize(
     "error, outcome",
     [
-        (MemoryError("std::bad_alloc"), "out of memory"),
         (RuntimeError("std::bad_alloc"), "out of memory"),
         (OSError(12, "Cannot allocate memory"), "out of memory"),
-        (RuntimeError("can't start new thread"), "out of memory"),
-        (OSError(2, "No such file"), "failed"),
         (ValueError("out of memory"), "failed"),
     ],
 )
@@ -255,7 +186,7 @@ def test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full(
     run = run_limited(hold, 300, limit=LIMIT)
     assert (run.outcome, run.value, run.capped, run.limit) == ("returned", 1, False, LIMIT)
     assert run.peak_private > 200 * MB
-    assert repr(run) == "returned without a cap on private memory: this system has none"
+    assert repr(run) == "returned without a cap on private memory"
 
     def fill():
         full.touch()
@@ -263,45 +194,26 @@ def test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full(
 
     run = run_limited(fill, limit=LIMIT)
     assert run.outcome == "killed"
-    assert run.error.endswith("no cap, and less than 500 bytes of the machine was left")
+    assert run.error.endswith("less than 500 bytes of the machine's memory was left")
 
 
 def test_where_nothing_is_forked_each_call_has_a_python_of_its_own(monkeypatch, fresh_server):
-    monkeypatch.setattr(capped, "FORKS", False)
+    monkeypatch.setattr(capped, "LINUX", False)
     run = run_limited(lambda: (os.getpid(), np.ones(5).tolist()), limit=LIMIT)
     assert run.outcome == "returned" and run.value[1] == [1.0] * 5, run.error
-    assert not lives(run.value[0])
-    began = time.monotonic()
-    assert run_limited(time.sleep, 60, limit=LIMIT, timeout=0.5).outcome == "killed"
-    assert time.monotonic() - began < 50
-
-
-@linux_only
-def test_a_cap_that_is_there_already_is_kept(tmp_path):
-    told = script(
-        tmp_path,
-        """
-        import resource
-        from dlhelpers.machine import run_limited
-        resource.setrlimit(resource.RLIMIT_DATA, (2_000_000_000, 2_000_000_000))
-        run = run_limited(bytes, 1_900_000_000, limit=4_000_000_000)
-        print(run.outcome, run.limit < 2_000_000_000)
-        """,
-    )
-    assert told == "out of memory True\n"
+    assert not lives(run.value[0]) and not servers()
 
 
 # ---- ends ----
 
 
 def test_a_value_comes_back_as_it_is():
-    text = "α" * (3 * MB)
-    value = {"tensor": torch.arange(6).view(2, 3), "array": np.eye(200), "text": text}
+    value = {"tensor": torch.arange(6).view(2, 3), "text": "α" * (3 * MB)}
     run = run_limited(lambda *args: (args, value), 1, None, limit=LIMIT)
     assert run.outcome == "returned" and run.error == run.traceback == ""
-    args, copy = run.value
-    assert args == (1, None) and torch.equal(copy["tensor"], value["tensor"])
-    assert np.array_equal(copy["array"], value["array"]) and copy["text"] == text
+    args, back = run.value
+    assert args == (1, None) and back["text"] == value["text"]
+    assert torch.equal(back["tensor"], value["tensor"])
 
 
 def test_an_exception_is_told_with_its_type_text_and_place():
@@ -319,30 +231,13 @@ def test_an_exception_is_told_with_its_type_text_and_place():
     [
         (lambda: sys.exit(3), "failed", "SystemExit: 3"),
         (lambda: os._exit(3), "failed", "ended by exit code 3 without a result"),
-        (
-            lambda: os.kill(os.getpid(), signal.SIGKILL),
-            "killed",
-            "ended by signal 9 (SIGKILL) without a result",
-        ),
-        (lambda: os.kill(os.getpid(), signal.SIGINT), "failed", "KeyboardInterrupt"),
-        (lambda: lambda: 1, "failed", "the value cannot be sent back, return numbers"),
+        (lambda: psutil.Process().kill(), "killed", "ended by SIGKILL without a result"),
+        (lambda: threading.Lock(), "failed", "the value cannot be sent back, return numbers"),
     ],
 )
 def test_other_ends_are_named(end, outcome, text):
     run = run_limited(end, limit=LIMIT)
     assert run.outcome == outcome and run.error.startswith(text) and run.value is None
-
-
-def test_a_value_that_only_the_child_understands_is_refused():
-    def make():
-        module = type(sys)("of_the_child")
-        exec("class Thing: pass", module.__dict__)
-        sys.modules["of_the_child"] = module
-        return module.Thing()
-
-    run = run_limited(make, limit=LIMIT)
-    assert run.outcome == "failed"
-    assert run.error.startswith("the value cannot be read here: ModuleNotFoundError")
 
 
 @posix_only
@@ -364,32 +259,25 @@ def test_an_interrupt_here_ends_the_child(tmp_path):
 
     def sleep():
         pid.write_text(str(os.getpid()))
-        time.sleep(20)
-        (tmp_path / "woke up").touch()
+        time.sleep(600)
 
     def interrupt():
-        if soon(lambda: pid.exists() and pid.read_text(), seconds=60):
+        if soon(lambda: pid.exists() and pid.read_text(), seconds=200):
             os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run_limited(sleep, limit=LIMIT, timeout=60)
+        run_limited(sleep, limit=LIMIT)
     thread.join()
-    assert soon(lambda: not psutil.pid_exists(int(pid.read_text())))
-    assert not (tmp_path / "woke up").exists(), "it was waited for, not ended"
+    assert soon(lambda: not lives(int(pid.read_text())))
+    assert time.monotonic() - began < 250, "it was waited for, not ended"
     assert run_limited(hold, 1, 0, limit=LIMIT).value == 1, "the next call works"
 
 
 @linux_only
-def test_a_server_that_was_killed_is_replaced():
-    assert run_limited(hold, 1, 0, limit=LIMIT).value == 1
-    stop_servers()
-    assert run_limited(hold, 1, 0, limit=LIMIT).value == 1
-
-
-@linux_only
-def test_an_idle_server_ends_and_the_next_call_has_another(monkeypatch, fresh_server):
+def test_a_server_that_was_idle_ends_and_the_next_call_has_another(monkeypatch, fresh_server):
     monkeypatch.setattr(capped, "IDLE", 0.5)
     pids = []
     while len(pids) < 2:
@@ -411,7 +299,7 @@ def test_the_child_ends_with_a_kernel_that_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     kernel = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=environment)
     pids = tmp_path / "pids"
-    assert soon(lambda: pids.exists() and pids.read_text(), seconds=60)
+    assert soon(lambda: pids.exists() and pids.read_text(), seconds=200)
     kernel.kill()
     kernel.wait()
     assert soon(lambda: not any(lives(int(pid)) for pid in pids.read_text().split()))
@@ -488,17 +376,9 @@ def test_what_the_child_prints_appears_here_whole_and_once(capsys):
 
 
 def test_it_runs_outside_the_main_thread_one_call_after_the_other():
-    runs = []
-
-    def run():
-        runs.append(run_limited(hold, 1, 0, limit=LIMIT).value)
-
-    threads = [threading.Thread(target=run) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert runs == [1, 1, 1]
+    with ThreadPoolExecutor(3) as pool:
+        runs = list(pool.map(lambda k: run_limited(abs, -k, limit=LIMIT), range(3)))
+    assert [run.value for run in runs] == [0, 1, 2]
 
 
 @linux_only
@@ -516,26 +396,15 @@ def test_after_the_first_call_another_starts_at_once():
 
 
 def test_the_first_lines_do_not_vary_and_the_table_has_the_figures():
-    sizes = {"limit": 512 * MB, "peak_private": 3 * MB}
-    run = LimitedRun("failed", error="KeyError: 1\nmore", capped=True, **sizes)
+    run = LimitedRun("failed", error="KeyError: 1\nmore", capped=True, limit=512 * MB)
     assert repr(run) == "failed under a cap of 512.00 MB of private memory\nKeyError: 1"
-    rows = dict(run.table().rows)
-    assert (rows["peak private"], rows["peak file-backed"]) == ("3.00 MB", "unknown")
-    assert rows["limit"] == "512.00 MB"
-    before = LimitedRun("failed", error="no")
-    assert repr(before) == "failed before the function began\nno"
+    assert dict(run.table().rows)["limit"] == "512.00 MB"
 
 
-@pytest.mark.parametrize("limit", [0, 15_999_999, 5e8, True, "512 MB", None])
-def test_a_limit_that_is_none_is_refused(limit):
-    with pytest.raises(ValueError) as caught:
-        run_limited(print, limit=limit)
-    text = f"limit is {limit!r}: expected a whole number, at least 16000000 bytes (16 MB)"
-    assert str(caught.value).startswith(text)
-    assert str(caught.value).endswith("500 MB is 500_000_000")
-
-
-def test_a_result_in_place_of_a_function_is_refused():
+def test_a_limit_or_a_function_that_is_none_is_refused():
+    told = "limit is '512 MB': expected a whole number, at least 16000000 bytes.*is 500_000_000"
+    with pytest.raises(ValueError, match=told):
+        run_limited(print, limit="512 MB")
     told = r"target is None: expected a function, .* run_limited\(train, 3, limit="
     with pytest.raises(TypeError, match=told):
         run_limited(print(), limit=LIMIT)
@@ -543,12 +412,8 @@ def test_a_result_in_place_of_a_function_is_refused():
 
 @pytest.mark.parametrize(
     "captured",
-    [
-        threading.Lock(),
-        (number for number in range(3)),
-        iter(DataLoader(TensorDataset(torch.zeros(2)))),
-    ],
-    ids=["lock", "generator", "iterator of a loader"],
+    [threading.Lock(), iter(DataLoader(TensorDataset(torch.zeros(2))))],
+    ids=["lock", "iterator of a loader"],
 )
 def test_what_cannot_leave_this_process_is_refused_with_the_remedy(captured):
     told = r"'learn' cannot be sent to a new process \(.*\): make locks, generators"
@@ -558,8 +423,3 @@ def test_what_cannot_leave_this_process_is_refused_with_the_remedy(captured):
 
     with pytest.raises(TypeError, match=told):
         run_limited(learn, limit=LIMIT)
-
-
-def test_a_tensor_of_another_device_is_refused_with_the_remedy():
-    with pytest.raises(TypeError, match="a tensor on meta, and the child has no GPU.*as .cpu()"):
-        run_limited(torch.sum, torch.zeros(2, device="meta"), limit=LIMIT)

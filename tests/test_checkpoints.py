@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -57,10 +56,6 @@ def state_of(*parts):
     return json.dumps([states, randoms], default=lambda value: value.tolist())
 
 
-def losses(history):
-    return {name: history.column(name) for name in history.names()}
-
-
 # Going on as if nothing had happened
 
 SCHEDULES = {
@@ -70,12 +65,10 @@ SCHEDULES = {
     "plateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=0, threshold=9.0),
 }
 CASES = [
-    ("none", None, 0, True),
     ("step", 7, 0, False),
     ("epoch", None, 0, False),
     ("plateau", 7, 0, False),
-    ("step", None, 2, True),
-    ("none", 7, 2, False),
+    ("none", None, 2, True),
 ]
 
 
@@ -123,11 +116,10 @@ def test_two_epochs_and_two_resumed_are_bit_equal_to_four(
     assert not float16 or resumed["scaler"].get_scale() != 2.0**24
     train(resumed, history, 2)
     assert state_of(*resumed.values()) == after
-    assert losses(history) == losses(at_once) and history.epochs == 4
+    assert history.to_dict() == at_once.to_dict() and history.epochs == 4
 
 
-@pytest.mark.parametrize("seed", [None, 7])
-def test_an_order_does_not_depend_on_whether_workers_are_old_or_new(tmp_path, seed):
+def test_an_order_does_not_depend_on_whether_workers_are_old_or_new(tmp_path):
     path = tmp_path / "run.pt"
 
     def train(epochs, persistent, go_on=False):
@@ -140,32 +132,14 @@ def test_an_order_does_not_depend_on_whether_workers_are_old_or_new(tmp_path, se
         workers = {"num_workers": 1, "persistent_workers": persistent}
         # Plain samples: workers that live on draw their own numbers on.
         loaders = [batches(shuffle=True, **workers) for _ in range(2)]
-        options = {"valid_loader": loaders[1], "seed": seed, "checkpoint": path}
+        options = {"valid_loader": loaders[1], "seed": 7, "checkpoint": path}
         history = run(model, loaders[0], LOSS, optimizer, epochs=epochs, history=history, **options)
-        return state_of(model, optimizer), losses(history)
+        return state_of(model, optimizer), history.to_dict()
 
     unbroken = train(4, persistent=False)
     assert train(4, persistent=True) == unbroken
     train(2, persistent=True)
     assert train(2, persistent=True, go_on=True) == unbroken
-
-
-def test_a_scale_that_nobody_takes_is_told(tmp_path):
-    model, path = network(), tmp_path / "run.pt"
-    run(model, batches(), LOSS, amp_dtype=torch.float16, checkpoint=path)
-    with pytest.warns(UserWarning, match="run.pt holds the scale of a float16 scaler: give load"):
-        assert load_checkpoint(path, model).epochs == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        load_checkpoint(path, model, scaler=torch.amp.GradScaler("cpu"))
-
-
-def test_saving_changes_nothing(tmp_path):
-    model = network()
-    optimizer = adam(model)
-    before = state_of(model, optimizer)
-    save_checkpoint(tmp_path / "run.pt", model, optimizer, history=History())
-    assert state_of(model, optimizer) == before
 
 
 def test_paths_may_be_strings_and_a_tilde_is_the_home_folder_which_is_made(tmp_path, monkeypatch):
@@ -176,18 +150,6 @@ def test_paths_may_be_strings_and_a_tilde_is_the_home_folder_which_is_made(tmp_p
     assert os.listdir(tmp_path) == ["home"] and os.listdir(tmp_path / "home/runs") == ["x.pt"]
     assert load_checkpoint("~/runs/x.pt", fresh).epochs == 1
     assert same(weights(fresh), weights(model))
-
-
-def test_a_history_comes_back_with_all_it_held(tmp_path):
-    history, model, path = History(), network(), tmp_path / "run.pt"
-    counts = {"samples": 20, "batches": 3, "optimizer_steps": 2, "skipped_steps": 1}
-    counts |= {"seconds": 1.5, "data_seconds": 0.5, "peak_memory": 10**10, "micro_batches": 7}
-    history.add(EpochResult("train", 1, 0.1 + 0.2, {"right": 1 / 3}, **counts))
-    history.add(EpochResult("valid", 1, float("inf"), complete=False))
-    history.stop_reason = "interrupted"
-    save_checkpoint(path, model, adam(model), history=history)
-    found = load_checkpoint(path, model)
-    assert list(found) == list(history) and found.interrupted
 
 
 def test_the_epoch_after_which_on_epoch_end_stops_is_in_the_checkpoint(tmp_path):
@@ -213,14 +175,6 @@ class WithState(nn.Linear):
 
     def set_extra_state(self, state):
         self.state = state
-
-
-def test_a_state_of_a_models_own_comes_back_whatever_kind_it_had_before(tmp_path):
-    model, path = WithState({"steps": 3}), tmp_path / "run.pt"
-    save_checkpoint(path, model, adam(model), history=History())
-    for before in ({"steps": 0}, None):
-        load_checkpoint(path, fresh := WithState(before))
-        assert fresh.state == {"steps": 3} and torch.equal(fresh.weight, model.weight)
 
 
 # Saves that break off
@@ -281,16 +235,12 @@ def test_a_killed_save_leaves_the_last_good_file(tmp_path):
 
 
 @pytest.mark.parametrize("act, kind", [(full_disk, OSError), (interrupt, KeyboardInterrupt)])
-@pytest.mark.parametrize("first", [True, False])
-def test_a_failed_save_leaves_no_temporary_file(tmp_path, act, kind, first):
+def test_a_failed_save_leaves_the_file_before_and_no_temporary_one(tmp_path, act, kind):
     path = tmp_path / "run.pt"
-    if not first:
-        save(path, 1)
+    save(path, 1)
     with pytest.raises(kind):
         save(path, 2, act)
-    assert os.listdir(tmp_path) == ["run.pt"] * (not first) and (first or loaded(path) == 1)
-    save(path, 2)
-    assert loaded(path) == 2
+    assert os.listdir(tmp_path) == ["run.pt"] and loaded(path) == 1
 
 
 def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
@@ -303,24 +253,14 @@ def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
 
 
 def test_fit_finds_a_checkpoint_that_cannot_be_written_before_it_trains(tmp_path):
-    def untrainable():
-        raise AssertionError("training began")
-        yield
-
-    def begin(path, error, words):
-        model = network()
-        with pytest.raises(error, match=words):
-            run(model, untrainable(), checkpoint=path)
-
-    (tmp_path / "run.pt").mkdir()
-    words = r"run.pt is a folder: expected the name of a file, as .*run.pt.run.pt"
-    begin(tmp_path / "run.pt", IsADirectoryError, words)
+    model, before = network(), weights(network())
+    words = f"{tmp_path} is a folder: expected the name of a file, as .*run.pt"
+    with pytest.raises(IsADirectoryError, match=words):
+        run(model, batches(), checkpoint=tmp_path)
     (tmp_path / "file").write_text("in the way")
-    begin(tmp_path / "file/run.pt", OSError, "file")
-    save(tmp_path / "old.pt", 1)
-    begin(tmp_path / "old.pt", AssertionError, "training began")
-    assert loaded(tmp_path / "old.pt") == 1
-    assert sorted(os.listdir(tmp_path)) == ["file", "old.pt", "run.pt"]
+    with pytest.raises(OSError, match="file"):
+        run(model, batches(), checkpoint=tmp_path / "file/run.pt")
+    assert same(weights(model), before)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is full")
@@ -334,17 +274,6 @@ def test_a_full_disk_during_training_keeps_history_and_file(tmp_path):
         run(network(), batches(), epochs=3, history=history, checkpoint=path, on_epoch_end=fill)
     assert history.epochs == 2 and load_checkpoint(path, network()).epochs == 1
     assert os.listdir(tmp_path) == ["run.pt"]
-
-
-def test_an_interrupt_while_saving_is_an_interrupt_of_the_training(tmp_path):
-    model, path, history = WithState(None), tmp_path / "run.pt", History()
-
-    def arm(trained, valid):
-        model.state = Acting(interrupt)
-
-    run(model, batches(), epochs=3, checkpoint=path, history=history, on_epoch_end=arm)
-    assert history.interrupted and history.epochs == 2
-    assert load_checkpoint(path, WithState(None)).epochs == 1 and os.listdir(tmp_path) == ["run.pt"]
 
 
 # Files that are refused
@@ -387,73 +316,54 @@ def good(tmp_path):
     [
         (lambda: network(hidden=9), r"under '0.weight' it has \(8, 5\), and this model \(9, 5\)"),
         (lambda: network()[:4], r"under '4.weight' it has \(3, 8\), and this model nothing"),
-        (
-            lambda: network().append(nn.Linear(3, 2)),
-            r"under '5.weight' it has nothing, and this model \(2, 3",
-        ),
     ],
 )
 def test_another_model_is_refused_by_its_first_difference(good, make, text):
     refuse(f"belongs to another model: {text}.*Build the model as it was", good, model=make())
 
 
-def groups(model):
-    return [{"params": model[0].parameters()}, {"params": model[4].parameters()}]
-
-
 @pytest.mark.parametrize(
     "make",
     [
-        lambda model: torch.optim.SGD(model.parameters(), lr=0.1),
         lambda model: torch.optim.Adam(model.parameters()),  # which would become AdamW
-        lambda model: torch.optim.AdamW(groups(model)),
         lambda model: torch.optim.AdamW(model[0].parameters()),
     ],
 )
 def test_another_optimizer_is_refused(good, make):
     model = network(4)
-    words = "belongs to another optimizer: it has groups of .* parameters, this one of .*Build"
+    words = (
+        "belongs to another optimizer: it has AdamW of .6. parameters, and this one is .*Build it"
+    )
     refuse(words, good, model=model, optimizer=make(model))
 
 
-@pytest.mark.parametrize("name", ["step", "epoch", "plateau", "swa"])
-def test_the_scheduler_may_be_left_behind_or_come_later(tmp_path, name):
-    make = {**SCHEDULES, "swa": lambda optimizer: torch.optim.swa_utils.SWALR(optimizer, 0.1)}[name]
-    model = network()
-    with_scheduler, without = adam(model), adam(model)
-    make(with_scheduler)
-    for saved, here in ((with_scheduler, without), (adam(model), with_scheduler)):
-        save_checkpoint(tmp_path / "run.pt", model, saved, history=History())
-        assert load_checkpoint(tmp_path / "run.pt", model, here).epochs == 0
-
-
-def test_another_scheduler_and_a_part_that_was_not_saved_are_refused(good, tmp_path):
+def test_another_scheduler_and_a_part_that_was_not_saved_are_refused(good):
     model = network(4)
     parts = {"model": model, "optimizer": adam(model)}
     scheduler = lr_scheduler.CosineAnnealingLR(parts["optimizer"], 4)
-    words = "belongs to another scheduler than CosineAnnealingLR"
+    words = "another scheduler: it has StepLR, and this one is CosineAnnealingLR"
     refuse(words, good, scheduler=scheduler, **parts)
-    words = "saved without a scaler: leave out scaler=, or start it afresh"
+    words = "another scaler: it has none, .* or leave out scaler="
     refuse(words, good, scaler=torch.amp.GradScaler("cpu"))
     idle = torch.amp.GradScaler("cpu", enabled=False)
     assert load_checkpoint(good, network(), scaler=idle).epochs == 1
-    bare = tmp_path / "bare.pt"
-    save_checkpoint(bare, **parts, history=History())
-    refuse("saved without a scheduler", bare, scheduler=scheduler, **parts)
+
+
+REFUSED = "no checkpoint of this course, or one that is cut short or damaged, or it holds more than"
 
 
 def test_a_file_cut_short_is_refused_at_every_length(good):
     whole, path = good.read_bytes(), good.with_name("short.pt")
-    for length in [*range(6), *range(8, len(whole), len(whole) // 12), len(whole) - 1]:
+    for length in [0, 3, *range(8, len(whole), len(whole) // 6), len(whole) - 1]:
         path.write_bytes(whole[:length])
-        refuse("is cut short or damaged .*: take an older checkpoint", path)
+        refuse(REFUSED, path)
 
 
 def test_a_damaged_byte_is_refused_or_changes_nothing_that_is_read(good):
     whole, path, generator = good.read_bytes(), good.with_name("damaged.pt"), random.Random(0)
     expected, refused = network(), 0
     load_checkpoint(good, expected)
-    for _ in range(60):
+    for _ in range(30):
         damaged = bytearray(whole)
         damaged[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
         path.write_bytes(damaged)
@@ -465,17 +375,15 @@ def test_a_damaged_byte_is_refused_or_changes_nothing_that_is_read(good):
             assert "damaged.pt" in str(error)
         else:  # in what only fills the archive up
             assert same(weights(model), weights(expected))
-    assert refused > 30
+    assert refused > 15
 
 
 def write_code_in_a_checkpoint(path, target):
     torch.save({**torch.load(path, weights_only=True), "history": Code(target)}, path)
 
 
-OLD = {"_use_new_zipfile_serialization": False}
 CODE = {
     "a pickle": lambda path, target: path.write_bytes(pickle.dumps(Code(target))),
-    "an old file of torch.save": lambda path, target: torch.save(Code(target), path, **OLD),
     "a checkpoint": write_code_in_a_checkpoint,
 }
 
@@ -485,46 +393,28 @@ def test_code_in_a_file_is_refused_and_not_run(good, tmp_path, name):
     path, target = tmp_path / "code.pt", tmp_path / "made-by-the-code"
     shutil.copy(good, path)
     CODE[name](path, target)
-    words = "more than tensors and plain values, and could run code when it is read: not loaded"
-    refuse(words, path)
+    refuse(REFUSED, path)
     assert not target.exists()
     pickle.loads(pickle.dumps(Code(target)))
     assert target.is_dir()  # where it is read without care it does run
 
 
-def write_script(path, good):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is being given up
-        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
-
-
-def write_half(path, good):
-    content = torch.load(good, weights_only=True)
-    torch.save({name: part for name, part in content.items() if name != "random"}, path)
-
-
 OTHER_FILES = {
-    "a whole model": (lambda path, good: torch.save(network(), path), "could run code when it is"),
-    "TorchScript": (write_script, "holds a TorchScript model, not a checkpoint"),
-    "weights": (
-        lambda path, good: torch.save(network().state_dict(), path),
-        "is no checkpoint of this course: expected a file written by save_checkpoint",
-    ),
-    "a part missing": (write_half, "is no checkpoint of this course"),
+    "a whole model": lambda path: torch.save(network(), path),
+    "weights": lambda path: torch.save(network().state_dict(), path),
+    "text": lambda path: path.write_text("epoch 3"),
 }
 
 
 @pytest.mark.parametrize("name", OTHER_FILES)
-def test_a_file_that_is_no_checkpoint_is_called_what_it_is(good, tmp_path, name):
-    make, words = OTHER_FILES[name]
-    make(tmp_path / "other.pt", good)
-    refuse(words, tmp_path / "other.pt")
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, name):
+    OTHER_FILES[name](tmp_path / "other.pt")
+    refuse(REFUSED, tmp_path / "other.pt")
 
 
-@pytest.mark.parametrize("name", ["missing.pt", ".", "no/such/folder.pt"])
-def test_a_missing_file_is_refused(tmp_path, name):
+def test_a_missing_file_is_refused(tmp_path):
     words = r"there is no checkpoint .*check the name; fit\(..., checkpoint=path\)"
-    refuse(words, tmp_path / name, FileNotFoundError)
+    refuse(words, tmp_path / "missing.pt", FileNotFoundError)
 
 
 # On an accelerator
@@ -532,31 +422,11 @@ def test_a_missing_file_is_refused(tmp_path, name):
 
 @pytest.mark.gpu
 @needs_gpu
-def test_a_checkpoint_of_the_accelerator_goes_on_there_and_on_a_cpu(tmp_path):
-    path = tmp_path / "run.pt"
-
-    def start(device):
-        model = network().to(device)
-        return model, adam(model)
-
-    def train(model, optimizer, history, epochs):
-        loader, options = DataLoader(Noisy(), 8, shuffle=True), {"checkpoint": path, "seed": 1}
-        return run(model, loader, LOSS, optimizer, epochs=epochs, history=history, **options)
-
-    seed_all()
-    at_once = train(*start("cuda"), None, 4)
-    seed_all()
-    trained = start("cuda")
-    train(*trained, None, 2)
-    shutil.copy(path, tmp_path / "two.pt")
-    there = start("cuda")
-    torch.rand(9, device="cuda")
-    history = train(*there, load_checkpoint(tmp_path / "two.pt", *there), 2)
-    assert history.column("train_loss") == pytest.approx(at_once.column("train_loss"), rel=1e-4)
-
-    model, optimizer = start("cpu")
-    history = load_checkpoint(tmp_path / "two.pt", model, optimizer)
-    assert history.epochs == 2 and same(weights(model), [w.cpu() for w in weights(trained[0])])
-    moments = [v for state in optimizer.state.values() for v in state.values()]
-    assert moments and all(value.device.type == "cpu" for value in moments)
-    assert train(model, optimizer, history, 1).epochs == 3
+def test_a_checkpoint_of_the_accelerator_goes_on_on_a_cpu(tmp_path):
+    path, trained = tmp_path / "run.pt", network().cuda()
+    run(trained, batches(), LOSS, adam(trained), epochs=2, checkpoint=path)
+    model = network()
+    optimizer = adam(model)
+    history = load_checkpoint(path, model, optimizer)
+    assert same(weights(model), [w.cpu() for w in weights(trained)])
+    assert run(model, batches(), LOSS, optimizer, history=history).epochs == 3

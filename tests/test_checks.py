@@ -9,7 +9,7 @@ import torch
 from small_runs import LOSS, batches, network, run, same, sgd, weights
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 import dlhelpers
 from dlhelpers.train import EpochResult, History, accuracy, evaluate, fit, train_epoch
@@ -66,33 +66,16 @@ def test_loaders_without_a_batch_are_refused_before_any_training(model):
     refused(model, empty, "the train loader has no batch: 0 samples, batch_size 4")
     refused(model, good(), "the valid loader has no batch", valid_loader=empty)
     refused(model, dropped, "3 samples, batch_size 8, drop_last True", "drop_last=False")
-    refused(model, 5, "the train loader is int: expected a DataLoader", error=TypeError)
-    for direct in (
-        lambda: train_epoch(model, empty, LOSS, sgd(model)),
-        lambda: evaluate(model, empty, LOSS),
-    ):
-        with pytest.raises(ValueError, match="loader has no batch"):
-            direct()
+    with pytest.raises(ValueError, match="loader has no batch"):
+        train_epoch(model, empty, LOSS, sgd(model))
+    with pytest.raises(ValueError, match="loader has no batch"):
+        evaluate(model, empty, LOSS)
 
 
-def test_a_loader_without_length_trains_and_validates(model):
-    class Stream(IterableDataset):
-        def __iter__(self):
-            yield from ((torch.full((3,), float(k)), k % 2) for k in range(10))
-
-    stream = DataLoader(Stream(), 4)
-    history = run(model, stream, epochs=2, valid_loader=stream)
-    assert [(r.samples, r.batches) for r in history] == [(10, 3)] * 4
-
-
-@pytest.mark.parametrize("direct", [True, False])
-def test_validation_that_leaves_samples_out_is_told_once_at_the_callers_line(model, direct):
+def test_validation_that_leaves_samples_out_is_told_once_at_the_callers_line(model):
     loader = good(5, 4, drop_last=True)
-    if direct:
-        told = warnings_of(lambda: evaluate(model, loader, LOSS))
-    else:
-        optimizer, options = sgd(model), {"valid_loader": loader, "progress": False}
-        told = warnings_of(lambda: fit(model, good(), LOSS, optimizer, epochs=3, **options))
+    optimizer, options = sgd(model), {"valid_loader": loader, "progress": False}
+    told = warnings_of(lambda: fit(model, good(), LOSS, optimizer, epochs=3, **options))
     ((said, file),) = told
     assert "the valid loader leaves out 1 of 5 samples:" in said and "Use drop_last=False" in said
     assert file == __file__
@@ -101,9 +84,6 @@ def test_validation_that_leaves_samples_out_is_told_once_at_the_callers_line(mod
 def test_a_single_sample_is_refused_for_batchnorm_of_rows_that_trains():
     last = "last batch holds 1 sample (9 samples in batches of 4)"
     refused(normed(), good(9), last, "BatchNorm1d (1)", "drop_last=True or another batch size")
-    words = "micro_batch_size 3 leaves 1 sample alone in a batch of 4"
-    refused(normed(), good(8), words, "BatchNorm1d (1)", micro_batch_size=3)
-    refused(normed(), good(8), "micro_batch_size 1 leaves", micro_batch_size=1)
     history = run(normed(), good(9, drop_last=True), valid_loader=good(9))
     assert [r.samples for r in history] == [8, 9]  # in evaluation mode one sample is enough
     signals = loader_of(torch.randn(9, 1, 6), torch.arange(9) % 2)
@@ -115,78 +95,58 @@ def test_frozen_batchnorm_keeps_its_averages_and_a_model_that_was_evaluated_trai
     model = network()
     model[1].eval()
     before = model[1].running_mean.clone()
-    ((said, _),) = warnings_of(run, model, batches(17), epochs=2)  # a single sample comes last
-    assert "BatchNorm (1) is in evaluation mode and stays so" in said
-    assert "call model.train() first" in said
+    run(model, batches(17), epochs=2)  # a single sample comes last
     assert torch.equal(model[1].running_mean, before) and not model[1].training
     model.eval()
-    assert warnings_of(run, model, batches()) == []
+    run(model, batches())
     assert not torch.equal(model[1].running_mean, before)
 
 
 def test_batches_of_another_form_are_refused_with_a_remedy(model):
     labels = torch.zeros(4).long()
-    several = {"3 parts": (ROWS, ROWS, labels), "dict": {"image": ROWS, "label": labels}}
-    for form, batch in {**several, "Tensor": ROWS}.items():
+    for form, batch in {"3 parts": (ROWS, ROWS, labels), "dict": {"image": ROWS}}.items():
         words = f"a batch came as {form}: expected (inputs, targets)", "collate_fn return"
         refused(model, [batch], *words, error=TypeError)
     words = "a batch came as 2 parts", "give the DataLoader a batch_size"
     refused(model, good(size=None), *words, error=TypeError)
-    refused(model, [(ROWS[:0], labels[:0])], "a batch came with 0 samples")
-    refused(model, [(ROWS, labels[:3])], "the model returned 4 outputs for 3 samples: expected")
 
 
-def test_the_remedies_for_dicts_and_for_two_inputs_work():
-    rows = [{"image": torch.randn(3), "age": torch.ones(1), "label": k % 2} for k in range(6)]
-
-    def pairs(rows):
-        inputs = tuple(torch.stack([row[name] for row in rows]) for name in ("image", "age"))
-        return inputs, torch.tensor([row["label"] for row in rows])
-
-    class Whole(nn.Bilinear):
-        def forward(self, inputs):
-            return super().forward(*inputs)
-
-    loader = DataLoader(rows, 4, collate_fn=pairs)
-    history = run(Whole(3, 1, 2), loader, micro_batch_size=3, valid_loader=loader)
-    assert [r.samples for r in history] == [6, 6]
-
-
-@pytest.mark.parametrize("kind", [tuple, dict])
-def test_a_model_may_return_several_outputs_if_its_loss_takes_them(kind):
+def test_a_model_may_return_several_outputs_if_its_loss_takes_them():
     class Two(nn.Linear):
         def forward(self, inputs):
-            outputs = super().forward(inputs)
-            return (outputs, inputs) if kind is tuple else {0: outputs, 1: inputs}
+            return super().forward(inputs), inputs
 
     def first(outputs, targets):
         return LOSS(outputs[0], targets)
 
-    model, plain, loader = Two(3, 2), nn.Linear(3, 2), good()
-    plain.load_state_dict(model.state_dict())
+    model, loader = Two(3, 2), good()
     metrics = {"accuracy": lambda outputs, targets: accuracy(outputs[0], targets)}
     found = run(model, loader, first, metrics=metrics, valid_loader=loader)
-    expected = run(plain, loader, metrics={"accuracy": accuracy}, valid_loader=loader)
-    assert found.to_dict() == expected.to_dict() and same(weights(model), weights(plain))
-    words = f"the model returned a {kind.__name__}", "loss_fn(outputs[0], targets)"
+    assert [r.samples for r in found] == [8, 8]
+    words = "the model returned a tuple", "loss_fn(outputs[0], targets)"
     refused(model, loader, *words, error=TypeError)
 
 
 # Labels and shapes
 
 
-@pytest.mark.parametrize("loss_fn", [LOSS, functional.cross_entropy, lambda o, t: LOSS(o, t)])
+@pytest.mark.parametrize("loss_fn", [LOSS, lambda o, t: LOSS(o, t)])
 @pytest.mark.parametrize(
     "labels, parts",
     [
         ([0, 1, 2, 0], ["labels run from 0 to 2", "numbers from 0 to 1", "2 outputs"]),
         ([0, -1, 1, 0], ["labels run from -1 to 1", "from 0 to 1"]),
         (torch.tensor([0, 1, 1, 0]).int(), ["type torch.int32", "labels.long()"]),
-        ([[0], [1], [1], [0]], ["shape (4, 1)", "expected (4,)", "labels.squeeze(1)"]),
+        ([[0], [1], [1], [0]], ["shape (4, 1)", "shape (4,), one class", "labels.squeeze(1)"]),
+        (torch.eye(2)[[0, 1, 1, 0]].long(), ["shape (4, 2)", "labels.argmax(dim=1) on one-hot"]),
     ],
 )
 def test_labels_that_the_loss_cannot_take_are_refused(model, loss_fn, labels, parts):
     refused(model, loader_of(ROWS, labels), *parts, loss_fn=loss_fn)
+
+
+def test_probabilities_are_targets_as_mixup_makes_them(model):
+    assert run(model, loader_of(ROWS, torch.eye(2)[[0, 1, 1, 0]]))[0].samples == 4
 
 
 def test_a_label_out_of_range_in_a_later_batch_is_explained_too(model):
@@ -196,25 +156,12 @@ def test_a_label_out_of_range_in_a_later_batch_is_explained_too(model):
     assert [(r.samples, r.complete) for r in history] == [(4, False)] and not model[1].training
 
 
-def test_one_hot_rows_and_fractions_are_refused_and_probabilities_accepted(model):
-    one_hot = torch.eye(2)[[0, 1, 1, 0]]
-    refused(model, loader_of(ROWS, one_hot.long()), "labels.argmax(dim=1) on one-hot")
-    refused(model, loader_of(ROWS, torch.zeros(4)), "labels have type torch.float32")
-    assert run(model, loader_of(ROWS, one_hot))[0].samples == 4  # as mixup makes them
-
-
-def test_outputs_of_a_sequence_with_classes_last_are_explained():
-    loader = loader_of(torch.randn(4, 7, 3), torch.zeros(4, 7).long())
-    words = "labels have shape (4, 7): expected (4, 5)", "outputs.transpose(1, 2)"
-    refused(nn.Linear(3, 5), loader, *words)
-
-
-@pytest.mark.parametrize("loss_fn", [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.HuberLoss()])
+@pytest.mark.parametrize("loss_fn", [nn.MSELoss(), nn.L1Loss()])
 def test_targets_that_would_be_broadcast_are_refused(loss_fn):
     model = nn.Linear(3, 1)
-    words = "shape (4, 1) and targets (4,): they would be broadcast", "unsqueeze(1)"
+    words = "shape (4, 1) and targets (4,)", "would be broadcast", "unsqueeze(1)"
     refused(model, loader_of(ROWS, torch.randn(4)), *words, loss_fn=loss_fn)
-    words = "targets have type torch.int64", "targets.float()"
+    words = "targets (4, 1), torch.int64", "targets.float()"
     refused(model, loader_of(ROWS, torch.ones(4, 1).long()), *words, loss_fn=loss_fn)
     assert run(model, loader_of(ROWS, torch.randn(4, 1)), loss_fn)[0].samples == 4
 
@@ -234,19 +181,13 @@ def test_a_label_out_of_range_never_reaches_the_accelerator(bad):
 # Loss functions
 
 
-def summed(outputs, targets):
-    return functional.cross_entropy(outputs, targets, reduction="sum")
-
-
 @pytest.mark.parametrize(
     "loss_fn, error, parts",
     [
-        (nn.CrossEntropyLoss, TypeError, ["the class CrossEntropyLoss: build it first"]),
+        (nn.CrossEntropyLoss, TypeError, ["the class CrossEntropyLoss", "build it first"]),
         ("mse", TypeError, ["loss_fn is 'mse': expected a function of (outputs, targets)"]),
-        (nn.CrossEntropyLoss(reduction="sum"), ValueError, ["reduction='sum'", "'mean'"]),
-        (summed, ValueError, ["not a mean over samples but a sum", "return the mean"]),
-        (lambda o, t: o.T, ValueError, ["returned shape (2, 4) for 4 samples", "as shape (4,)"]),
-        (lambda o, t: 0.5, TypeError, ["loss_fn returned float", "expected a tensor"]),
+        (nn.CrossEntropyLoss(reduction="sum"), ValueError, ["but a sum", "reduction='mean'"]),
+        (lambda o, t: 0.5, TypeError, ["loss_fn returned 0.5", "expected a tensor"]),
     ],
 )
 def test_a_loss_function_of_a_wrong_kind_is_refused(model, loss_fn, error, parts):
@@ -268,7 +209,6 @@ def dice(outputs, targets):
     [
         nn.CrossEntropyLoss(weight=torch.tensor([1.0, 9.0])),
         nn.CrossEntropyLoss(ignore_index=0),
-        lambda o, t: nn.MSELoss()(o[:, 0], t.float()).sqrt(),
         lambda o, t: functional.cross_entropy(functional.dropout(o, 0.9), t),
         contrastive,
         dice,
@@ -297,13 +237,12 @@ def test_a_loss_that_is_no_mean_over_samples_trains_as_a_bare_loop_does_with_one
     [
         LOSS,
         nn.CrossEntropyLoss(reduction="none"),
-        nn.CrossEntropyLoss(label_smoothing=0.1),
-        lambda o, t: (o[:, 0] - t).square().mean(),
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 9.0]), reduction="none"),
     ],
 )
-@pytest.mark.parametrize("n", [1, 2, 3, 8])
-def test_a_mean_or_a_value_for_each_sample_is_told_of_nothing(loss_fn, n):
-    assert warnings_of(run, nn.Linear(3, 2), good(n, n), loss_fn) == []
+def test_a_mean_or_a_value_for_each_sample_is_told_of_nothing(loss_fn):
+    for n in (1, 2, 3, 8):
+        assert warnings_of(run, nn.Linear(3, 2), good(n, n), loss_fn) == []
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
@@ -316,21 +255,6 @@ def test_segmentation_with_ignored_pixels_trains(reduction):
     assert len(told) == (reduction == "mean")
 
 
-def test_language_targets_with_padding_train():
-    def loss_fn(outputs, targets):
-        return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=0)
-
-    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9))
-    tokens = torch.tensor([[3, 1, 0, 0], [2, 5, 1, 4], [6, 1, 2, 0]])
-    assert run(model, loader_of(tokens, tokens), loss_fn)[0].samples == 3
-
-
-def test_a_loss_for_each_pixel_counts_as_the_mean_of_its_sample():
-    loader, model = loader_of(torch.randn(6, 3), torch.randn(6, 2)), nn.Linear(3, 2)
-    each = evaluate(model, loader, nn.MSELoss(reduction="none"))
-    assert each.loss == evaluate(model, loader, nn.MSELoss()).loss
-
-
 # Model, device, optimizer, numbers
 
 
@@ -338,46 +262,13 @@ def test_what_would_train_nothing_is_refused(model):
     other, frozen = sgd(nn.Linear(3, 2)), nn.Linear(3, 2).requires_grad_(False)
     for learner, optimizer, words in [
         (model, other, "holds no parameter of this model that is trained.*make it anew"),
-        (frozen, other, "no parameter of the model is trained: all have requires"),
-        (nn.Flatten(), other, "no parameter of the model.*nn.ModuleList"),
-        (model, torch.optim.SGD, "optimizer is the class SGD: build it first"),
-        (nn.Linear, other, "model is the class Linear: build it first"),
-        (lambda x: x, other, "model is .*: expected a torch.nn.Module"),
+        (frozen, other, "of which there are 0, .*requires_grad=False"),
+        (model, torch.optim.SGD, "optimizer is the class SGD: expected .* build it first"),
+        (nn.Linear, other, "model is the class Linear: expected .* build it first"),
     ]:
         with pytest.raises((ValueError, TypeError), match=words):
             run(learner, good(), LOSS, optimizer)
     assert evaluate(nn.Flatten(), good(), LOSS).samples == 8
-
-
-def test_a_device_where_the_model_is_not_is_refused(model):
-    words = "the model is on cpu, but device='meta' was asked for", "model.to('meta')"
-    refused(model, good(), *words, device="meta")
-    refused(model, good(), "device is 'gpu'", "'cuda'", device="gpu")
-    both = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, device="meta"))
-    with pytest.raises(ValueError, match="the model lies on cpu, meta: move it to one device"):
-        evaluate(both, good(), LOSS)
-
-
-def mean_accuracy(outputs, targets):
-    return accuracy(outputs, targets).float().mean()
-
-
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        ({"epochs": 0}, "epochs is 0: expected a whole number, at least 1"),
-        ({"epochs": 1.5}, "epochs is 1.5: expected a whole number"),
-        ({"micro_batch_size": 0}, "micro_batch_size is 0: expected a whole number of samples"),
-        ({"micro_batch_size": "auto"}, "micro_batch_size is 'auto': expected a whole number of"),
-        ({"max_norm": 0}, "max_norm is 0: expected a length above 0"),
-        ({"metrics": accuracy}, "functions by name"),
-        ({"metrics": {"loss": accuracy}}, "is called 'loss'"),
-        ({"metrics": {"samples": accuracy}}, "is called 'samples'"),
-        ({"metrics": {"a": mean_accuracy}}, "metric 'a' returned shape () for 4 samples: expected"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(model, options, words):
-    refused(model, good(), words, error=(ValueError, TypeError), **options)
 
 
 def test_numbers_of_numpy_are_numbers(model):

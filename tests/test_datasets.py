@@ -1,14 +1,7 @@
 """Tests of `datasets` and `folders`: what is loaded is what was stored, and what is missing or broken is refused."""
 
-import functools
 import hashlib
-import http.server
-import io
 import pickle
-import re
-import tarfile
-import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,7 +71,6 @@ def test_shapes_have_values_from_0_to_1_and_all_classes():
 @pytest.mark.parametrize("dataset", [Shapes(4), NumberedImages(4)])
 def test_a_generated_dataset_ends_and_counts_from_the_back(dataset):
     assert len(list(dataset)) == 4 and torch.equal(dataset[-1][0], dataset[3][0])
-    assert torch.equal(dataset[np.int64(2)][0], dataset[torch.tensor(2)][0])
 
 
 # load by name
@@ -125,8 +117,8 @@ def test_a_folder_is_split_by_each_fifth_image(folder):
     train, test = load("folder", root=folder), load("folder", "test", root=folder)
     assert (len(train), len(test), train.classes) == (16, 4, ["cat", "dog"])
     assert [round(image[0, 0, 0].item() * 255) for image, _ in test] == [4, 9, 4, 9]
-    assert [label for _, label in test] == [0, 0, 1, 1] == test.labels
-    together = {*train.names, *test.names}
+    assert [label for _, label in test] == [0, 0, 1, 1] == test.targets
+    together = {*train.samples, *test.samples}
     assert len(together) == 20
 
 
@@ -139,15 +131,6 @@ def test_a_folder_with_splits_of_its_own_keeps_them(tmp_path):
         2,
         1,
     ]
-
-
-def test_images_are_cut_to_size_in_the_middle(tmp_path):
-    image = Image.new("RGB", (40, 20))
-    image.paste((255, 255, 255), (10, 0, 30, 20))  # white in the middle, black at both sides
-    (tmp_path / "cat").mkdir()
-    image.save(tmp_path / "cat" / "0.png")
-    cut, _ = load("folder", root=tmp_path, size=10)[0]
-    assert cut.shape == (3, 10, 10) and cut[:, :, 2:8].min() == 1
 
 
 def test_grey_images_come_in_three_channels(tmp_path):
@@ -164,53 +147,24 @@ def test_a_folder_needs_a_root():
         load("folder")
 
 
-def test_a_missing_folder_is_named_with_where_it_was_looked_for(tmp_path):
-    with pytest.raises(
-        FileNotFoundError,
-        match=f"there is no folder .*nowhere: check the name.*{re.escape(str(Path.cwd()))}",
-    ):
-        load("folder", root=tmp_path / "nowhere")
-
-
-def test_an_empty_folder_is_refused_with_the_layout(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no images: expected .*/CLASS/.*jpg"):
-        load("folder", root=tmp_path)
-
-
-def test_a_class_without_an_image_is_refused_and_named(folder):
-    (folder / "bird").mkdir()
-    with pytest.raises(ValueError, match="bird holds no images .*: move some there, or remove it"):
-        load("folder", root=folder)
-
-
-def test_a_file_that_is_no_image_is_refused_and_named(folder):
+def test_a_file_that_is_no_image_is_named_when_it_is_read(folder):
     (folder / "dog" / "03.png").write_text("not a picture")
-    with pytest.raises(
-        ValueError,
-        match="dog/03.png cannot be used: cannot identify image file.*remove it, or save it again",
-    ):
-        load("folder", root=folder)
+    files = load("folder", root=folder)
+    message = "dog/03.png cannot be used: cannot identify image file it; remove it, save it again"
+    with pytest.raises(ValueError, match=message):
+        list(files)
 
 
-def test_images_of_two_sizes_are_refused_without_a_size(folder):
+def test_images_of_two_sizes_need_a_size(folder):
     paint(folder / "dog" / "03.png", size=(9, 7))
-    with pytest.raises(
-        ValueError, match="differ in size: .* is 8 x 8, .*03.png is 9 x 7 pixels.*pass size=7"
-    ):
-        load("folder", root=folder)
+    message = "03.png is 9 x 7 pixels, the first image 8 x 8: .* pass size=7"
+    with pytest.raises(ValueError, match=message):
+        list(load("folder", root=folder))
     assert {image.shape for image, _ in load("folder", root=folder, size=8)} == {(3, 8, 8)}
 
 
-@pytest.mark.parametrize("size", [0, -3, 2.5])
-def test_a_size_that_cannot_be_is_refused(folder, size):
-    with pytest.raises(
-        ValueError, match=f"size is {size}: expected a whole number of pixels, at least 1"
-    ):
-        load("folder", root=folder, size=size)
-
-
 def test_an_unknown_split_of_a_folder_is_refused(folder):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*valid"):
+    with pytest.raises(FileNotFoundError, match="No such file or directory: .*valid"):
         load("folder", "valid", root=folder)
 
 
@@ -223,80 +177,46 @@ def cifar_images(number):
 
 
 @pytest.fixture
-def cifar_server(tmp_path, monkeypatch):
-    """A small archive in CIFAR-10's exact format behind a local web server, and torchvision pointed at it."""
-    contents = {}
+def cifar(tmp_path, monkeypatch):
+    """A folder with a small CIFAR-10 in its exact format, and torchvision told its checksums."""
+    folder, md5 = tmp_path / "data" / "cifar-10-batches-py", {}
+    folder.mkdir(parents=True)
+    contents = {"batches.meta": {"label_names": CIFAR_CLASSES}}
     for number in range(1, 7):
-        name = "test_batch" if number == 6 else f"data_batch_{number}"
-        label = "testing batch 1 of 1" if number == 6 else f"training batch {number} of 5"
-        contents[name] = {
-            "batch_label": label,
+        contents["test_batch" if number == 6 else f"data_batch_{number}"] = {
             "labels": [(number + k) % 10 for k in range(BATCH)],
             "data": cifar_images(number),
-            "filenames": [f"image_{k}.png" for k in range(BATCH)],
         }
-    contents["batches.meta"] = {
-        "num_cases_per_batch": BATCH,
-        "label_names": CIFAR_CLASSES,
-        "num_vis": 3072,
-    }
-    files = {name: pickle.dumps(content) for name, content in contents.items()}
-    site = tmp_path / "site"
-    site.mkdir()
-    with tarfile.open(site / "cifar-10-python.tar.gz", "w:gz") as archive:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    md5 = {name: hashlib.md5(data).hexdigest() for name, data in files.items()}
+    for name, content in contents.items():
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        md5[name] = hashlib.md5(data).hexdigest()
     loader = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(
-        loader, "train_list", [[f"data_batch_{k}", md5[f"data_batch_{k}"]] for k in range(1, 6)]
-    )
-    monkeypatch.setattr(loader, "test_list", [["test_batch", md5["test_batch"]]])
+    monkeypatch.setattr(loader, "train_list", [(f"data_batch_{k}", None) for k in range(1, 6)])
+    for name in ("train_list", "test_list"):
+        files = [(file, md5[file]) for file, _ in getattr(loader, name)]
+        monkeypatch.setattr(loader, name, files)
     monkeypatch.setattr(loader, "meta", loader.meta | {"md5": md5["batches.meta"]})
-    monkeypatch.setattr(
-        loader, "tgz_md5", hashlib.md5((site / loader.filename).read_bytes()).hexdigest()
-    )
-    monkeypatch.setenv("no_proxy", "*")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=site)
-    ) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setattr(
-            loader, "url", f"http://127.0.0.1:{server.server_port}/{loader.filename}"
-        )
-        yield site
-        server.shutdown()
+    return folder.parent
 
 
-def test_cifar10_is_downloaded_once_and_read_as_it_was_stored(cifar_server, tmp_path):
-    root = tmp_path / "data"
-    train = load("cifar10", root=root, download=True)
+def test_cifar10_is_read_as_it_was_stored_and_fetched_when_asked(cifar, monkeypatch):
+    train = load("cifar10", root=cifar)
     assert (len(train), train.classes) == (5 * BATCH, CIFAR_CLASSES)
     stored = np.concatenate([cifar_images(number) for number in range(1, 6)]).reshape(-1, 3, 32, 32)
     images = torch.stack([image for image, _ in train])
-    assert images.dtype == torch.float32 and torch.equal(
-        (images * 255).round(), torch.tensor(stored).float()
-    )
+    assert images.dtype == torch.float32
+    assert torch.equal((images * 255).round(), torch.tensor(stored).float())
     assert train.targets[:5] == [1, 2, 3, 4, 2]
-    (cifar_server / "cifar-10-python.tar.gz").unlink()  # the server has it no more
-    test = load("cifar10", "test", root=root)
-    assert len(test) == BATCH and test.targets == [6, 7, 8, 9]
+    monkeypatch.setenv("DLHELPERS_DATA", str(cifar))
+    assert load("cifar10", "test").targets == [6, 7, 8, 9]
+    fetched = []
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", lambda self: fetched.append(1))
+    load("cifar10", download=True)
+    assert fetched == [1]
 
 
-def test_the_variable_tells_where_cifar10_lies(cifar_server, tmp_path, monkeypatch):
-    monkeypatch.setenv("DLHELPERS_DATA", str(tmp_path / "elsewhere"))
-    assert len(load("cifar10", "test", download=True)) == BATCH
-    assert (tmp_path / "elsewhere" / "cifar-10-batches-py" / "test_batch").is_file()
-
-
-def test_missing_cifar10_is_not_fetched_unasked(cifar_server, tmp_path):
+def test_missing_cifar10_is_not_fetched_unasked(tmp_path):
     root = tmp_path / "data"
     with pytest.raises(
         FileNotFoundError,
@@ -304,12 +224,3 @@ def test_missing_cifar10_is_not_fetched_unasked(cifar_server, tmp_path):
     ):
         load("cifar10", root=root)
     assert not root.exists()
-
-
-def test_a_damaged_file_is_fetched_again(cifar_server, tmp_path):
-    root = tmp_path / "data"
-    load("cifar10", root=root, download=True)
-    (root / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"half")
-    with pytest.raises(FileNotFoundError):
-        load("cifar10", root=root)
-    assert len(load("cifar10", root=root, download=True)) == 5 * BATCH

@@ -1,7 +1,7 @@
 """Tests of `devices`: which device is picked, how a batch gets there, what a seed fixes."""
 
 import random
-from collections import OrderedDict, defaultdict, namedtuple
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -39,49 +39,25 @@ def pretend_none(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
 
 
-def test_the_cpu_is_picked_where_there_is_no_accelerator(monkeypatch):
-    pretend_none(monkeypatch)
-    assert pick_device() == torch.device("cpu")
-
-
-def test_the_accelerator_is_picked_where_there_is_one(monkeypatch):
-    pretend_cuda(monkeypatch, 1)
-    assert pick_device() == torch.device("cuda")
-
-
 def test_the_variable_beats_the_accelerator_and_the_argument_beats_both(monkeypatch):
     pretend_cuda(monkeypatch, 2)
+    assert pick_device() == torch.device("cuda")
     monkeypatch.setenv("DLHELPERS_DEVICE", "cpu")
     assert pick_device() == torch.device("cpu")
     assert pick_device("cuda:1") == torch.device("cuda", 1)
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", 1.5])
-def test_an_unknown_device_is_refused_with_the_known_ones(name):
-    told = f"unknown device {name!r}: expected 'cpu', 'cuda', 'cuda:1', 'xpu' or 'mps'"
-    with pytest.raises(ValueError, match=told):
-        pick_device(name)
+    with pytest.raises(ValueError, match="'cuda:2' is not here.* offers cpu, cuda, cuda:0, cuda:1"):
+        pick_device("cuda:2")
 
 
 def test_an_absent_kind_of_device_is_refused_with_what_there_is(monkeypatch):
     pretend_none(monkeypatch)
-    told = "'cuda' is not here: this machine offers only 'cpu'. Give no `prefer`"
+    assert pick_device() == torch.device("cpu") and pick_amp_dtype("cpu") is None
+    told = "'cuda' is not here: this machine offers cpu. Give no `prefer`"
     with pytest.raises(ValueError, match=told):
         pick_device("cuda")
     monkeypatch.setenv("DLHELPERS_DEVICE", "mps")
     with pytest.raises(ValueError, match="'mps' is not here.*no variable DLHELPERS_DEVICE"):
         pick_device()
-
-
-def test_an_absent_index_is_refused_with_the_number_of_devices(monkeypatch):
-    pretend_cuda(monkeypatch, 2)
-    told = "'cuda:2' is not here: this machine offers 'cpu' and 2 x 'cuda'"
-    with pytest.raises(ValueError, match=told):
-        pick_device("cuda:2")
-
-
-def test_mixed_precision_is_off_on_a_cpu():
-    assert pick_amp_dtype("cpu") is None
 
 
 @pytest.mark.parametrize("native, dtype", [(True, torch.bfloat16), (False, torch.float16)])
@@ -95,19 +71,16 @@ def test_an_emulated_bfloat16_does_not_count(monkeypatch, native, dtype):
 
 def test_move_reaches_every_tensor_and_keeps_every_form():
     one = torch.zeros(2)
-    words = defaultdict(list, a=one)
-    batch = {"list": [one, one], "tuple": (one, "name"), "pair": Pair(one, 3)}
-    batch |= {"order": OrderedDict(a=one), "words": words}
+    batch = {"list": [one, one], "tuple": (one, "name"), "pair": Pair(one, 3), "words": {"a": one}}
     # PyTorch's device without data: a real change of device on any machine
     there = move(batch, "meta")
     assert {name: type(part) for name, part in there.items()} == {
         name: type(part) for name, part in batch.items()
     }
-    assert there["pair"].label == 3 and there["tuple"][1] == "name" and there["words"]["b"] == []
-    moved = [*there["list"], there["tuple"][0], there["pair"].image]
-    moved += [there["order"]["a"], there["words"]["a"]]
-    assert [tensor.device.type for tensor in moved] == ["meta"] * 6
-    assert batch["list"][0].device.type == words["a"].device.type == "cpu" and len(words) == 1
+    assert there["pair"].label == 3 and there["tuple"][1] == "name"
+    moved = [*there["list"], there["tuple"][0], there["pair"].image, there["words"]["a"]]
+    assert {tensor.device.type for tensor in moved} == {"meta"}
+    assert batch["list"][0].device.type == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -125,15 +98,6 @@ def test_only_pinned_memory_to_cuda_is_copied_without_waiting(
     assert asked == {"wait": not expected}
 
 
-def test_synchronize_asks_nothing_of_a_cpu(monkeypatch):
-    calls = []
-    monkeypatch.setattr(torch.accelerator, "synchronize", calls.append)
-    synchronize("cpu")
-    assert calls == []
-    synchronize("cuda")
-    assert calls == [torch.device("cuda")]
-
-
 def test_a_seed_fixes_python_numpy_and_torch():
     def draw():
         return random.random(), np.random.rand(), torch.rand(1).item()
@@ -146,14 +110,6 @@ def test_a_seed_fixes_python_numpy_and_torch():
     assert all(one != other for one, other in zip(draw(), first, strict=True))
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "7"])
-def test_a_seed_out_of_range_is_refused_and_nothing_is_seeded(seed):
-    before = random.getstate()
-    with pytest.raises((ValueError, TypeError)):
-        seed_everything(seed)
-    assert random.getstate() == before
-
-
 def test_loader_options_are_accepted_by_a_dataloader_and_need_no_worker_on_a_cpu():
     options = loader_options("cpu")
     loader = torch.utils.data.DataLoader(range(3), **options)
@@ -161,7 +117,7 @@ def test_loader_options_are_accepted_by_a_dataloader_and_need_no_worker_on_a_cpu
 
 
 def test_workers_stay_away_where_processes_are_spawned(monkeypatch):
-    monkeypatch.setattr(devices.sys, "platform", "win32")
+    monkeypatch.setattr(devices, "get_all_start_methods", lambda: ["forkserver", "fork"])
     assert loader_options("cuda") == {
         "num_workers": 0,
         "pin_memory": True,

@@ -1,7 +1,6 @@
 """Tests of `doctor`: good here, and each fault is named with what to do about it."""
 
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
@@ -17,28 +16,13 @@ def named(findings, what):
     return next(finding for finding in findings if finding.what == what)
 
 
-def test_each_package_of_the_course_is_looked_at():
-    needed = {"torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "jupyterlab"}
-    found = {finding.what for finding in doctor.examine()}
-    assert needed <= found and "pytest" not in found  # an extra for those who change the course
-    assert found >= {
-        "python",
-        "device",
-        "memory to use",
-        "shared memory",
-        "lessons",
-        "temporary files",
-        "progress",
-    }
-
-
-def test_json_says_the_same_as_the_text(capsys):
-    text_code = doctor.report()
-    lines = capsys.readouterr().out.splitlines()
-    json_code = doctor.report(as_json=True)
-    findings = json.loads(capsys.readouterr().out)
-    assert text_code == json_code == int(not all(finding["good"] for finding in findings))
-    assert sum(line.startswith(("good", "MEND")) for line in lines) == len(findings)
+def test_each_package_of_the_course_and_each_place_it_writes_to_is_looked_at(capsys):
+    code = doctor.report()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[:4] in ("good", "MEND")]
+    needed = ("torch", "jupyterlab", "device", "memory to use", "lessons", "temporary files")
+    assert all(any(line[6:].startswith(name) for line in lines) for name in needed)
+    assert not any("pytest" in line for line in lines), "an extra for those who change the course"
+    assert code == int(any(line.startswith("MEND") for line in lines))
 
 
 def test_a_package_that_is_missing_or_too_old_gets_the_line_to_install_it(monkeypatch):
@@ -66,7 +50,7 @@ def test_a_course_that_is_not_installed_here_is_a_fault_with_its_remedy(monkeypa
 
     monkeypatch.setattr(importlib.metadata, "requires", requires)
     finding = named(doctor.examine(), "dlhelpers")
-    assert (finding.found, finding.good) == ("is not installed in this Python", False)
+    assert (finding.found, finding.good) == (f"is not installed in {sys.executable}", False)
     assert "pip install -e ." in finding.remedy
 
 
@@ -79,8 +63,6 @@ def short(monkeypatch, free):
     "what, says",
     [
         ("memory to use", "1.50 GB are needed: close"),
-        ("shared memory", "--shm-size=1g"),
-        ("lessons", "lesson 08 writes there: copy the course to another folder"),
         ("temporary files", "750.00 MB are needed: lesson 11 writes there: set TMPDIR"),
     ],
 )
@@ -93,35 +75,18 @@ def test_too_little_room_is_said_with_the_remedy(monkeypatch, what, says):
     assert named(doctor.examine(), what).good
 
 
-def test_the_course_s_own_folder_is_looked_at_where_the_doctor_starts_above_it(
-    monkeypatch, tmp_path
-):
-    monkeypatch.chdir(tmp_path)
-    assert named(doctor.examine(), "lessons").found.endswith(f"free in {tmp_path}")
-    (tmp_path / "notebooks").mkdir()
-    assert named(doctor.examine(), "lessons").found.endswith(f"free in {tmp_path / 'notebooks'}")
-
-
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that refuses even root")
 def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch):
     monkeypatch.chdir("/proc")
-    monkeypatch.setenv("DLHELPERS_PROGRESS", "/proc/mine/progress.json")
-    findings = doctor.examine()
-    for what, remedy in (("lessons", "copy the course to"), ("progress", "set DLHELPERS_PROGRESS")):
-        finding = named(findings, what)
-        assert not finding.good and finding.found.startswith("/proc cannot be written to (")
-        assert remedy in finding.remedy
-    monkeypatch.setenv("DLHELPERS_PROGRESS", "/dev/null")
-    assert "progress" not in {finding.what for finding in doctor.examine()}
+    finding = named(doctor.examine(), "lessons")
+    assert not finding.good and finding.found == "0 bytes free to write in /proc"
+    assert "copy the course to" in finding.remedy
 
 
-def test_an_unknown_device_and_an_old_python_are_found(monkeypatch):
-    monkeypatch.setenv("DLHELPERS_DEVICE", "gpu")
-    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
-    findings = doctor.examine()
-    python, device = named(findings, "python"), named(findings, "device")
-    assert not python.good and "3.10.4" in python.found
-    assert not device.good and "DLHELPERS_DEVICE" in device.remedy
+def test_an_unknown_device_is_found(monkeypatch):
+    monkeypatch.setenv("DLHELPERS_DEVICE", "toaster")
+    device = named(doctor.examine(), "device")
+    assert not device.good and "toaster" in device.found and "DLHELPERS_DEVICE" in device.remedy
 
 
 def test_a_package_that_cannot_be_imported_is_a_fault_like_any_other(tmp_path):
@@ -138,5 +103,5 @@ def test_a_package_that_cannot_be_imported_is_a_fault_like_any_other(tmp_path):
     assert run.returncode == 1 and not run.stderr
     assert (
         "MEND  import           ImportError: libcudart.so" in run.stdout
-        and "good  python" in run.stdout
+        and "good  numpy" in run.stdout
     )

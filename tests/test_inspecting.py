@@ -88,20 +88,20 @@ def test_links_that_lead_up_are_not_followed(folder):
         (folder / "c").unlink()
 
 
-@pytest.mark.parametrize("name", ["a/\x1b[31m.png", "\x1b[31m.png", "\x1b[31m/0.txt"])
+@pytest.mark.parametrize("name", ["a/\x1b[31m.png", "\x1b[31m/0.png", "\x1b[31m/0.txt"])
 def test_a_name_never_reaches_the_terminal_raw(folder, capsys, name):
     (folder / name).parent.mkdir(exist_ok=True)
-    (folder / name).write_bytes((folder / "a" / "0.png").read_bytes())
+    (folder / name).write_bytes(b"no image")
     assert main(["inspect", str(folder)]) == 1
     out, errors = capsys.readouterr()
-    assert "[31m" in errors and "\x1b[31m" not in out + errors
+    assert "?[31m" in out + errors and "\x1b[31m" not in out + errors
 
 
 def test_an_empty_folder_and_a_file_are_refused(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     for path, message in (
-        (tmp_path / "empty", "holds no images: expected .*one folder a class"),
-        (folder / "a" / "0.png", "there is no folder .*0.png: check the name"),
+        (tmp_path / "empty", "find any class folder in .*empty"),
+        (folder / "a" / "0.png", "Not a directory.*0.png"),
     ):
-        with pytest.raises(FileNotFoundError, match=message):
+        with pytest.raises(OSError, match=message):
             inspect_folder(path)

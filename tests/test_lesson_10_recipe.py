@@ -56,25 +56,15 @@ def test_two_launchers_make_one_world(tmp_path):
         )
     )
     surroundings = os.environ | {"OMP_NUM_THREADS": "1", "LESSON_10": str(tmp_path)}
-    options = {
-        "cwd": tmp_path,
-        "env": surroundings,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "text": True,
-    }
+    options = {"cwd": tmp_path, "env": surroundings, "text": True, "stdout": subprocess.PIPE}
     machines = [subprocess.Popen(command, **options) for _ in range(2)]
     try:
-        said = [machine.communicate(timeout=120) for machine in machines]
+        said = "".join(machine.communicate(timeout=120)[0] for machine in machines)
     finally:
         for machine in machines:
             machine.kill()
-    assert [machine.returncode for machine in machines] == [0, 0], (
-        said[0][1][-2000:] + said[1][1][-2000:]
-    )
-    printed = [
-        line for out, _ in said for line in out.splitlines() if not line.startswith("[Gloo] ")
-    ]  # torch 2.10's
+    assert [machine.returncode for machine in machines] == [0, 0]
+    printed = [line for line in said.splitlines() if not line.startswith("[Gloo] ")]  # torch 2.10's
     (ranks,) = [json.loads(line) for line in printed]
     assert [(one["rank"], one["world"], one["steps"]) for one in ranks] == [(0, 2, 2), (1, 2, 2)]
     assert ranks[0]["weights"] == ranks[1]["weights"]
@@ -122,10 +112,8 @@ def test_two_ranks_read_each_sample_of_a_store_once(store, monkeypatch):
         exec(code, space)
         batches = list(space["loader"])
         assert all(images.shape[1:] == (3, 8, 8) for images, _ in batches)
-        assert all(
-            (images[:, 0, 0, 0] * 255).round().int().tolist() == labels.tolist()
-            for images, labels in batches
-        )
+        for images, labels in batches:
+            assert (images[:, 0, 0, 0] * 255).round().int().tolist() == labels.tolist()
         seen.append([int(label) for _, labels in batches for label in labels])
     assert len(seen[0]) == 8 and len(seen[1]) == 6, "whole shards, so not the same number"
     assert sorted(seen[0] + seen[1]) == list(range(14))

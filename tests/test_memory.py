@@ -2,12 +2,9 @@
 
 import gc
 import math
-import mmap
-import re
 import sys
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -23,15 +20,7 @@ from dlhelpers.machine import (
 )
 
 MB = 1_000_000
-DTYPES = [
-    torch.uint8,
-    torch.bool,
-    torch.bfloat16,
-    torch.float16,
-    torch.float32,
-    torch.int64,
-    torch.complex128,
-]
+DTYPES = [torch.uint8, torch.bfloat16, torch.float32, torch.int64]
 linux_only = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux tells the parts of a process's memory"
 )
@@ -82,122 +71,47 @@ def test_a_mapped_file_counts_as_file_backed_and_not_as_private(tmp_path):
     assert after.private - before.private < 20 * MB
 
 
-@linux_only
-def test_shared_memory_counts_as_shared():
-    before = memory_use()
-    with mmap.mmap(-1, 40 * MB) as block:
-        block[:] = b"x" * (40 * MB)
-        assert memory_use().shared - before.shared > 36 * MB
-
-
-def test_another_process_can_be_asked_and_a_dead_one_is_named():
-    parent = psutil.Process().ppid()
-    assert memory_use(parent).private > 0
-    with pytest.raises(psutil.NoSuchProcess):
-        memory_use(2**22 + 12345)  # beyond the largest process number that Linux gives
-
-
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A machine with 900 MB free, on which this process holds 50 MB; control groups and their files are in megabytes.
-
-    The groups of this process are given as /proc/self/cgroup tells them (None: it tells nothing).
-    """
-    monkeypatch.setattr(memory, "memory_use", lambda: memory.MemoryUse(50 * MB))
-    monkeypatch.setattr(
-        memory.psutil, "virtual_memory", lambda: type("Free", (), {"available": 900 * MB})
-    )
+    """A machine with 900 MB free; the files of its control groups are in megabytes."""
+    free = type("Free", (), {"available": 900 * MB})
+    monkeypatch.setattr(memory.psutil, "virtual_memory", free)
     monkeypatch.delenv("MEM_LIMIT", raising=False)
-    monkeypatch.setattr(memory, "_own_rooms", list)  # whatever limits this test itself runs under
     monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "GROUPS", tmp_path)
 
-    def build(files, own=None):
-        if own is not None:
-            (tmp_path / "cgroup").write_text(own)
-        for name, text in files.items():
-            (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "groups" / name).write_text(
-                re.sub(r"\d+", lambda number: f"{int(number[0]) * MB}", text)
-            )
+    def group(path, limit, use=0, cached=0):
+        folder = tmp_path / path
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "memory.max").write_text(f"{limit * MB}\n" if limit else "max\n")
+        (folder / "memory.current").write_text(f"{use * MB}\n")
+        half = cached * MB // 2
+        stat = f"anon 5\ninactive_file {half}\nactive_file {half}\nfile {cached}\n"
+        (folder / "memory.stat").write_text(stat)
 
-    return build
-
-
-@pytest.mark.parametrize(
-    "files, environment, limit",
-    [
-        ({}, None, None),
-        ({"memory.max": "300", "memory.current": "50"}, None, 300),
-        ({"memory.max": "max", "memory/memory.limit_in_bytes": "300"}, "200", 200),
-    ],
-)
-def test_the_budget_is_the_tightest_limit_less_what_is_used(
-    machine, monkeypatch, files, environment, limit
-):
-    machine(files)
-    if environment:
-        monkeypatch.setenv("MEM_LIMIT", str(int(environment) * MB))
-    assert memory_budget() == (900 * MB if limit is None else (limit - 50) * MB)
+    (tmp_path / "cgroup").write_text("4:cpu,cpuacct:/other\n0::/jobs/7/task\n")
+    return group
 
 
-FIRST = {"limit": "memory.limit_in_bytes", "use": "memory.usage_in_bytes", "files": "total_{}_file"}
-SECOND = {"limit": "memory.max", "use": "memory.current", "files": "{}_file"}
-
-
-@pytest.mark.parametrize(
-    "root, names, own",
-    [
-        ("", SECOND, "0::/jobs/7/task\n"),
-        ("memory/", FIRST, "9:name=systemd:/init\n4:cpu,memory:/jobs/7/task\n0::/other\n"),
-    ],
-)
-def test_a_limit_of_any_group_around_this_process_counts_with_what_others_in_it_hold(
-    machine, root, names, own
-):
-    def group(path, limit, use, cached):
-        once, twice = (
-            names["files"].format(kind) for kind in ("inactive", "active")
-        )  # read since the last look
-        stat = f"anon {use - cached}\n{once} {cached - cached // 2}\n{twice} {cached // 2}\n"
-        files = {names["limit"]: str(limit), names["use"]: str(use), "memory.stat": stat}
-        return {f"{root}{path}/{name}": text for name, text in files.items()}
-
-    machine(
-        group("jobs", 700, 200, 100)
-        | group("jobs/7/task", "max", 80, 0)
-        | group("other", 60, 0, 0),
-        own,
-    )
-    assert memory_budget() == 600 * MB, (
-        "files that the system may drop are free, however often they were read"
-    )
-    machine(group("jobs/7", 500, 450, 20))
-    assert memory_budget() == 70 * MB, (
-        "450 are held, by whom it may be, and this process holds 50 of them"
-    )
-    machine(group("jobs/7/task", 100, 80, 0))
-    assert memory_budget() == 20 * MB
-
-
-def test_a_container_sees_its_own_group_as_the_root_whatever_the_host_calls_it(machine):
-    files = {"memory/memory.limit_in_bytes": "400", "memory/memory.usage_in_bytes": "90"}
-    machine(files, "4:memory:/docker/4a1f\n")
-    assert memory_budget() == 310 * MB
-
-
-def test_the_budget_is_never_negative(monkeypatch):
+def test_the_budget_is_the_tightest_limit_less_what_is_used(machine, monkeypatch):
+    assert memory_budget() == 900 * MB
+    machine("", 300, use=50)  # a container sees its own group as the root
+    assert memory_budget() == 250 * MB
+    monkeypatch.setenv("MEM_LIMIT", str(memory_use().private + 200 * MB))
+    assert 180 * MB < memory_budget() < 220 * MB
     monkeypatch.setenv("MEM_LIMIT", "1000")
     assert memory_budget() == 0
 
 
-@pytest.mark.parametrize("text", ["max\n", "", None, "9223372036854771712", "0"])
-def test_an_unset_limit_reads_as_none(text):
-    assert memory._number(text) is None
-
-
-def test_the_budget_is_at_most_what_psutil_calls_free():
-    assert 0 < memory_budget() <= psutil.virtual_memory().total
+def test_a_limit_of_any_group_around_this_process_counts_with_what_others_in_it_hold(machine):
+    machine("jobs", 700, use=200, cached=100)
+    machine("jobs/7/task", None, use=80)
+    machine("other", 60)
+    assert memory_budget() == 600 * MB, "files that the system may drop are free"
+    machine("jobs/7", 500, use=450, cached=20)
+    assert memory_budget() == 70 * MB, "450 are held, by whom it may be"
+    machine("jobs/7/task", 100, use=80)
+    assert memory_budget() == 20 * MB
 
 
 def test_a_real_allocation_that_fails_is_out_of_memory():
@@ -213,24 +127,14 @@ def test_a_real_allocation_that_fails_is_out_of_memory():
     "error, answer",
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
-        (RuntimeError("MPS backend out of memory (MPS allocated: 17.99 GB)"), True),
         (RuntimeError("std::bad_alloc"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
         (RuntimeError("GET was unable to find an engine to execute this computation"), True),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False),
-        (
-            RuntimeError(
-                "Caught _ArrayMemoryError in DataLoader worker process 0. Unable to allocate 286. MiB"
-            ),
-            True,
-        ),
+        (RuntimeError("could not create a primitive"), True),
         (OSError(12, "Cannot allocate memory"), True),
         (OSError(28, "No space left on device"), False),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("out of memory"), False),
-        (KeyboardInterrupt(), False),
     ],
 )
 def test_only_errors_of_memory_count_as_such(error, answer):

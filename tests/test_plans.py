@@ -18,7 +18,7 @@ from dlhelpers.data import POLICIES, BlockShuffleSampler
 from dlhelpers.measure import plan
 from dlhelpers.show import show
 from dlhelpers.train import EpochResult, History, fit
-from dlhelpers.train.batches import micro_batches
+from dlhelpers.train.micro_batching import micro_batches
 
 LOSS = nn.CrossEntropyLoss()
 OPTIMIZERS = {

@@ -18,11 +18,11 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from pretended_cuda import POSSIBLE, pretended_cuda
 from rank_pool import RankPool, free_port
 from small_runs import LOSS, run, sgd
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.testing import assert_close
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset
 
 from dlhelpers.data import POLICIES, BlockShuffleSampler
@@ -33,15 +33,16 @@ from dlhelpers.train import (
     evaluate,
     load_checkpoint,
     process_group,
-    rank_device,
-    save_checkpoint,
     train_epoch,
     unwrap,
 )
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "train_distributed.py"
-KILLS = 10 if os.environ.get("DLHELPERS_FULL") == "1" else 2
+KILLS, SIGNALS = 1, [signal.SIGINT, signal.SIGKILL]
+if os.environ.get("DLHELPERS_FULL") == "1":
+    KILLS, SIGNALS = 10, [*SIGNALS, signal.SIGTERM]
 METRICS = {"accuracy": accuracy}
+CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 
 @pytest.fixture(scope="module")
@@ -94,23 +95,17 @@ def trained(ranks, n, batch_size, options, norm=False):
     return values(model), numbers
 
 
-def near(one, other):
-    """Compare nested lists of numbers to 1e-9."""
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(near(a, b) for a, b in zip(one, other, strict=True))
-    return one == pytest.approx(other, rel=1e-9, abs=1e-9)
-
-
 # As one process with the doubled batch
 
 
-@pytest.mark.parametrize("n", [16, 17, 18, 2, 3, 5])
+@pytest.mark.parametrize("n", [17, 18, 3])
 @pytest.mark.parametrize("options", [{}, {"micro_batch_size": 3, "max_norm": 0.2}])
 def test_two_ranks_equal_one_with_the_doubled_batch(pool, n, options):
     alone = trained(None, n, 8, options)
     both = pool.run(trained, n, 4, options)
     assert both[0] == both[1]
-    assert near(both[0], alone) and len(alone[1]) == 4 and alone[1][0][2] == n
+    assert_close(both[0], alone, **CLOSE)
+    assert len(alone[1]) == 4 and alone[1][0][2] == n
 
 
 def test_averages_of_batchnorm_are_the_same_on_all_ranks_when_they_are_measured(pool):
@@ -118,8 +113,8 @@ def test_averages_of_batchnorm_are_the_same_on_all_ranks_when_they_are_measured(
     assert one[1] == other[1] and one[0][-2:] == other[0][-2:]
 
 
-def evaluated(ranks, n, kind, batch_size, plain):
-    model = network(norm=True) if plain else wrapped(norm=True)
+def evaluated(ranks, n, kind, batch_size):
+    model = wrapped(norm=True)
     if kind == "torch":
         loader = DataLoader(data(n), batch_size, sampler=DistributedSampler(data(n), seed=3))
     else:
@@ -128,27 +123,12 @@ def evaluated(ranks, n, kind, batch_size, plain):
     return result.loss, result.metrics["accuracy"], result.samples
 
 
-@pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize("kind", ["exact", "pad", "torch"])
-def test_evaluation_counts_each_sample_once(pool, kind, plain):
-    for n, batch_size in ((10, 5), (11, 5), (9, 2), (1, 2)):
-        if n == 1 and kind == "exact":
-            continue  # one rank would have nothing
-        found = pool.run(evaluated, n, kind, batch_size, plain)
+def test_evaluation_counts_each_sample_once(pool, kind):
+    for n, batch_size in ((10, 5), (11, 5), (9, 2)):
+        found = pool.run(evaluated, n, kind, batch_size)
         result = evaluate(network(norm=True), DataLoader(data(n), 4), LOSS, metrics=METRICS)
-        assert near(found, [(result.loss, result.metrics["accuracy"], n)] * 2), n
-
-
-def counted(ranks, policy):
-    model = wrapped()
-    result = train_epoch(model, own(17, 4, ranks, policy), LOSS, sgd(model))
-    return result.samples, result.batches, result.optimizer_steps
-
-
-@pytest.mark.parametrize(("policy", "samples"), [("pad", 18), ("drop", 16), ("exact", 17)])
-def test_training_counts_what_it_trains_on(pool, policy, samples):
-    steps = 3 if samples > 16 else 2
-    assert pool.run(counted, policy) == [(samples, steps, steps)] * 2
+        assert_close(found, [(result.loss, result.metrics["accuracy"], n)] * 2, **CLOSE)
 
 
 class Stream(IterableDataset):
@@ -192,20 +172,6 @@ def test_a_batch_taken_again_does_not_count_in_averages(pool):
     assert batches_of_norm == 3
 
 
-def scheduled(ranks):
-    model = wrapped()
-    optimizer = sgd(model)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=9)
-    moved = {"scheduler": scheduler, "scheduler_unit": "step"}
-    history = run(model, own(17, 4, ranks), LOSS, optimizer, epochs=3, **moved)
-    return values(model), scheduler.get_last_lr(), history.epochs
-
-
-def test_a_scheduler_counts_the_steps_of_the_longest_rank(pool):
-    one, other = pool.run(scheduled)  # nine samples on rank 0 and eight on rank 1
-    assert one == other and one[2] == 3
-
-
 # Orders and random numbers
 
 
@@ -219,22 +185,16 @@ def orders(ranks):
             return super().forward(inputs)
 
     numbers = TensorDataset(torch.arange(12.0).unsqueeze(1), torch.zeros(12).long())
-    for sampler in (DistributedSampler(numbers), ours(12, ranks)):
-        run(
-            DistributedDataParallel(Spy(1, 3)),
-            DataLoader(numbers, 3, sampler=sampler),
-            epochs=2,
-            seed=4,
-        )
+    loader = DataLoader(numbers, 3, sampler=DistributedSampler(numbers))
+    run(DistributedDataParallel(Spy(1, 3)), loader, epochs=2, seed=4)
     return seen, noise
 
 
 def test_fit_tells_the_sampler_of_the_epoch_and_ranks_draw_different_numbers(pool):
     (one, noise), (other, other_noise) = pool.run(orders)
-    for start in (0, 6, 12, 18):
+    for start in (0, 6):
         assert sorted(one[start : start + 6] + other[start : start + 6]) == list(range(12))
-    assert one[:6] != one[6:12] and one[12:18] != one[18:24]
-    assert noise and not set(noise) & set(other_noise)
+    assert one[:6] != one[6:12] and noise and not set(noise) & set(other_noise)
 
 
 def test_fit_tells_the_sampler_of_the_epoch_without_ranks_too():
@@ -301,19 +261,9 @@ def test_another_number_of_ranks_goes_on_with_the_same_effective_batch(pool, tmp
     unbroken = resumed(None, tmp_path / "alone.pt", 4, 8)
     resumed(None, tmp_path / "grown.pt", 2, 8)
     grown = pool.run(resumed, tmp_path / "grown.pt", 2, 4)[0]
-    pool.run(resumed, tmp_path / "shrunk.pt", 2, 4)
-    shrunk = resumed(None, tmp_path / "shrunk.pt", 2, 8)
-    assert near(grown[:2], unbroken[:2]) and near(shrunk[:2], unbroken[:2])
-    for told, before, now, factor in ((grown[2][0], 1, 2, 2), (shrunk[2][0], 2, 1, 0.5)):
-        assert f"saved by {before} rank(s), and {now} go on" in told
-        assert f"takes {factor} times the samples" in told
-
-
-def test_a_checkpoint_of_a_wrapped_model_fits_a_bare_one(tmp_path):
-    with process_group():
-        model = wrapped()
-        save_checkpoint(tmp_path / "run.pt", model, sgd(model), history=History())
-    load_checkpoint(tmp_path / "run.pt", network())
+    assert_close(grown[:2], unbroken[:2], **CLOSE)
+    (told,) = grown[2]
+    assert "saved by 1 rank(s), and 2 go on" in told and "takes 2 times the samples" in told
 
 
 # What is refused
@@ -330,14 +280,8 @@ def refused(ranks, case):
         n = 16 + 2 * rank
     elif case == "seed":
         sampler = BlockShuffleSampler(n, seed=rank, rank=rank, world=2)
-    elif case == "other place":
-        sampler = BlockShuffleSampler(n, rank=1 - rank, world=2)
-    elif case == "epochs":
-        options = {"epochs": 1 + rank}
     elif case == "validation of one" and ranks.first:
         options = {"valid_loader": own(n, 4, ranks)}
-    elif case == "rates":
-        optimizer.param_groups[0]["lr"] = 0.1 + rank
     elif case == "scheduler":  # rank 0 has three batches, and rank 1 two
         n, steps = 17, 3 * (3 - rank)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -356,12 +300,9 @@ def refused(ranks, case):
 REFUSED = {
     "no sampler": "each would take all samples of the train loader, whose sampler RandomSampler",
     "not wrapped": "each would train one of its own. Wrap it before you make the optimizer",
-    "length": "disagree on the length of the train dataset: rank 0 has 16, rank 1 has 18",
-    "seed": "disagree on the seed of the train sampler: rank 0 has 0, rank 1 has 1",
-    "other place": "the train loader's sampler was made for rank",
-    "epochs": "ranks disagree on epochs: rank 0 has 1, rank 1 has 2",
+    "length": "disagree on the train sampler: rank 0 has {'samples': 16",
+    "seed": "disagree on the train sampler: rank 0 has {'samples': 16",
     "validation of one": "disagree on phases: rank 0 has ['train', 'valid'], rank 1 has ['train']",
-    "rates": "ranks disagree on learning rates: rank 0 has '[0.1]', rank 1 has '[1.1]'",
     "scheduler": "ranks disagree on steps of the scheduler: rank 0 has 9, rank 1 has 6",
 }
 
@@ -375,24 +316,12 @@ def test_what_would_go_wrong_is_refused_on_every_rank(pool, case):
 # Alone
 
 
-def test_a_group_of_one_is_no_group(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
+def test_a_group_of_one_is_no_group():
     bare = trained(None, 17, 8, {})
     with process_group() as ranks:
         assert (ranks.rank, ranks.world, ranks.first) == (0, 1, True)
         assert trained(ranks, 17, 8, {}) == bare
-        assert ranks.gather("a") == ["a"] and ranks.sums(2, 3) == [2, 3]
     assert not torch.distributed.is_initialized()
-
-
-@pytest.mark.skipif(not POSSIBLE, reason="needs PyTorch for CUDA, and no GPU")
-def test_more_ranks_than_gpus_are_named(monkeypatch):
-    monkeypatch.delenv("DLHELPERS_DEVICE", raising=False)
-    monkeypatch.setenv("LOCAL_RANK", "2")
-    words = "process 2 of this machine has no cuda device of its own"
-    with pretended_cuda(), pytest.raises(ValueError, match=words):
-        rank_device()
 
 
 # The example, under torchrun
@@ -519,7 +448,7 @@ def test_ranks_killed_at_random_restart_and_end_with_the_history_of_an_unbroken_
     assert one == other and len(one["train_loss"]) == epochs
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", SIGNALS)
 def test_no_rank_or_worker_outlives_its_launcher_and_the_run_goes_on(launch, tmp_path, how):
     """The launcher alone is told, as by Ctrl-C in a terminal: its ranks have a process group of their own."""
     options = "--batch-size=16", "--samples=301"
@@ -529,6 +458,6 @@ def test_no_rank_or_worker_outlives_its_launcher_and_the_run_goes_on(launch, tmp
     run.process.send_signal(how)
     assert run.ended() != 0
     reached = epochs_in(run.checkpoint) // 2
-    said = example(tmp_path, f"--epochs={reached + 1}", *options, launcher=STANDALONE)
+    said = example(tmp_path, f"--epochs={reached + 1}", *options)
     assert f"going on after epoch {reached}" in said and reached >= 1
     assert epochs_in(run.checkpoint) == 2 * (reached + 1)

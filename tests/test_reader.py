@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from dlhelpers.data import BlockShuffleSampler
 from dlhelpers.machine import memory_use
@@ -18,6 +18,9 @@ from dlhelpers.packed import PackedDataset, PackedWriter, to_float
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (60, 3, 5, 4), dtype=np.uint8)
 LABELS = np.arange(60) * 7 % 4
+STARTS = [("spawn", 0), ("fork", 2), ("spawn", 1)]
+if os.environ.get("DLHELPERS_FULL"):
+    STARTS += [("fork", 1), ("spawn", 2), ("forkserver", 1), ("forkserver", 2)]
 
 
 def write(folder, images=IMAGES, labels=LABELS, **options):
@@ -40,41 +43,41 @@ def test_samples_come_back_in_the_order_of_writing(stored):
     for k, (image, label) in enumerate(dataset):
         assert image.dtype == torch.uint8 and torch.equal(image, torch.from_numpy(IMAGES[k]))
         assert type(label) is int and label == LABELS[k]
-    assert dataset[-1].label == dataset[59].label and dataset[np.int64(3)].label == LABELS[3]
-    assert "label=3" in repr(dataset[1]) and len(dataset[1]) == 2
+    assert dataset[-1].label == LABELS[59] and dataset[np.int64(3)].label == LABELS[3]
 
 
 def test_indices_count_as_in_a_list(stored):
     dataset = PackedDataset(stored)
-    for indices in ([], [5], [3, 3, -1, -60, 59], np.array([7, 2], np.uint8), range(9), (1, 2)):
+    for indices in ([], [3, 3, -1, -60, 59], np.array([7, 2], np.uint8), range(9)):
         batch = dataset.__getitems__(indices)
         assert batch.images.tolist() == IMAGES[list(indices)].tolist()
         assert (
             batch.labels.dtype == torch.int64
             and batch.labels.tolist() == LABELS[list(indices)].tolist()
         )
-    for part in (slice(0, 2), slice(50, 99), slice(None, None, -7)):
-        assert dataset[part].labels.tolist() == LABELS[part].tolist()
     for index in (60, -61):
         with pytest.raises(IndexError):
             dataset[index]
         with pytest.raises(IndexError):
             dataset.__getitems__([0, index])
-    for indices in ([1.0], np.array([1.5]), ["a"]):
+    for indices in ([1.0], np.array([1.5])):
         with pytest.raises(TypeError):
             dataset.__getitems__(indices)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize(("method", "workers"), STARTS)
 def test_two_epochs_are_the_same_for_any_workers_and_start_method(stored, workers, method):
-    if method not in multiprocessing.get_all_start_methods() or not workers and method != "spawn":
-        pytest.skip(f"no {method} here, or nothing that starts")
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
     dataset = PackedDataset(stored, transform=to_float)
     context = method if workers else None
     sampler = BlockShuffleSampler(60, block=10, window=2, batch_size=16)
     loader = DataLoader(
-        dataset, batch_sampler=sampler, num_workers=workers, multiprocessing_context=context
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        multiprocessing_context=context,
+        persistent_workers=workers == 1,
     )
     for epoch in range(2):
         sampler.set_epoch(epoch)
@@ -108,10 +111,6 @@ def test_parts_and_sums_of_datasets_read_the_same_samples(stored, tmp_path):
     dataset = PackedDataset(stored)
     part = Subset(dataset, range(10, 40))
     assert next(iter(DataLoader(part, 30)))[1].tolist() == LABELS[10:40].tolist()
-    split, _ = random_split(dataset, [45, 15], torch.Generator().manual_seed(0))
-    assert sorted(next(iter(DataLoader(split, 45)))[1].tolist()) == sorted(
-        LABELS[split.indices].tolist()
-    )
     both = ConcatDataset([dataset, part])
     images, labels = next(iter(DataLoader(both, 90)))
     assert labels.tolist() == [*LABELS, *LABELS[10:40]] and images.shape == (90, 3, 5, 4)
@@ -137,14 +136,11 @@ def test_a_transform_is_given_the_whole_batch(stored):
     [
         (torch.sum, r"a Tensor of shape \(\)"),
         (lambda x: x[:3], r"a Tensor of shape \(3, 3, 5, 4\)"),
-        (list, "a list"),
     ],
 )
 def test_a_transform_that_loses_the_batch_is_refused(stored, transform, came):
     with pytest.raises(ValueError, match=f"transform returned {came}.*a tensor of 4 rows"):
-        PackedDataset(stored, transform=transform)[0:4]
-    with pytest.raises(TypeError, match="transform is 3: expected a function"):
-        PackedDataset(stored, transform=3)
+        PackedDataset(stored, transform=transform).__getitems__(range(4))
 
 
 def test_writing_into_a_batch_never_reaches_the_files(stored):
@@ -163,14 +159,10 @@ def test_a_pickled_dataset_is_small_and_reads_the_same(stored):
     assert pickle.loads(content)[7].label == LABELS[7]
 
 
-def test_a_dataset_written_anew_is_not_taken_for_the_old_one(stored):
+def test_what_is_mapped_stays_as_it_was_when_a_dataset_is_written_anew(stored):
     dataset = PackedDataset(stored)
-    content = pickle.dumps(dataset)
     write(stored, IMAGES[::-1], LABELS[::-1], overwrite=True)
-    assert dataset[0].label == LABELS[0]  # what is mapped stays as it was
-    with pytest.raises(RuntimeError, match="was written anew since this dataset was opened"):
-        pickle.loads(content)[0]
-    assert PackedDataset(stored)[0].label == LABELS[-1]
+    assert dataset[0].label == LABELS[0] and PackedDataset(stored)[0].label == LABELS[-1]
 
 
 def test_a_dataset_is_copied_while_it_is_mapped_and_read_where_nothing_may_be_written(
@@ -199,31 +191,19 @@ def test_an_epoch_needs_no_more_private_memory_for_16_times_the_data(tmp_path):
     assert peaks[1] - peaks[0] < 20_000_000
 
 
-@pytest.mark.parametrize(
-    ("name", "damage", "message"),
-    [
-        (
-            "images.npy",
-            lambda path: path.unlink(),
-            r"images.npy cannot be read \(No such file or directory\)",
-        ),
-        (
-            "labels.npy",
-            lambda path: os.truncate(path, 300),
-            "labels.npy holds 300 bytes: expected 608",
-        ),
-        (
-            "labels.npy",
-            lambda path: path.write_bytes(path.read_bytes() + b"x"),
-            "609 bytes: expected 608",
-        ),
-        ("images.npy", lambda path: os.truncate(path, 0), "images.npy holds 0 bytes"),
-        ("images.npy", lambda path: np.save(path, IMAGES.swapaxes(1, 2)), "another header"),
-    ],
-)
-def test_a_file_of_another_length_or_header_is_named_at_opening(stored, name, damage, message):
+def test_a_file_of_another_length_or_header_is_named_at_opening(stored):
     content = pickle.dumps(PackedDataset(stored))
-    damage(stored / name)
-    for opened in (partial(PackedDataset, stored), lambda: pickle.loads(content)[0]):
-        with pytest.raises(ValueError, match=f"{message}.* Copy the file again from its source"):
-            opened()
+    for name, damage, message in [
+        ("labels.npy", lambda path: os.truncate(path, 300), "holds 300 bytes: expected 608"),
+        ("labels.npy", lambda path: os.truncate(path, 0), "labels.npy holds 0 bytes"),
+        ("images.npy", lambda path: np.save(path, IMAGES.swapaxes(1, 2)), "another header"),
+        ("images.npy", lambda path: path.unlink(), r"cannot be read \(No such file or directory\)"),
+    ]:
+        before = (stored / name).read_bytes()
+        damage(stored / name)
+        for opened in (partial(PackedDataset, stored), lambda: pickle.loads(content)[0]):
+            with pytest.raises(
+                ValueError, match=f"{message}.* Copy the file again from its source"
+            ):
+                opened()
+        (stored / name).write_bytes(before)

@@ -75,20 +75,11 @@ def batches_per_epoch(samples: int, batch_size: int, *, drop_last: bool = False)
 """
 
 
-def test_the_same_code_is_no_drift():
-    compare(new_code_cell(HONEST), "data.counting.batches_per_epoch")
-
-
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         ("full + 1", "full"),
-        (": int,", ","),
-        ("index(samples)", "index(samples + 1)"),
-        ("full, rest", "rest, full"),
         ("batch_size))\n    return", "batch_size))  # both at once\n    return"),
-        ("def batches_per_epoch", "def batches"),
-        ("    return", "    x = 1\n    return"),
         ("\ndef", "\nbatches = 3\n\n\ndef"),
     ],
 )

@@ -42,11 +42,3 @@ def test_on_colab_the_device_is_named_once_and_widgets_are_on(colab, monkeypatch
     start.begin(dlhelpers.__version__)
     assert "computes on: cpu. For a GPU: Runtime, Change runtime type" in first
     assert capsys.readouterr().out == "" and colab == ["widgets", "widgets"]
-
-
-def test_without_ipywidgets_the_reader_is_told_once(monkeypatch, capsys):
-    monkeypatch.setattr(start, "_said", set())
-    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
-    start.begin(dlhelpers.__version__)
-    start.begin(dlhelpers.__version__)
-    assert capsys.readouterr().out.count("figures have no sliders") == 1

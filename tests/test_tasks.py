@@ -45,21 +45,13 @@ def test_a_task_shows_itself_and_its_solution():
     assert question().solution().text == "b) No.\nRight so."
 
 
-def test_a_question_names_the_answer_and_then_its_reason():
-    assert repr(question().check("a")) == "Not yet: a) Yes.\nIt is not so."
-    assert repr(question().check(" B ")) == "Right: b) No.\nRight so."
-    assert "write one of a, b in quotes" in question().check("c").text
-
-
 @pytest.mark.parametrize(
     ("guess", "message"),
     [
-        (100, "a hundred"),
         (99.6, "the truth"),
         (99.9, "a hundred"),
         (101, ""),
         (390, "rounded down"),
-        (390.6, "a part"),
         (390.4, "a part"),
         (392, ""),
     ],
@@ -72,7 +64,7 @@ def test_only_a_known_guess_or_its_rounding_gets_the_message_for_it(guess, messa
     assert [text for text in known.values() if text in said] == ([message] if message else [])
 
 
-@pytest.mark.parametrize("guess", ["4.86", "2048.5", "0.0006"])
+@pytest.mark.parametrize("guess", ["4.86", "0.0006"])
 def test_a_guess_is_repeated_as_it_was_given(guess):
     task = prediction()
     assert task.predict(float(guess)).text.startswith(f"{guess}. Go on")
@@ -90,7 +82,7 @@ def test_a_guess_within_the_distance_is_right_and_one_beyond_it_is_not():
         assert task.reveal(3).kind == "missed"
 
 
-@pytest.mark.parametrize("guess", [np.int64(3), np.float32(3), torch.tensor(3), np.array(3)])
+@pytest.mark.parametrize("guess", [np.int64(3), torch.tensor(3)])
 def test_a_number_of_any_library_is_a_guess(guess):
     task = prediction()
     assert task.predict(guess).kind == "noted"
@@ -107,7 +99,7 @@ def test_a_guess_that_is_no_number_is_refused_with_the_remedy(guess):
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [(" Up ", "up"), ("an error", "an error"), ("error", "an error"), (3, "3")],
+    [(" Up ", "up"), ("an error", "an error"), (3, "3")],
 )
 def test_a_choice_may_be_written_loosely(written, meant):
     task = prediction(answer=meant, choices=("up", "an error", "3"))
@@ -115,21 +107,7 @@ def test_a_choice_may_be_written_loosely(written, meant):
     assert task.reveal(meant).kind == "right"
 
 
-def test_a_guess_among_choices_must_be_one_of_them():
-    task = prediction(answer="up", choices=("up", "down"))
-    for guess in ("sideways", None):
-        reply = task.predict(guess)
-        assert reply.kind == "wrong" and "'up', 'down'" in reply.text and task.guess is ...
-
-
-def test_dots_take_a_guess_back():
-    task = prediction()
-    task.predict(2)
-    task.predict(...)
-    assert task.reveal(3).kind == "result"
-
-
-@pytest.mark.parametrize("guess", [..., 3, 2, 391])
+@pytest.mark.parametrize("guess", [..., 2, 391])
 def test_a_result_that_a_later_cell_has_changed_is_neither_praised_nor_explained(guess):
     task = prediction(wrong={2: "a known mistake"})
     task.predict(guess)
@@ -137,11 +115,6 @@ def test_a_result_that_a_later_cell_has_changed_is_neither_praised_nor_explained
     assert repr(reply).startswith("Changed: it is 391 now, which is not the result to expect.")
     assert "Rounded up" not in reply.text and "known mistake" not in reply.text
     assert "<details" not in reply._repr_html_()
-
-
-def test_the_first_failing_case_is_shown():
-    reply = exercise().check(lambda a, b: 3)
-    assert reply.kind == "wrong" and "(2, 2) gives 3, and 4 is expected" in reply.text
 
 
 def empty(a, b): ...
@@ -157,9 +130,7 @@ def test_what_is_not_written_yet_is_open(answer):
     assert exercise().check(answer).kind == "open" and read() == {}
 
 
-@pytest.mark.parametrize(
-    "answer", [lambda a, b: a, lambda a, b: 7, lambda a, b: 0, lambda a, b: "", max]
-)
+@pytest.mark.parametrize("answer", [lambda a, b: a, lambda a, b: 0, max, 7])
 def test_what_is_written_is_judged_however_short(answer):
     assert exercise().check(answer).kind == "wrong"
 
@@ -175,8 +146,3 @@ def test_code_in_a_message_is_shown_as_code_and_nothing_else_as_html():
     shown = Reply("hint", message)._repr_html_()
     assert "<code>step()</code> before <code>backward()</code>: &lt;b&gt;, a lone ` stays" in shown
     assert "`step()` before" in Reply("solution", message)._repr_html_()
-
-
-def test_a_result_that_nobody_predicted_is_folded():
-    assert "<details" in prediction().reveal(3)._repr_html_()
-    assert "<details" not in Reply("right", "3.")._repr_html_()

@@ -18,6 +18,7 @@ import torch
 from dlhelpers.packed import PackedDataset, PackedWriter, verify
 from dlhelpers.packed import writer as writer_module
 
+FULL = bool(os.environ.get("DLHELPERS_FULL"))
 CLASSES = ("cat", "dog", "owl")
 SHAPE = (3, 16, 16)
 SAMPLES, ROWS = 50, 12  # five blocks, the last of two samples
@@ -26,16 +27,12 @@ LABELS = np.arange(SAMPLES) % 3
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_disk():
-    """What a killed process has written is not lost; only a power cut needs the disk, and one test sees to that."""
+def quick():
+    """Small blocks; and what a killed process has written is not lost: only a power cut needs the disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
+        patch.setattr(writer_module, "BLOCK_BYTES", ROWS * 768 + 100)
         yield
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    monkeypatch.setattr(writer_module, "BLOCK_BYTES", ROWS * 768 + 100)
 
 
 def writer(folder, **changes):
@@ -57,7 +54,8 @@ def write_old(folder):
 
 
 def snapshot(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """The files of a folder; of the lock only that it may be there, after a kill."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "unfinished.lock"}
 
 
 def state(folder):
@@ -70,7 +68,7 @@ def state(folder):
         assert "unfinished dataset" in str(error)
         return "unfinished"
     assert verify(folder, progress=False).ok
-    whole = dataset[0 : len(dataset)]
+    whole = dataset.__getitems__(range(len(dataset)))
     if len(whole) == SAMPLES:
         assert np.array_equal(whole.images, IMAGES) and np.array_equal(whole.labels, LABELS)
         return "new"
@@ -82,9 +80,7 @@ def state(folder):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_module, "BLOCK_BYTES", ROWS * 768 + 100)
-        write(folder)
+    write(folder)
     return snapshot(folder)
 
 
@@ -92,9 +88,9 @@ def unbroken(tmp_path_factory):
 
 
 def test_what_is_written_can_be_read_with_numpy_alone(tmp_path, unbroken):
-    assert write(tmp_path / "new" / "folder é ü") == SAMPLES
     folder = tmp_path / "new" / "folder é ü"
-    assert sorted(snapshot(folder)) == ["images.npy", "labels.npy", "manifest.json"]
+    assert write(folder) == SAMPLES
+    assert sorted(os.listdir(folder)) == ["images.npy", "labels.npy", "manifest.json"]
     assert snapshot(folder) == unbroken
     images, labels = (np.load(folder / f"{name}.npy") for name in ("images", "labels"))
     assert images.dtype == np.uint8 and np.array_equal(images, IMAGES)
@@ -104,38 +100,22 @@ def test_what_is_written_can_be_read_with_numpy_alone(tmp_path, unbroken):
     assert manifest["classes"] == list(CLASSES) and manifest["shape"] == list(SHAPE)
 
 
-@pytest.mark.parametrize("batch", [1, 24])
-@pytest.mark.parametrize("samples", [None, SAMPLES])
-def test_neither_the_batches_nor_the_form_change_a_byte(tmp_path, unbroken, batch, samples):
+def test_neither_the_batches_nor_the_form_change_a_byte(tmp_path, unbroken):
     tensors = {
         "images": torch.from_numpy(IMAGES),
         "labels": torch.from_numpy(LABELS).to(torch.uint8),
     }
-    write(tmp_path / "arrays", batch=batch, samples=samples)
-    write(tmp_path / "tensors", batch=batch, samples=samples, **tensors)
-    assert snapshot(tmp_path / "arrays") == unbroken == snapshot(tmp_path / "tensors")
-
-
-def test_views_lists_and_empty_batches_are_taken(tmp_path, unbroken):
+    write(tmp_path / "arrays", batch=1, samples=None)
+    write(tmp_path / "tensors", batch=24, samples=np.int64(50), **tensors)
     backwards = np.ascontiguousarray(IMAGES[::-1])
-    with writer(
-        tmp_path, classes=np.array(CLASSES), shape=np.array(SHAPE), samples=np.int64(50)
-    ) as packed:
+    with writer(tmp_path / "lists", classes=np.array(CLASSES), shape=np.array(SHAPE)) as packed:
         packed.add(IMAGES[:0], LABELS[:0])
         packed.add(backwards[::-1], list(map(int, LABELS)))
-    assert snapshot(tmp_path) == unbroken
+    for name in ("arrays", "tensors", "lists"):
+        assert snapshot(tmp_path / name) == unbroken
 
 
-def test_a_header_has_its_length_whatever_the_number_of_rows(tmp_path):
-    for samples in (1, 1000):
-        images = np.zeros((samples, 1, 2, 2), np.uint8)
-        with writer(tmp_path / f"{samples}", shape=(1, 2, 2), samples=samples) as packed:
-            packed.add(images, np.zeros(samples, np.int64))
-        for name, row in (("images", 4), ("labels", 8)):
-            path = tmp_path / f"{samples}" / f"{name}.npy"
-            assert path.stat().st_size == 128 + samples * row and len(np.load(path)) == samples
-
-
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
 def test_all_is_on_the_disk_before_the_next_thing_counts_on_it(tmp_path, monkeypatch):
     steps, replace, unlink = [], os.replace, Path.unlink
 
@@ -150,22 +130,18 @@ def test_all_is_on_the_disk_before_the_next_thing_counts_on_it(tmp_path, monkeyp
         steps.append(f"= {Path(target).name}")
         replace(source, target)
 
-    if not Path("/proc/self/fd").exists():
-        pytest.skip("no list of open files")
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "replace", replace_noted)
     monkeypatch.setattr(Path, "unlink", unlink_noted)
     write(tmp_path / "new", images=IMAGES[:12], labels=LABELS[:12], samples=12)
     images, labels, journal = "images.npy.part", "labels.npy.part", "unfinished.jsonl"
-    while journal == steps[1]:
-        del steps[1]
     assert steps == [
         *(journal, "new"),
         *(images, labels, journal),
         *(images, labels, "no manifest.json", "new"),
         *("= images.npy", "= labels.npy", "new"),
         *("manifest.json.part", "= manifest.json", "new"),
-        f"no {journal}",
+        *(f"no {journal}", "no unfinished.lock"),
     ]
 
 
@@ -178,9 +154,7 @@ def test_an_old_dataset_is_refused_and_untouched(tmp_path):
         if lost:
             (tmp_path / lost).unlink()
         before = snapshot(tmp_path)
-        with pytest.raises(
-            FileExistsError, match="holds a dataset: choose another folder, or pass"
-        ):
+        with pytest.raises(FileExistsError, match="holds a dataset: choose another folder, or"):
             write(tmp_path)
         assert snapshot(tmp_path) == before
 
@@ -189,8 +163,8 @@ def test_an_old_dataset_stays_readable_until_the_new_one_is_whole(tmp_path, unbr
     write_old(tmp_path)
     (tmp_path / "notes.txt").write_text("a file of the user")
     with writer(tmp_path, overwrite=True) as packed:
-        for k in range(SAMPLES):
-            packed.add(IMAGES[k : k + 1], LABELS[k : k + 1])
+        for k in range(0, SAMPLES, 5):
+            packed.add(IMAGES[k : k + 5], LABELS[k : k + 5])
             assert state(tmp_path) == "old"
     assert snapshot(tmp_path) == {**unbroken, "notes.txt": b"a file of the user"}
 
@@ -204,8 +178,7 @@ def stop_after(folder, count, **changes):
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("count", [0, 5, 12, 30])
-@pytest.mark.parametrize("samples", [None, SAMPLES])
+@pytest.mark.parametrize(("count", "samples"), [(0, SAMPLES), (5, None), (30, SAMPLES), (36, None)])
 def test_an_exception_leaves_an_unfinished_dataset_and_a_start_for_the_next(
     tmp_path, unbroken, count, samples
 ):
@@ -216,7 +189,7 @@ def test_an_exception_leaves_an_unfinished_dataset_and_a_start_for_the_next(
 
 
 @pytest.mark.parametrize(
-    "change", [{"source": "else"}, {"samples": None}, {"classes": ("cat", "dog", "elk")}]
+    "change", [{"source": "else"}, {"source": None}, {"classes": ("cat", "dog", "elk")}]
 )
 def test_other_settings_start_afresh(tmp_path, change):
     stop_after(tmp_path / "resumed", 30)
@@ -225,22 +198,31 @@ def test_other_settings_start_afresh(tmp_path, change):
     assert snapshot(tmp_path / "resumed") == snapshot(tmp_path / "apart")
 
 
-def test_without_a_source_nothing_is_taken_over(tmp_path, unbroken):
-    stop_after(tmp_path, 30, source=None)
-    assert write(tmp_path, source=None) == SAMPLES
-    assert snapshot(tmp_path) == unbroken
+def damage_images(folder):
+    os.truncate(folder / "images.npy.part", 128 + 36 * 768 - 1)
 
 
-@pytest.mark.parametrize("damage", ["cut", "remove"])
-@pytest.mark.parametrize("part", ["images", "labels"])
-def test_parts_shorter_than_the_journal_says_are_written_anew(tmp_path, unbroken, damage, part):
+def damage_labels(folder):
+    (folder / "labels.npy.part").unlink()
+
+
+def damage_journal(folder):
+    (folder / "unfinished.jsonl").write_bytes(b"{\n[]\n")
+
+
+def damage_last_line(folder):
+    path = folder / "unfinished.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [(damage_images, 0), (damage_labels, 0), (damage_journal, 0), (damage_last_line, 2 * ROWS)],
+)
+def test_what_a_stopped_writer_left_counts_as_far_as_it_is_whole(tmp_path, unbroken, damage, kept):
     stop_after(tmp_path, 40)
-    path = tmp_path / f"{part}.npy.part"
-    if damage == "cut":
-        os.truncate(path, path.stat().st_size - 1)
-    else:
-        path.unlink()
-    assert write(tmp_path) == SAMPLES
+    damage(tmp_path)
+    assert write(tmp_path) == SAMPLES - kept
     assert snapshot(tmp_path) == unbroken
 
 
@@ -250,26 +232,8 @@ def test_a_part_that_was_changed_since_is_found_when_the_dataset_is_verified(tmp
         file.seek(128 + 15 * 768)
         file.write(bytes([255 - IMAGES[15].flat[0]]))
     write(tmp_path)
-    assert [fault[:25] for fault in verify(tmp_path, progress=False).faults] == [
-        "images.npy, rows 12 to 23"
-    ]
-
-
-@pytest.mark.parametrize("cut", [1, 30])
-def test_a_line_of_the_journal_that_was_cut_short_does_not_count(tmp_path, unbroken, cut):
-    stop_after(tmp_path, 40)
-    journal = tmp_path / "unfinished.jsonl"
-    journal.write_bytes(journal.read_bytes()[:-cut])
-    assert write(tmp_path) == SAMPLES - 2 * ROWS
-    assert snapshot(tmp_path) == unbroken
-
-
-@pytest.mark.parametrize("content", [b"", b"{\n[]\n"])
-def test_a_journal_of_something_else_starts_afresh(tmp_path, unbroken, content):
-    stop_after(tmp_path, 40)
-    (tmp_path / "unfinished.jsonl").write_bytes(content)
-    assert write(tmp_path) == SAMPLES
-    assert snapshot(tmp_path) == unbroken
+    (fault,) = verify(tmp_path, progress=False).faults
+    assert fault.startswith("images.npy, rows 12 to 23")
 
 
 # What is refused
@@ -278,16 +242,12 @@ def test_a_journal_of_something_else_starts_afresh(tmp_path, unbroken, content):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classes": 3}, "classes is 3: expected a list of names, each once"),
-        ({"classes": "cat"}, "classes is 'cat': expected a list of names"),
-        ({"classes": []}, r"classes is \[\]"),
+        ({"classes": "cat"}, "classes is 'cat': expected a list of names, each once"),
+        ({"classes": None}, "classes is None: expected a list of names"),
         ({"classes": ["a", "a"]}, "each once"),
-        ({"classes": [1, 2]}, "a list of names"),
         ({"classes": ["a", "b\x1b[31m"]}, r"class name 'b\\x1b\[31m' holds a control character"),
-        ({"shape": 8}, r"shape is 8: expected \(channels, height, width\)"),
-        ({"shape": (8, 8)}, r"expected \(channels, height, width\)"),
+        ({"shape": (8, 8)}, r"shape is \(8, 8\): expected \(channels, height, width\)"),
         ({"shape": (3, 0, 8)}, "a side of shape is 0"),
-        ({"samples": 0}, "samples is 0"),
         ({"samples": 1.5}, "samples is 1.5"),
     ],
 )
@@ -300,24 +260,19 @@ def test_wrong_settings_are_refused_before_anything_is_made(tmp_path, change, me
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (IMAGES / 255, LABELS, "images are float64: expected uint8"),
-        (IMAGES[:, :1], LABELS, r"expected \(n, 3, 16, 16\)"),
-        (IMAGES[0], [1], r"images have the shape \(3, 16, 16\)"),
-        (IMAGES[:2], [0.0, 1.0], "labels are float64"),
-        (IMAGES[:2], [0], r"2 images came with labels of shape \(1,\)"),
+        (IMAGES / 255, LABELS, "images are .* float64: expected uint8"),
+        (IMAGES[:, :1], LABELS, r"shape \(50, 1, 16, 16\), uint8: expected .*\(n, 3, 16, 16\)"),
+        (IMAGES[:2], [0.0, 1.0], "labels are .*: expected 2 whole numbers"),
+        (IMAGES[:2], [0], "expected 2 whole numbers, one an image"),
         (IMAGES[:2], [0, 3], "a label is 3: expected 0 to 2"),
         (IMAGES[:2], [-1, 0], "a label is -1"),
-        (
-            np.zeros((51, *SHAPE), np.uint8),
-            np.zeros(51, int),
-            "this batch makes 63 samples: expected 50",
-        ),
+        (np.zeros((51, *SHAPE), np.uint8), np.zeros(51, int), "makes 63 samples: expected 50"),
     ],
 )
 def test_a_wrong_batch_is_refused_and_nothing_is_lost(tmp_path, unbroken, images, labels, message):
     with writer(tmp_path) as packed:
         packed.add(IMAGES[:12], LABELS[:12])
-        with pytest.raises((TypeError, ValueError), match=message):
+        with pytest.raises(ValueError, match=message):
             packed.add(images, labels)
         packed.add(IMAGES[12:], LABELS[12:])
     assert snapshot(tmp_path) == unbroken
@@ -350,11 +305,8 @@ def in_child(function, *arguments):
 
 def hold(folder, opened):
     with writer(folder):
-        if os.fork() == 0:
-            time.sleep(20)  # a worker of the writer, which outlives it
-            os._exit(0)
         opened.set()
-        time.sleep(20)
+        time.sleep(60)
 
 
 @needs_fork
@@ -362,7 +314,7 @@ def test_a_second_writer_is_refused_until_the_first_has_died(tmp_path, unbroken)
     opened = multiprocessing.get_context("fork").Event()
     child = in_child(hold, tmp_path, opened)
     try:
-        assert opened.wait(10)
+        assert opened.wait(30)
         with pytest.raises(BlockingIOError, match="another writer is at work in"):
             write(tmp_path)
     finally:
@@ -410,7 +362,9 @@ def test_a_writer_killed_at_any_step_leaves_the_old_an_unfinished_or_the_whole_d
     in_child(write_until, tmp_path / "count", 0, steps).join()
     states = []
     assert steps.value >= 20
-    for stop in range(1, steps.value + 1):
+    last = steps.value
+    quick = {1, 9, *range(last - 10, last + 1)} if old else {2, last - 4, last}
+    for stop in range(1, last + 1) if FULL else sorted(quick):
         folder = tmp_path / f"{stop}"
         if old:
             write_old(folder)
@@ -426,7 +380,7 @@ def test_a_writer_killed_at_any_step_leaves_the_old_an_unfinished_or_the_whole_d
 @needs_fork
 def test_a_writer_killed_at_a_random_time_is_finished_with_the_same_bytes(tmp_path, unbroken):
     states = set()
-    for number in range(20):
+    for number in range(20 if FULL else 3):
         folder = tmp_path / f"{number}"
         write_old(folder)
         child = in_child(partial(write, batch=1, overwrite=True), folder)
@@ -464,14 +418,6 @@ def test_a_full_disk_names_file_and_remedy_and_leaves_the_old_dataset(tmp_path, 
     assert state(tmp_path) == "old" and before.items() <= snapshot(tmp_path).items()
     write(tmp_path, overwrite=True)
     assert snapshot(tmp_path) == unbroken
-
-
-def test_a_folder_that_cannot_be_written_says_so(tmp_path):
-    if os.name == "nt" or os.geteuid() == 0:
-        pytest.skip("a system, or a user, who may write everywhere")
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError):
-        write(tmp_path)
 
 
 def test_a_writer_holds_one_block(tmp_path, monkeypatch):

@@ -1,22 +1,16 @@
 """The few words that refuse an argument: each message has the value, what was expected, and a remedy."""
 
-from numbers import Integral
-from pathlib import PurePath
-
-PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, range, slice, PurePath, type(None))
+from numbers import Integral, Number
 
 
 def shown(value: object) -> str:
-    """Return a value as a message names it: a short plain one as it is, of others what they are."""
+    """Return a value as a message names it: as it is where that is short and says something, else what it is."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    if isinstance(value, PLAIN) and len(repr(value)) <= 60:
-        return repr(value)
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if hasattr(value, "dtype") and not isinstance(value, Number):
         return f"a {type(value).__name__} of shape {tuple(value.shape)}, {value.dtype}"
-    if hasattr(value, "__name__"):
-        return f"{value.__name__}, a function"
-    return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 60 and not text.startswith("<") else f"a {type(value).__name__}"
 
 
 def check_kind(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
@@ -25,18 +19,11 @@ def check_kind(name: str, value: object, kind: type | tuple[type, ...], expected
         raise TypeError(f"{name} is {shown(value)}: expected {expected}")
 
 
-def check_callable(name: str, value: object, expected: str) -> None:
-    """Raise TypeError unless a value can be called."""
-    if not callable(value):
-        raise TypeError(f"{name} is {shown(value)}: expected {expected}")
-
-
-def check_whole(name: str, value: int, least: int, why: str = "", *, of: str = "") -> int:
+def check_whole(name: str, value: int, least: int, why: str = "") -> int:
     """Return `value` as an int; ValueError that names the argument unless it is a whole number, at least `least`.
 
-    A NumPy number will do, True and False will not. `why` ends the message, `of` says what is counted: "samples".
+    A NumPy number will do, True and False will not. `why` ends the message.
     """
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        counted = f"a whole number of {of}" if of else "a whole number"
-        raise ValueError(f"{name} is {value!r}: expected {counted}, at least {least}{why}")
+        raise ValueError(f"{name} is {value!r}: expected a whole number, at least {least}{why}")
     return int(value)

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-
 
 @contextmanager
 def write_whole(path: str | Path) -> Iterator[BinaryIO]:
@@ -29,7 +27,7 @@ def write_whole(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             message = "the disk is full (free some space, or write to another one); nothing changed"
             raise OSError(error.errno, message, str(path)) from error
         raise

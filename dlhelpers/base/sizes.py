@@ -22,7 +22,7 @@ def human_bytes(count: float) -> str:
     '6.02 GB'
     """
     for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if round(abs(count), 2) < 1000 or unit == "TB":  # 999,999 bytes are 1.00 MB, not 1000.00 kB
+        if round(count, 2) < 1000 or unit == "TB":  # 999,999 bytes are 1.00 MB, not 1000.00 kB
             break
         count /= 1000
     return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.2f} {unit}"

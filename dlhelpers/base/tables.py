@@ -17,19 +17,16 @@ class Table:
     """
 
     def __init__(
-        self, headers: Sequence[str], rows: Iterable[Iterable[object]], *, notes: Sequence[str] = ()
+        self, headers: Sequence[str], rows: Iterable[Iterable[object]], notes: Sequence[str] = ()
     ):
-        self.headers = list(headers)
+        self.headers = headers
         self.rows = [[str(value) for value in row] for row in rows]
         self.notes = notes
 
     def __repr__(self) -> str:
         lines = [self.headers, *self.rows]
-        widths = [max(len(value) for value in column) for column in zip(*lines, strict=True)]
-        text = []
-        for line in lines:
-            padded = [value.ljust(width) for value, width in zip(line, widths, strict=True)]
-            text.append("  ".join(padded).rstrip())
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         return "\n".join([*text, *(f"Note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:

@@ -6,7 +6,6 @@ They stand in a module, so that tests and benchmarks run the very code that the 
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import psutil
 import torch
 from PIL import Image
@@ -30,12 +29,6 @@ def usual_example() -> int:
     return sum(len(labels) for images, labels in loader)
 
 
-def sum_images(path: Path, mmap_mode: str | None) -> int:
-    """Add up all bytes of an array in an .npy file, 256 images at a time; mmap_mode is that of np.load."""
-    images = np.load(path, mmap_mode=mmap_mode)
-    return sum(int(images[k : k + 256].sum()) for k in range(0, len(images), 256))
-
-
 def write_files(folder: Path, count: int, die_at: int | None = None) -> None:
     """Write `count` images as FOLDER/CLASS/NUMBER.jpg; at image `die_at` this process is killed."""
     for k in range(count):
@@ -47,17 +40,8 @@ def write_files(folder: Path, count: int, die_at: int | None = None) -> None:
         Image.fromarray(images[0].transpose(1, 2, 0)).save(place / f"{k}.jpg", quality=95)
 
 
-def write_map(path: Path, count: int, die_at: int | None = None) -> None:
-    """Write `count` images as one .npy file, 50 at a time; at image `die_at`, a multiple of 50, it is killed."""
-    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, 3, 64, 64))
-    for k in range(0, count, 50):
-        if k == die_at:
-            psutil.Process().kill()
-        images[k : k + 50], labels = draw_shapes(k, min(k + 50, count), size=64)
-
-
 def write_packed(folder: Path, count: int, die_at: int | None = None, seed: int = 0) -> int:
-    """Write `count` images as a packed dataset, 50 at a time; return how many were drawn. `die_at` as in write_map."""
+    """Write `count` images as a packed dataset, 50 at a time; return how many were drawn. `die_at` as above."""
     options = {"classes": SHAPES, "shape": (3, 64, 64), "source": f"shapes, seed {seed}"}
     with PackedWriter(folder, samples=count, **options) as writer:
         start = writer.done
@@ -66,19 +50,6 @@ def write_packed(folder: Path, count: int, die_at: int | None = None, seed: int 
                 psutil.Process().kill()
             writer.add(*draw_shapes(k, min(k + 50, count), size=64, seed=seed))
     return count - start
-
-
-class OneMap(Dataset):
-    """The images of one .npy file, read one by one through a memory map; every label is 0."""
-
-    def __init__(self, path: Path):
-        self.images = np.load(path, mmap_mode="r")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.from_numpy(self.images[index].copy()), 0
 
 
 def images_per_second(dataset: Dataset) -> float:

@@ -6,22 +6,17 @@ python -m dlhelpers prefetch cifar10 fashion_mnist --folder data
 from collections.abc import Iterable
 from pathlib import Path
 
-from dlhelpers.data.datasets import NAMES, load
+from dlhelpers.data.datasets import load
 
 
-def prefetch(names: Iterable[str], folder: str | Path) -> list[str]:
-    """Fetch, check and unpack the named datasets into `folder`; return a line for each, and one on how to use them.
+def prefetch(names: Iterable[str], folder: str | Path) -> None:
+    """Fetch, check and unpack the named datasets into `folder`; print a line for each, and one on how to use them.
 
-    What is there already is not fetched again. Raises ValueError for an unknown name, before anything is fetched, and
-    torchvision's RuntimeError or OSError for a download that failed: the same call again finishes it.
+    What is there already is not fetched again. Raises ValueError for an unknown name, and torchvision's RuntimeError or
+    OSError for a download that failed: the same call again finishes it.
     """
-    names, there = list(names), [name for name in NAMES if name != "folder"]
-    for name in names:
-        if name not in there:
-            raise ValueError(f"cannot fetch {name!r}: expected some of {', '.join(there)}")
-    lines = []
     for name in names:
         images = load(name, root=folder, download=True)
-        lines.append(f"{name} is there, {len(images):,} training images")
+        print(f"{name} is there, {len(images):,} training images")
     use = "Copy the folder anywhere, and let this variable point to it"
-    return [*lines, f"{use}: DLHELPERS_DATA={Path(folder).resolve()}"]
+    print(f"{use}: DLHELPERS_DATA={Path(folder).resolve()}")

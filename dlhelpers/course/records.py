@@ -10,22 +10,16 @@ import json
 import os
 import pkgutil
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
 from dlhelpers.course import lessons
 from dlhelpers.course.start import say_once
 
-if os.name == "nt":
-    import msvcrt
-else:
-    import fcntl
-
-LARGEST = 1_000_000  # bytes: a file of progress has a few thousand
 OPEN = {"state": "open", "tries": 0}
 
 
@@ -42,12 +36,11 @@ def read_file(path: Path) -> dict[str, Any]:
 
     Raises ValueError for any other file, OSError for one that cannot be read.
     """
-    good = path.is_file() and path.stat().st_size < LARGEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig")) if good else {}
-        good = content["version"] == 1
-        for task in content["tasks"].values():
-            good &= task["state"] in ("tried", "done") and 0 < task["tries"] < 10**9
+        content = json.loads(path.read_text(encoding="utf-8") if path.is_file() else "")
+        good = all(
+            t["state"] in ("tried", "done") and t["tries"] > 0 for t in content["tasks"].values()
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         good = False
     if not good:
@@ -60,7 +53,7 @@ def _own() -> dict[str, Any]:
     path = progress_file()
     if path and path.exists():
         return read_file(path)
-    return {"version": 1, "id": secrets.token_hex(8), "tasks": {}}
+    return {"id": secrets.token_hex(8), "tasks": {}}
 
 
 def read() -> dict[str, dict]:
@@ -72,54 +65,34 @@ def read() -> dict[str, dict]:
 
 
 def record(name: str, *, done: bool) -> None:
-    """Count one try of a task; once done, it stays done. A disk that refuses is told once, and stops no lesson."""
+    """Count one try of a task; once done, it stays done.
+
+    What keeps it from being written, as a full disk or a broken file, is told once, and stops no lesson.
+    """
     path = progress_file()
     if path is None:
         return
     try:
-        if path.exists() and not path.is_file():
-            raise OSError(f"{path} is no file")  # to read or rename a device could do harm
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            try:
-                content = _own()
-            except ValueError:
-                aside = path.with_name(f"{path.name}.broken-{secrets.token_hex(4)}")
-                path.replace(aside)  # it may be of use to somebody
-                content = _own()
+        # another kernel would lose what this one adds, and this one what the other does
+        with FileLock(f"{path}.lock", timeout=5):
+            content = _own()
             task = content["tasks"].setdefault(name, dict(OPEN))
             task["tries"] += 1
             task["state"] = "done" if done or task["state"] == "done" else "tried"
             with write_whole(path) as file:
                 file.write(json.dumps(content, indent=1).encode())
-    except OSError as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         say_once(f"Your progress is not kept: {error}. (DLHELPERS_PROGRESS names another file.)")
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let no other kernel read and write `path` meanwhile: each would lose what the other adds."""
-    with path.with_name(f"{path.name}.lock").open("a") as file:
-        try:
-            if os.name == "nt":
-                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            else:
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a network's disk may have no locks
-        yield  # closing the file frees it, and so does the end of the process
-
-
-def tasks_of(lesson: str) -> list[Any]:
-    """Return the tasks of a lesson, as "lesson_02", in its order."""
-    module = importlib.import_module(f"{lessons.__name__}.{lesson}")
-    return [value for value in vars(module).values() if hasattr(value, "hints")]
-
-
-def lesson_names() -> list[str]:
-    """Return the names of all lessons, in their order."""
-    names = (module.name for module in pkgutil.iter_modules(lessons.__path__))
-    return sorted(name for name in names if name.startswith("lesson_"))
+def lesson_tasks() -> dict[str, list[Any]]:
+    """Return the tasks of each lesson, by its name, as "lesson_02", in their order."""
+    found = {}
+    for _, name, _ in pkgutil.iter_modules(lessons.__path__):
+        module = importlib.import_module(f"{lessons.__name__}.{name}")
+        found[name] = [value for value in vars(module).values() if hasattr(value, "hints")]
+    return found
 
 
 def progress(lesson: str | None = None) -> Table:
@@ -129,11 +102,11 @@ def progress(lesson: str | None = None) -> Table:
     """
     remembered, rows = read(), []
     if lesson is None:
-        for name in lesson_names():
-            states = [remembered.get(task.name, OPEN)["state"] for task in tasks_of(name)]
-            rows.append([name, f"{states.count('done')} of {len(states)}"])
+        for name, tasks in lesson_tasks().items():
+            done = sum(remembered.get(task.name, OPEN)["state"] == "done" for task in tasks)
+            rows.append([name, f"{done} of {len(tasks)}"])
         return Table(["lesson", "done"], rows)
-    for task in tasks_of(lesson):
+    for task in lesson_tasks()[lesson]:
         known = remembered.get(task.name, OPEN)
         rows.append([task.name.partition(".")[2], task.kind, known["state"], known["tries"]])
     return Table(["task", "kind", "state", "tries"], rows)

@@ -1,6 +1,5 @@
 """What each lesson's set-up cell asks: do helpers and lessons belong together, and on Colab, which device is this?"""
 
-import importlib.util
 import sys
 
 import dlhelpers
@@ -17,10 +16,6 @@ def begin(version: str) -> None:
         raise RuntimeError(
             f"this lesson is for dlhelpers {version}, but {sys.executable} has {dlhelpers.__version__}."
             " Take lessons and helpers from one copy of the course: in its folder, run `pip install -e .`"
-        )
-    if importlib.util.find_spec("ipywidgets") is None:
-        say_once(
-            "Without ipywidgets the figures have no sliders; `pip install ipywidgets` adds them."
         )
     if "google.colab" in sys.modules:
         import torch  # here, so that `doctor` can tell of a torch that is broken

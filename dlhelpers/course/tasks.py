@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from dlhelpers.course.judges import NotWritten, judge_cases, same, show_value
+from dlhelpers.course.judges import NotWritten, is_blank, judge_cases, same, show_value
 from dlhelpers.course.records import record
 
 WORDS = {
@@ -122,11 +122,10 @@ class Prediction(Task):
         guess = _plain(guess)
         if self.choices:
             said = str(guess).strip().lower()
-            near = [c for c in self.choices if said in (c, c.removeprefix("an "))]
-            if not near:
+            if said not in self.choices:
                 there = ", ".join(map(repr, self.choices))
                 return Reply("wrong", f"{guess!r} is not among the answers: {there}.")
-            guess = near[0]
+            guess = said
         elif type(guess) not in (int, float):
             text = f"{guess!r} is no number: write digits without quotes, as 12 or 0.5."
             return Reply("wrong", text)
@@ -246,7 +245,11 @@ class Exercise(Task):
         """Judge an answer; an empty one is open, and whatever it raises is reported, not raised."""
         if answer is ... or answer is None:
             return self._open("your answer")
+        if not callable(answer):
+            return Reply("wrong", f"{answer!r} cannot be called: pass a name without brackets.")
         try:
+            if is_blank(answer):
+                raise NotWritten
             problem = self.judge(answer)
         except NotWritten:
             return self._open("your code")

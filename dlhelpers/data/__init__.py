@@ -3,7 +3,7 @@
 from dlhelpers.data.counting import batches_per_epoch, count, describe
 from dlhelpers.data.datasets import ImageDataset, NumberedImages, Shapes, load
 from dlhelpers.data.drawn import SHAPES, draw_shapes
-from dlhelpers.data.sampling import POLICIES, BlockShuffleSampler, Split, split_epoch
+from dlhelpers.data.sampling import POLICIES, BlockShuffleSampler, split_epoch
 from dlhelpers.data.streams import SplitStream, Stream, shuffle_buffer
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "POLICIES",
     "SHAPES",
     "Shapes",
-    "Split",
     "SplitStream",
     "Stream",
     "batches_per_epoch",

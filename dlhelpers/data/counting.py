@@ -4,7 +4,7 @@
 """
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -105,8 +105,9 @@ def count(loader: Iterable) -> LoaderSummary:
         for batch in loader:
             last = samples_in(batch)
             samples, batches = samples + last, batches + 1
+            parts = [part.cpu().double() for part in _tensors(batch)]
             for k in range(last):
-                key = hash(_sample(batch, k))
+                key = hash(tuple(part[k].numpy().tobytes() for part in parts))
                 twice += key in seen
                 seen.add(key)
     except IndexError as error:
@@ -131,26 +132,19 @@ def count(loader: Iterable) -> LoaderSummary:
 
 
 def samples_in(batch: object) -> int:
-    """Return the samples of a batch: the rows of its first tensor. Raises TypeError where its first part is none."""
-    while isinstance(batch, (Mapping, list, tuple)) and batch:
-        batch = next(iter(batch.values() if isinstance(batch, Mapping) else batch))
-    if not isinstance(batch, Tensor):
-        kind = type(batch).__name__
-        raise TypeError(f"a batch holds {kind}, expected tensors with one row a sample")
-    return len(batch)
+    """Return the samples of a batch: the rows of its first tensor. Raises TypeError where there is none."""
+    for part in _tensors(batch):
+        return len(part)
+    raise TypeError(f"a batch holds {shown(batch)}, expected tensors with one row a sample")
 
 
-def _sample(part: object, k: int) -> object:
-    """What a batch, or a part of it, holds of its sample k, in a form that can be compared."""
+def _tensors(part: object) -> Iterator[Tensor]:
+    """The tensors of a batch, however they are nested."""
     if isinstance(part, Tensor):
-        return part[k].cpu().double().numpy().tobytes()
-    if isinstance(part, Mapping):
-        part = list(part.values())
-    if not isinstance(part, (list, tuple)):
-        return repr(part)
-    if part and isinstance(part[0], (str, bytes)):
-        return part[k]  # names stay a list, one for each sample
-    return tuple(_sample(inner, k) for inner in part)
+        yield part
+    elif isinstance(part, (Mapping, list, tuple)):
+        for inner in part.values() if isinstance(part, Mapping) else part:
+            yield from _tensors(inner)
 
 
 def _answers(dataset: object, beyond: int) -> bool:

@@ -4,7 +4,6 @@ Each is map-style: `len(dataset)` samples, and `dataset[k]` is (image, label), t
 tensor (C, H, W) from 0 to 1. Streams are in `streams.py`; augmentation is left to the lessons.
 """
 
-import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
+from torchvision.datasets import CIFAR10, FashionMNIST
 from torchvision.transforms.functional import center_crop
 
 from dlhelpers.data.drawn import SHAPES, inside
@@ -42,7 +42,6 @@ class ImageDataset(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        index = _index(index, len(self))
         return self.images[index], int(self.labels[index])
 
 
@@ -59,7 +58,7 @@ class NumberedImages(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        index = _index(index, self.length)
+        index = range(self.length)[index]  # IndexError beyond the ends
         glyphs = [[float(bit) for bit in GLYPHS[int(digit)]] for digit in str(index)]
         # five rows of pixels, a digit beside the other, each with a free column on its right
         text = pad(torch.tensor(glyphs).view(-1, 5, 3), (0, 1)).transpose(0, 1).flatten(1)
@@ -83,7 +82,7 @@ class Shapes(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        index = _index(index, self.length)
+        index = range(self.length)[index]  # IndexError beyond the ends
         random = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         label = int(torch.randint(3, (), generator=random))
         centre_y, centre_x, radius = torch.rand(3, generator=random).mul(0.2).add(0.4).tolist()
@@ -125,7 +124,16 @@ def load(
     if name == "digits":
         return _digits(split)
     home = Path(root or os.environ.get("DLHELPERS_DATA") or "~/.cache/dlhelpers").expanduser()
-    return _torchvision(name, split, home, download)
+    kind = CIFAR10 if name == "cifar10" else FashionMNIST
+    try:
+        return kind(home, train=split == "train", transform=image_to_tensor, download=download)
+    except RuntimeError:
+        if download:
+            raise
+        raise FileNotFoundError(
+            f"{name} is not in {home}: pass download=True to fetch it once, pass root= if it lies elsewhere,"
+            " or take load('digits'), which needs no files"
+        ) from None
 
 
 def _digits(split: str) -> ImageDataset:
@@ -142,31 +150,3 @@ def _digits(split: str) -> ImageDataset:
     test = torch.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
     chosen = test if split == "test" else ~test
     return ImageDataset(images[chosen], labels[chosen], [str(digit) for digit in range(10)])
-
-
-def _torchvision(name: str, split: str, root: Path, download: bool) -> Dataset:
-    """CIFAR-10 or Fashion-MNIST from torchvision's files below `root`; torchvision checks what it downloads."""
-    import torchvision
-
-    kinds = {
-        "cifar10": torchvision.datasets.CIFAR10,
-        "fashion_mnist": torchvision.datasets.FashionMNIST,
-    }
-    options = {"train": split == "train", "transform": image_to_tensor, "download": download}
-    try:
-        return kinds[name](root, **options)
-    except RuntimeError:
-        if download:
-            raise
-        raise FileNotFoundError(
-            f"{name} is not in {root}: pass download=True to fetch it once, pass root= if it lies elsewhere,"
-            " or take load('digits'), which needs no files"
-        ) from None
-
-
-def _index(index: int, length: int) -> int:
-    """`index` counted from the front; IndexError beyond the ends, which is how iteration knows where to stop."""
-    index = operator.index(index)
-    if not -length <= index < length:
-        raise IndexError(f"index {index} is beyond a dataset of {length} samples")
-    return index % length

@@ -35,12 +35,7 @@ class Split:
         return self.count
 
     def position(self, number: int) -> int:
-        """Return the place in the epoch's order of this rank's sample `number`, counted from 0.
-
-        Raises IndexError where the rank has no such sample.
-        """
-        if not 0 <= number < self.count:
-            raise IndexError(f"rank {self.rank} has {self.count} samples, and none is {number}")
+        """Return the place in the epoch's order of this rank's sample `number`, counted from 0."""
         return (self.rank + number * self.world) % self.samples
 
 
@@ -50,12 +45,9 @@ def split_epoch(samples: int, *, rank: int = 0, world: int = 1, policy: str = "e
     policy  "drop"   every rank has samples // world; the last samples % world of the order are left out
             "pad"    every rank has ceil(samples / world); the order starts over to fill the last round
             "exact"  each sample once; the first samples % world ranks have one sample more
-    Raises ValueError for numbers out of range, a rank beyond the world, or another policy.
+    Raises ValueError for a rank beyond the world, or another policy.
     """
-    check_whole("samples", samples, 0)
-    check_whole("world", world, 1)
-    check_whole("rank", rank, 0)
-    if rank >= world:
+    if not 0 <= rank < world:
         raise ValueError(f"rank is {rank} in a world of {world}: expected 0 to {world - 1}")
     if policy not in POLICIES:
         raise ValueError(f"policy is {policy!r}: expected 'drop', 'pad' or 'exact'")
@@ -77,7 +69,8 @@ class BlockShuffleSampler(Sampler):
     rank, world  which of how many ranks this is; policy says what becomes of a remainder, see `split_epoch`
     batch_size   samples in a batch; the last may be shorter
     The order comes from numpy.random.default_rng with seed and epoch; workers do not matter to it, and any place in it
-    is found without drawing what lies before. Raises ValueError for numbers out of range.
+    is found without drawing what lies before. Raises ValueError for a dataset in place of its length, and as
+    `split_epoch` does.
     """
 
     def __init__(
@@ -93,26 +86,14 @@ class BlockShuffleSampler(Sampler):
         batch_size: int | None = None,
     ):
         self.samples = check_whole("samples", samples, 1, ", as len(dataset)")
-        # A block longer than the dataset would cost memory and give the same order.
-        self.block = min(check_whole("block", block, 1), self.samples)
-        self.window = check_whole("window", window, 1)
-        self.seed = check_whole("seed", seed, 0)
+        self.block, self.window, self.batch_size = block, window, batch_size
         self.split = split_epoch(samples, rank=rank, world=world, policy=policy)
-        self.rank, self.world, self.policy = rank, world, policy
-        self.batch_size = None if batch_size is None else check_whole("batch_size", batch_size, 1)
+        self.seed, self.rank, self.world, self.policy = seed, rank, world, policy
         self.epoch = self.samples_done = 0
 
     def set_epoch(self, epoch: int, samples_done: int = 0) -> None:
-        """Go to an epoch, and to what follows the first `samples_done` of this rank's samples; `fit` does it for you.
-
-        Raises ValueError for numbers below 0, or more samples than the rank has.
-        """
-        self.epoch = check_whole("epoch", epoch, 0)
-        self.samples_done = check_whole("samples_done", samples_done, 0)
-        if samples_done > self.split.count:
-            raise ValueError(
-                f"samples_done is {samples_done}: expected at most {self.split.count}, as rank {self.rank} has an epoch"
-            )
+        """Go to an epoch, behind the first `samples_done` samples of this rank; `fit` does it for you."""
+        self.epoch, self.samples_done = epoch, samples_done
 
     def __len__(self) -> int:
         left = self.split.count - self.samples_done

@@ -1,11 +1,13 @@
 """One frame for every explorer: controls that redraw a picture, beside the same picture standing still.
 
-A widget wraps ipywidgets 7.7 (Colab) or 8 and uses only what both have. The lessons never depend on it.
+It uses only what both ipywidgets 7.7 (Colab) and 8 have.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from ipywidgets import HTML, VBox, Widget
 
 from dlhelpers.show.plots import Picture
 
@@ -14,7 +16,7 @@ from dlhelpers.show.plots import Picture
 class WithTwin:
     """A widget for a live notebook, and a picture for a page that only shows what was stored."""
 
-    widget: Any
+    widget: Widget
     twin: Picture
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
@@ -26,33 +28,21 @@ class WithTwin:
         }
 
 
-def explorer(
-    draw: Callable[..., Picture], **controls: tuple[int, int, int] | bool
-) -> WithTwin | Picture:
-    """Return a control for each argument of `draw`, above the picture that it returns, drawn anew at each change.
+def explorer(draw: Callable[..., Picture], **controls: Widget) -> WithTwin:
+    """Return the control for each argument of `draw`, above the picture that it returns, drawn anew at each change."""
 
-    Three numbers make a slider (where it stands at first, its least and its greatest value), True or False a checkbox.
-    Without ipywidgets the first picture alone is returned.
-    """
-    first = {name: c if isinstance(c, bool) else c[0] for name, c in controls.items()}
-    twin = draw(**first)
-    try:
-        import ipywidgets
-    except ImportError:
-        return twin
-    panel, widgets = ipywidgets.HTML(_page(twin)), {}
-    for name, control in controls.items():
-        if isinstance(control, bool):
-            widgets[name] = ipywidgets.Checkbox(control, description=name)
-        else:
-            widgets[name] = ipywidgets.IntSlider(*control, description=name)
+    def drawn() -> Picture:
+        return draw(**{name: control.value for name, control in controls.items()})
 
     def redraw(change: object) -> None:
-        panel.value = _page(draw(**{name: widget.value for name, widget in widgets.items()}))
+        panel.value = _page(drawn())
 
-    for widget in widgets.values():
-        widget.observe(redraw, names="value")
-    return WithTwin(ipywidgets.VBox([*widgets.values(), panel]), twin)
+    twin = drawn()
+    panel = HTML(_page(twin))
+    for name, control in controls.items():
+        control.description = name
+        control.observe(redraw, names="value")
+    return WithTwin(VBox([*controls.values(), panel]), twin)
 
 
 def _page(picture: Picture) -> str:

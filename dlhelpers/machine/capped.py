@@ -7,12 +7,11 @@ Importing torch takes seconds. So one helper process, the server, imports it at 
 for each call. It ends with this process, or when nothing has been asked of it for a while. (multiprocessing's own
 forkserver would run a script without a main guard again, keep the environment of its start, and never end by itself.)
 Each call has a temporary folder, so that no full pipe can hold anybody up. Its files, in the order of a call:
-call    what is to be done, and in which surroundings          start   what the child held when it began, and its cap
+call    what is to be done, and in which surroundings          start   what the child held at first; is it capped?
 output  what the child printed                                 report  what came of it, unless the child was killed
 seen    what the server saw of the child; then the call is over
 """
 
-import io
 import json
 import mmap
 import os
@@ -27,31 +26,35 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from io import BytesIO, FileIO
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
-from types import ModuleType
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import cloudpickle
 import psutil
 import torch
 
-from dlhelpers.base.checks import check_callable, check_whole
+from dlhelpers.base.checks import check_kind, check_whole
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import Table
-from dlhelpers.machine.memory import is_out_of_memory, memory_use, resource, tells_out_of_memory
+from dlhelpers.machine.memory import is_out_of_memory, memory_use, tells_out_of_memory
+
+# elsewhere there is no cap, and each call waits for a new Python: system libraries have threads, which a fork does not
+# bear
+LINUX = sys.platform == "linux"
+if LINUX:
+    import resource
 
 LEAST = 16_000_000  # bytes: the stack of one thread takes half of it
 TICK = 0.005  # seconds between two looks at the child
 IDLE = 300.0  # seconds after which the server, which holds some 360 MB, ends
-# elsewhere each call waits for a new Python: system libraries have threads, which a fork does not bear
-FORKS = sys.platform == "linux"
 CHILD = {  # variables of its environment
     "CUDA_VISIBLE_DEVICES": "",
-    "HIP_VISIBLE_DEVICES": "-1",
     "DLHELPERS_DEVICE": "cpu",
+    "PYTHONIOENCODING": "utf-8",  # of its output, which is read as such
     "MALLOC_MMAP_THRESHOLD_": "262144",  # glibc: a peak is what was held, not what was kept
 }
 
@@ -60,42 +63,42 @@ CHILD = {  # variables of its environment
 class LimitedRun:
     """What became of a function under a cap: sizes in bytes, peaks beyond what the child held when it began.
 
-    outcome, value     how it ended; what the function returned
+    outcome, value     "returned", "out of memory", "failed" or "killed"; what the function returned
     error, traceback   the error's type and text, and where it arose in the child
     peak_private       most anonymous memory of the child, looked at every 5 ms, without processes that it started
-    peak_file_backed   most file-backed memory, which the system may drop and read again; None where it is not told
+    peak_file_backed   most file-backed memory, which the system may drop and read again (not told by all systems)
     seconds            inside the function, or until the child was killed
-    limit, capped      the bytes allowed (less than asked where the system allows less); whether a cap was in force
+    limit, capped      the bytes allowed; whether a cap was in force
     """
 
-    outcome: Literal["returned", "out of memory", "failed", "killed"]
+    outcome: str
     value: object = None
     error: str = ""
     traceback: str = ""
-    peak_private: int | None = None
-    peak_file_backed: int | None = None
+    peak_private: int = 0
+    peak_file_backed: int = 0
     seconds: float = 0.0
     limit: int = 0
     capped: bool = False
 
     def __repr__(self) -> str:
         """Outcome, cap and error: nothing that was measured, so that two runs read the same."""
-        cap = "without a cap on private memory: this system has none"
+        cap = "without a cap on private memory"
         if self.capped:
             cap = f"under a cap of {human_bytes(self.limit)} of private memory"
-        elif self.peak_private is None:
-            cap = "before the function began"
         return "\n".join([f"{self.outcome} {cap}", *self.error.splitlines()[:1]])
 
     def table(self) -> Table:
         """Return all figures as a table; they differ a little from run to run."""
-        rows = [("outcome", self.outcome), ("capped", self.capped)]
-        for name in ("limit", "peak_private", "peak_file_backed"):
-            size = getattr(self, name)
-            told = "unknown" if size is None else human_bytes(size)
-            rows.append((name.replace("_", " ", 1).replace("_", "-"), told))
-        rows.append(("seconds", f"{self.seconds:.2f}"))
-        return Table(["figure", "value"], rows, notes=[self.error] if self.error else [])
+        rows = {
+            "outcome": self.outcome,
+            "capped": self.capped,
+            "limit": human_bytes(self.limit),
+            "peak private": human_bytes(self.peak_private),
+            "peak file-backed": human_bytes(self.peak_file_backed),
+            "seconds": f"{self.seconds:.2f}",
+        }
+        return Table(["figure", "value"], rows.items(), notes=self.error.splitlines())
 
 
 def run_limited(target: Callable, *args: object, limit: int, timeout: float = inf) -> LimitedRun:
@@ -105,37 +108,45 @@ def run_limited(target: Callable, *args: object, limit: int, timeout: float = in
     tensors, stacks, but not a file mapped for reading, nor shared memory. What the function brings along counts: its
     arguments, and global arrays that it uses. PyTorch, and installed packages that it names, are imported beforehand.
     Processes that `target` starts, as workers of a DataLoader, inherit the cap, each for itself. Other systems have no
-    such cap: there the child runs without, the result says so, and it is stopped when the machine runs short.
+    such cap: there the child runs without, and the result says so. It is stopped when the machine runs short.
 
     The child gets copies of function and arguments, also of those that stand in a notebook's cell. It has this
     process's environment variables, folder and `sys.path`, and one thread, no GPU, and random numbers that begin anew.
     What it prints appears here at the end, as text. The first call takes seconds, since PyTorch is imported for it.
-    timeout  seconds inside the function after which it is killed
+    timeout  seconds after which the child is killed
     Whatever befalls the child is told by the result. Raises ValueError for a limit under 16 MB or not whole, TypeError
     for a target that cannot be called or sent to another process.
     """
     expected = "a function, its arguments behind it, as run_limited(train, 3, limit=500_000_000)"
-    check_callable("target", target, expected)
+    check_kind("target", target, Callable, expected)
     why = " bytes (16 MB): a single thread's stack takes 8 MB; 500 MB is 500_000_000"
     check_whole("limit", limit, LEAST, why)
     call, modules = _packed(target, args)
     surroundings = dict(os.environ) | CHILD, os.getcwd(), sys.path, limit
-    with (
-        _one_at_a_time,
-        TemporaryDirectory(prefix="limited-", ignore_cleanup_errors=True) as name,
-    ):
+    with _one_at_a_time, TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "call").write_bytes(pickle.dumps(surroundings) + call)
         (folder / "output").touch()
         try:
-            if FORKS:
-                seen = _asked(folder, modules, float(timeout))
+            if LINUX:
+                fields = _asked(folder, modules, float(timeout))
             else:
-                seen = _attended(_python(f"do_call({name!r})", folder), folder, timeout)
+                fields = _attended(_python(f"do_call({name!r})", folder), timeout)
         finally:
             output = (folder / "output").read_bytes().decode("utf-8", "replace")
             print(output, end="")
-        return _result(folder, seen, output)
+        if (folder / "start").exists():
+            start, fields["capped"] = _read(folder / "start")
+            fields["peak_private"] = max(0, fields["peak_private"] - start.private)
+            fields["peak_file_backed"] = max(0, fields["peak_file_backed"] - start.file_backed)
+        if (folder / "report").exists():
+            fields |= _read(folder / "report")
+        else:  # its last lines tell why
+            if tells_out_of_memory(output):
+                fields["outcome"] = "out of memory"
+            lines = filter(None, output.splitlines()[-3:])
+            fields["error"] = ": ".join([fields["error"], *lines])
+        return LimitedRun(**fields, limit=limit)
 
 
 # ---- what is sent ----
@@ -144,28 +155,23 @@ def run_limited(target: Callable, *args: object, limit: int, timeout: float = in
 class _Pickler(cloudpickle.Pickler):
     """Packs functions and classes of a notebook or script by value, and notes them and the modules of others."""
 
-    def __init__(self, file: io.BytesIO):
+    def __init__(self, file: BytesIO):
         super().__init__(file)
         self.main: dict[str, object] = {}
         self.modules: set[str] = set()
 
     def reducer_override(self, obj: object) -> object:
-        """Note what an object needs; refuse what the child could not use."""
-        if isinstance(obj, torch.Tensor) and obj.device.type != "cpu":
-            raise TypeError(
-                f"a tensor on {obj.device}, and the child has no GPU: send it as .cpu()"
-            )
-        module = obj.__name__ if isinstance(obj, ModuleType) else getattr(obj, "__module__", None)
-        self.modules.add(str(module))
-        name = getattr(obj, "__qualname__", ".")
-        if module == "__main__" and "." not in name:
-            self.main[name] = obj
+        """Note what an object needs."""
+        module = getattr(obj, "__module__", None) or getattr(obj, "__name__", "")
+        self.modules.add(module)
+        if module == "__main__" and hasattr(obj, "__qualname__"):
+            self.main[obj.__qualname__] = obj
         return super().reducer_override(obj)
 
 
 def _packed(target: Callable, args: tuple) -> tuple[bytes, list[str]]:
     """The call as bytes, and the installed modules that it needs; TypeError where it cannot be sent."""
-    file = io.BytesIO()
+    file = BytesIO()
     pickler = _Pickler(file)
     try:
         # what belongs into the child's `__main__`, so that objects of these classes come back as ours
@@ -197,7 +203,7 @@ def _python(code: str, folder: Path) -> psutil.Popen:
     start = f"import sys; sys.path[:] = {sys.path}; from dlhelpers.machine.capped import *; "
     with open(folder / "output", "ab") as output:
         return psutil.Popen(
-            [sys.executable, "-c", start + code],
+            [sys.executable, "-u", "-c", start + code],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=output,
@@ -215,43 +221,17 @@ def _asked(folder: Path, modules: list[str], timeout: float) -> dict[str, object
         _server = _python(f"serve({IDLE})", folder)
     try:
         with suppress(BrokenPipeError):  # it has ended, and its code says why
-            _server.stdin.write(json.dumps([str(folder), modules, timeout]).encode() + b"\n")
+            request = json.dumps([str(folder), modules, timeout])
+            _server.stdin.write(f"{request}\n".encode())
         while not (folder / "seen").exists():
             if (code := _server.poll()) is not None:
-                # 0: it was idle for too long, just now
-                return _asked(folder, modules, timeout) if code == 0 else _ended_by(code)
+                return _ended_by(code)
             sleep(TICK)
     except BaseException:
         _server.stdin.close()  # an interrupt: nothing is left half done, and the next call starts anew
         _server.wait()
         raise
     return _read(folder / "seen")
-
-
-def _ended_by(code: int) -> dict[str, object]:
-    """What an exit code (minus a signal's number) says of a process that reported nothing."""
-    outcome, how = "failed", f"exit code {code}"
-    if code < 0:
-        outcome, how = "killed", f"signal {-code} ({signal.Signals(-code).name})"
-    return {"outcome": outcome, "error": f"ended by {how} without a result"}
-
-
-def _result(folder: Path, seen: dict[str, object], output: str) -> LimitedRun:
-    """Put together what was seen of the child and what it reported; its last lines tell why, if it reported nothing."""
-    if not (folder / "report").exists():
-        if tells_out_of_memory(output):
-            seen["outcome"] = "out of memory"
-        lines = filter(None, output.splitlines()[-3:])
-        return LimitedRun(**seen | {"error": ": ".join([seen["error"], *lines])})
-    fields = seen | _read(folder / "report")
-    try:
-        if fields["outcome"] == "returned":
-            fields["value"] = pickle.loads(fields["value"])
-    except Exception as error:
-        # a class that exists in the child alone: any error may come of it
-        why = f"the value cannot be read here: {type(error).__name__}: {error}"
-        fields |= {"outcome": "failed", "value": None, "error": why}
-    return LimitedRun(**fields)
 
 
 # ---- the server's side ----
@@ -269,63 +249,59 @@ def serve(idle: float) -> None:
                 import_module(module)
         child = os.fork()
         if child == 0:
-            os.setsid()
             do_call(folder)
-        seen = _attended(psutil.Process(child), Path(folder), timeout, requests)
-        with suppress(FileNotFoundError):  # nobody is there to read it
-            _write(Path(folder, "seen"), seen)
+        seen = _attended(psutil.Process(child), timeout, requests)
+        _write(Path(folder, "seen"), seen)
     os._exit(0)  # tidying up after PyTorch would take a second
 
 
 def _attended(
-    child: psutil.Process, folder: Path, timeout: float, requests: io.FileIO | None = None
+    child: psutil.Process, timeout: float, requests: FileIO | None = None
 ) -> dict[str, object]:
     """Look at a child until it ends, and kill it when its time or the machine's memory is over, or nobody waits for it.
 
     Returns the fields of its run as far as they are seen from outside.
     """
-    start, fields, code, stopped = None, {}, None, ""
-    private = file_backed = 0
+    private, file_backed, stopped, code = 0, 0, "", None
     spare = psutil.virtual_memory().available // 4
     began = perf_counter()
     try:
         while code is None:
-            with suppress(psutil.TimeoutExpired):
-                code = int(child.wait(TICK))
-            if start is None and (folder / "start").exists():
-                start, fields = _read(folder / "start")
-                began = perf_counter()
-            if start is not None and code is None:
-                with suppress(psutil.Error):  # where it has just ended, some systems tell nothing
-                    use = memory_use(child.pid)
-                    private = max(private, use.private - start.private)
-                    mapped = (use.file_backed or 0) - (start.file_backed or 0)
-                    file_backed = max(file_backed, mapped)
-                if perf_counter() - began > timeout:
-                    stopped = f"it was still running at its timeout of {timeout:g} seconds"
-                elif not fields["capped"] and psutil.virtual_memory().available < spare:
-                    left = f"less than {human_bytes(spare)} of the machine was left"
-                    stopped = f"this system has no cap, and {left}"
+            with suppress(psutil.Error):  # where it has just ended, some systems tell nothing
+                use = memory_use(child.pid)
+                private = max(private, use.private)
+                file_backed = max(file_backed, use.file_backed)
+            if perf_counter() - began > timeout:
+                stopped = f"it was still running at its timeout of {timeout:g} seconds"
+            elif psutil.virtual_memory().available < spare:
+                stopped = f"less than {human_bytes(spare)} of the machine's memory was left"
             # nothing is asked during a call: a line, or the end of all lines, means that nobody waits
             if stopped or requests and select.select([requests], [], [], 0)[0]:
                 _kill(child)
+            with suppress(psutil.TimeoutExpired):
+                code = int(child.wait(TICK))
     finally:
-        _kill(child)  # also what it has started
-    if start is not None:
-        fields["peak_private"] = private
-        fields["peak_file_backed"] = None if start.file_backed is None else file_backed
+        _kill(child)
+    fields = _ended_by(code)
     if stopped:
         fields["error"] = f"killed by the parent: {stopped}"
-    return _ended_by(code) | fields | {"seconds": perf_counter() - began}
+    peaks = {"peak_private": private, "peak_file_backed": file_backed}
+    return fields | peaks | {"seconds": perf_counter() - began}
 
 
 def _kill(child: psutil.Process) -> None:
-    """Kill a process and the group that it leads."""
+    """Kill a process and all that it has started."""
     with suppress(psutil.Error):
-        child.kill()
-    if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left, as macOS says it
-            os.killpg(child.pid, signal.SIGKILL)
+        for process in [child, *child.children(recursive=True)]:
+            process.kill()
+
+
+def _ended_by(code: int) -> dict[str, object]:
+    """What an exit code (minus a signal's number) says of a process that reported nothing."""
+    outcome, how = "failed", f"exit code {code}"
+    if code < 0:
+        outcome, how = "killed", signal.Signals(-code).name
+    return {"outcome": outcome, "error": f"ended by {how} without a result"}
 
 
 # ---- the child ----
@@ -333,81 +309,62 @@ def _kill(child: psutil.Process) -> None:
 
 def do_call(folder: str) -> NoReturn:
     """Do the call that lies in a folder under its cap, write `start` and `report` there, and end this process."""
+    doing, began = "reading the call: ", perf_counter()
     try:
-        output = open(Path(folder, "output"), "ab", buffering=0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for number in (1, 2):  # libraries in C print past sys.stdout
-            os.dup2(output.fileno(), number)
-        sys.stdout = sys.stderr = io.TextIOWrapper(output, "utf-8", "replace", write_through=True)
+        output = os.open(Path(folder, "output"), os.O_WRONLY | os.O_APPEND)
+        for number in (1, 2):
+            os.dup2(output, number)
         with open(Path(folder, "call"), "rb") as file:
             environment, place, path, limit = pickle.load(file)
             os.environ.clear()
             os.environ.update(environment)
             os.chdir(place)
             sys.path[:] = path
-            allowed, capped = _set_cap(limit)
-            _write(Path(folder, "start"), (memory_use(), {"limit": allowed, "capped": capped}))
-            report = _called(file)
-        _write(Path(folder, "report"), report)
-    except BaseException:
-        traceback.print_exc()  # a fault of ours: the parent shows it
-    finally:
-        os._exit(0)  # no handler of the server runs here
-
-
-def _called(file: io.BufferedReader) -> dict[str, object]:
-    """Read the call, do it, and return the fields of its run; the cap is lifted then, since telling takes memory."""
-    doing, began = "reading the call: ", perf_counter()
-    try:
-        target, args, main = pickle.load(file)
-        vars(sys.modules["__main__"]).update(main)
-        doing, began = "", perf_counter()
-        value = target(*args)
-        seconds = perf_counter() - began
-        _lift_cap()
+            _write(Path(folder, "start"), (memory_use(), _set_cap(limit)))
+            try:
+                target, args, main = pickle.load(file)
+                vars(sys.modules["__main__"]).update(main)
+                doing, began = "", perf_counter()
+                value = target(*args)
+            finally:
+                seconds = perf_counter() - began
+                if LINUX:  # no cap any more, since telling takes memory
+                    resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY,) * 2)
         doing = "the value cannot be sent back, return numbers, text, arrays or tensors: "
-        packed = pickle.dumps(value)
-        return {"outcome": "returned", "value": packed, "error": "", "seconds": seconds}
+        report = {"outcome": "returned", "value": value, "error": "", "seconds": seconds}
+        _write(Path(folder, "report"), report)
     except BaseException as error:
         # a SystemExit or KeyboardInterrupt must not leave the child either
-        _lift_cap()
-        return {
+        report = {
             "outcome": "out of memory" if is_out_of_memory(error) else "failed",
             "error": doing + "".join(traceback.format_exception_only(error)).strip(),
             "traceback": traceback.format_exc(),
             "seconds": perf_counter() - began,
         }
+        _write(Path(folder, "report"), report)
+    finally:
+        os._exit(0)  # no handler of the server runs here
 
 
-def _set_cap(limit: int) -> tuple[int, bool]:
-    """Cap private memory at what is held plus `limit`; return what is allowed, and whether there is a cap."""
-    if sys.platform != "linux":
-        return limit, False
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    held = psutil.Process().memory_info().data
-    cap = min(held + limit, sys.maxsize if hard == resource.RLIM_INFINITY else hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (held, hard))  # nothing new, for a moment
+def _set_cap(limit: int) -> bool:
+    """Cap private memory at what is held plus `limit`; return whether there is a cap."""
+    if not LINUX:
+        return False
+    cap = psutil.Process().memory_info().data + limit
+    resource.setrlimit(resource.RLIMIT_DATA, (cap, resource.RLIM_INFINITY))
     try:
-        mmap.mmap(-1, LEAST, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+        mmap.mmap(-1, limit + LEAST, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError:
-        resource.setrlimit(resource.RLIMIT_DATA, (cap, hard))
-        return cap - held, True
-    _lift_cap()  # some sandboxes take a limit and do not keep it
-    return limit, False
-
-
-def _lift_cap() -> None:
-    """Let this process take what its system allows."""
-    if sys.platform == "linux":
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+        return True
+    return False  # some sandboxes take a limit and do not keep it
 
 
 def _write(path: Path, content: object) -> None:
     """Write a file that is there whole or not at all."""
     part = path.with_suffix(".part")
     part.write_bytes(pickle.dumps(content))
-    os.replace(part, path)
+    part.replace(path)
 
 
 def _read(path: Path) -> object:

@@ -6,9 +6,8 @@ Everything here asks PyTorch afresh at each call and remembers nothing. Of sever
 import os
 import platform
 import random
-import sys
 from contextlib import nullcontext
-from copy import copy
+from multiprocessing import get_all_start_methods
 from typing import Any
 
 import numpy as np
@@ -25,21 +24,20 @@ Device = torch.device | str
 def pick_device(prefer: Device | None = None) -> torch.device:
     """Return the device to work on: `prefer`, else the variable DLHELPERS_DEVICE, else the accelerator, else the CPU.
 
-    Raises ValueError for a device that has no such name, or that this machine does not have.
+    Raises ValueError for a device that this machine does not have, and what PyTorch raises for a name it does not know.
     """
-    present = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    wanted = prefer or os.environ.get("DLHELPERS_DEVICE") or present
-    try:
-        device = torch.device(wanted)
-    except (RuntimeError, TypeError):
-        known = "expected 'cpu', 'cuda', 'cuda:1', 'xpu' or 'mps'"
-        raise ValueError(f"unknown device {wanted!r}: {known}") from None
-    count = torch.accelerator.device_count()
-    if device.type == "cpu" or device.type == present.type and (device.index or 0) < count:
+    present = torch.accelerator.current_accelerator(check_available=True)
+    wanted = prefer or os.environ.get("DLHELPERS_DEVICE") or present or "cpu"
+    here = ["cpu"]
+    if present:
+        numbers = range(torch.accelerator.device_count())
+        here += [present.type, *(f"{present.type}:{k}" for k in numbers)]
+    if str(device := torch.device(wanted)) in here:
         return device
-    offers = f"'cpu' and {count} x {present.type!r}" if count else "only 'cpu'"
     remedy = "Give no `prefer` and no variable DLHELPERS_DEVICE to take what there is"
-    raise ValueError(f"device {str(wanted)!r} is not here: this machine offers {offers}. {remedy}")
+    raise ValueError(
+        f"device {str(wanted)!r} is not here: this machine offers {', '.join(here)}. {remedy}"
+    )
 
 
 def pick_amp_dtype(device: Device) -> torch.dtype | None:
@@ -66,13 +64,10 @@ def move(batch: object, device: Device) -> object:
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=device.type == "cuda" and batch.is_pinned())
     if isinstance(batch, dict):
-        there = copy(batch)  # of its own kind, as an OrderedDict or a defaultdict
-        there.update({key: move(value, device) for key, value in batch.items()})
-        return there
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(move(part, device) for part in batch))
+        return {key: move(value, device) for key, value in batch.items()}
     if isinstance(batch, (list, tuple)):
-        return type(batch)(move(part, device) for part in batch)
+        make = getattr(batch, "_make", type(batch))  # a named tuple has a maker of its own
+        return make(move(part, device) for part in batch)
     return batch
 
 
@@ -92,8 +87,8 @@ def synchronize(device: Device) -> None:
 def seed_everything(seed: int) -> None:
     """Seed the random numbers of Python, NumPy and PyTorch; `seed` is a whole number from 0 to 2**32 - 1."""
     np.random.seed(seed)  # first, since it refuses what is no such number
-    random.seed(int(seed))
-    torch.manual_seed(int(seed))
+    random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def loader_options(device: Device) -> dict[str, bool | int]:
@@ -103,7 +98,7 @@ def loader_options(device: Device) -> dict[str, bool | int]:
     (Windows, macOS, and everywhere from Python 3.14 on) there are none.
     """
     cuda = torch.device(device).type == "cuda"
-    forks = sys.platform == "linux" and sys.version_info < (3, 14)
+    forks = get_all_start_methods()[0] == "fork"  # the first is what this system does by itself
     workers = min(4, cores()) if cuda and forks else 0
     return {"num_workers": workers, "pin_memory": cuda, "persistent_workers": workers > 0}
 
@@ -116,8 +111,7 @@ def cores() -> int:
 def describe_machine() -> Table:
     """Return a table of what decides how lessons run here: device, precision, memory, cores, versions."""
     device = pick_device()
-    amp = pick_amp_dtype(device)
-    name = platform.processor() or platform.machine()
+    name, amp = platform.machine(), pick_amp_dtype(device)
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     rows = [
@@ -128,6 +122,4 @@ def describe_machine() -> Table:
         ["python", platform.python_version()],
         ["torch", torch.__version__],
     ]
-    if device.type != "cpu":
-        rows.insert(3, ["memory of the device", human_bytes(memory_budget(device))])
     return Table(["what", "here"], rows)

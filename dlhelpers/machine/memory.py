@@ -1,46 +1,58 @@
-"""What this process uses of its memory, and what the machine can spare.
+"""What this process uses of its memory, what the machine can spare, and the peak of a stretch of code.
 
-Both are read from the system, whose numbers differ in honesty: a container's limit is read from its control groups,
-because psutil sees the whole host.
+Use and room are read from the system, whose numbers differ in honesty: a container's limit is read from its control
+groups, because psutil sees the whole host.
+
+The meter of a peak was chosen by experiment: on Linux the kernel's own count and a thread that looks every millisecond
+agree to 0.1 %, and only the thread takes time; `getrusage` cannot be set anew, and saved tensors add up to less than
+half of what the process really held.
 """
 
-import errno
+import ctypes
+import gc
 import os
 import re
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import psutil
 import torch
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
 OWN_GROUPS = Path("/proc/self/cgroup")  # what this process is in
 GROUPS = Path("/sys/fs/cgroup")  # all groups
-GROUP_FILES = {  # of the version with this name of the controller: folder, limit, use, kinds of files in memory.stat
+GROUP_FILES = {  # of version 2 and of version 1: folder, limit, use, kinds of files in memory.stat
     "": ("", "memory.max", "memory.current", ""),
     "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 }
+NO_LIMIT = 2**60  # bytes: what version 1 gives for none is larger
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+SAMPLE_SECONDS = 0.005  # between two looks at the memory, where the system keeps no peak
+# the words of allocators, of NumPy, cuBLAS and cuDNN, of oneDNN, and of threads, whose stacks are memory, too
+OUT_OF_MEMORY = (
+    "out of memory|not enough memory|(can't|cannot|unable to) allocate|bad_alloc|alloc_failed"
+    "|unable to find an engine to execute|create a primitive|can't start new thread"
+)
 
 
 def memory_budget(device: torch.device | str = "cpu") -> int:
     """Return the bytes still free for this process: on a GPU its free memory, on the host the tightest known limit.
 
     The host's limits: the control groups around this process (versions 2 and 1), the variable MEM_LIMIT that Binder
-    sets, the process's own (RLIMIT_DATA, RLIMIT_AS), and the free memory that psutil reports. What is already used is
-    taken off: in a control group by all its processes, which share the limit, elsewhere by this one.
+    sets, and the free memory that psutil reports. What is already used is taken off: in a control group by all its
+    processes, which share the limit, of MEM_LIMIT by this one. A process's own limits (`ulimit`) are not asked: beyond
+    them an allocation fails with an error, and nothing is killed.
     Raises what PyTorch raises for a device that this machine does not have.
     """
     device = torch.device(device)
     if device.type == "cpu":
-        private = memory_use().private
-        rooms = [psutil.virtual_memory().available, *_group_rooms(), *_own_rooms()]
-        if told := _number(os.environ.get("MEM_LIMIT")):
-            rooms.append(told - private)
+        rooms = [psutil.virtual_memory().available, *_group_rooms()]
+        told = os.environ.get("MEM_LIMIT", "")
+        if told.isdigit():
+            rooms.append(int(told) - memory_use().private)
         return max(0, min(rooms))
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
@@ -56,8 +68,8 @@ class MemoryUse(NamedTuple):
     """
 
     private: int
-    file_backed: int | None = None
-    shared: int | None = None
+    file_backed: int = 0
+    shared: int = 0
 
 
 def memory_use(pid: int | None = None) -> MemoryUse:
@@ -78,26 +90,76 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and tells_out_of_memory(str(error))
+    return isinstance(error, (RuntimeError, OSError)) and tells_out_of_memory(str(error))
 
 
 def tells_out_of_memory(text: str) -> bool:
-    """Say whether a message is one of those that allocators give when memory runs out."""
-    known = (
-        "out of memory",
-        "not enough memory",
-        "can't allocate memory",
-        "cannot allocate memory",
-        "unable to allocate",
-        "std::bad_alloc",
-        "cublas_status_alloc_failed",
-        "cudnn_status_alloc_failed",
-        "can't start new thread",  # its stack is memory, too
-        "unable to find an engine to execute",  # cuDNN, where no algorithm's workspace fits
-    )
-    return any(words in text.lower() for words in known)
+    """Say whether a message is one of those that are given when memory runs out."""
+    return re.search(OUT_OF_MEMORY, text, re.IGNORECASE) is not None
+
+
+def memory_held(device: torch.device) -> int:
+    """Return the bytes that this process holds on a device: tensors on an accelerator, private memory on the host."""
+    if device.type == "cpu":
+        return memory_use().private
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    return torch.accelerator.memory_allocated(device)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give back to the system what only allocators still hold, so that the next measurement sees what is new."""
+    gc.collect()
+    if device.type != "cpu":
+        torch.get_device_module(device).empty_cache()
+        return
+    # freed memory that glibc keeps would be used again unseen, and hide hundreds of megabytes
+    with suppress(AttributeError, OSError, TypeError):  # another C library has rules of its own
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[SimpleNamespace]:
+    """Measure the most bytes held on a device during a `with`; afterwards they are in `bytes` of what it gives.
+
+    Accelerators keep the count themselves. Linux keeps one for the resident memory, which writing 5 to
+    /proc/self/clear_refs sets anew (Linux manual page proc_pid_clear_refs(5)); file-backed and shared pages that are
+    there at the end are taken off. Elsewhere a thread looks every few milliseconds, and can miss a short peak.
+    """
+    peak = SimpleNamespace(bytes=0)
+    if device.type not in ("cpu", "mps"):
+        torch.accelerator.reset_peak_memory_stats(device)
+        yield peak
+        peak.bytes = torch.accelerator.max_memory_allocated(device)
+    elif device.type == "cpu" and _forget_peak():
+        yield peak
+        use = memory_use()
+        highest = 1024 * int(_text(STATUS).partition("VmHWM:")[2].split()[0])
+        peak.bytes = highest - use.file_backed - use.shared
+    else:
+        done = Event()
+
+        def watch() -> None:
+            while not done.wait(SAMPLE_SECONDS):
+                peak.bytes = max(peak.bytes, memory_held(device))
+
+        thread = Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield peak
+        finally:
+            done.set()
+            thread.join()
+        peak.bytes = max(peak.bytes, memory_held(device))
+
+
+def _forget_peak() -> bool:
+    """Make the kernel count the peak from here on; False where it cannot."""
+    try:
+        CLEAR.write_text("5")
+    except OSError:
+        return False
+    return "VmHWM:" in _text(STATUS)
 
 
 def _group_rooms() -> list[int]:
@@ -105,21 +167,20 @@ def _group_rooms() -> list[int]:
 
     Files that the system may drop do not count as used.
     """
-    own = {}
-    for line in _text(OWN_GROUPS).splitlines():
-        number, names, path = line.split(":", 2)
-        own |= dict.fromkeys(names.split(","), path.lstrip("/"))
     rooms = []
-    for controller, (folder, most, use, kind) in GROUP_FILES.items():
-        path = Path(own.get(controller, ""))
-        for inner in (path, *path.parents):  # a container sees only some of them
+    for line in _text(OWN_GROUPS).splitlines():
+        _, names, path = line.split(":", 2)
+        if names not in GROUP_FILES:
+            continue
+        folder, most, used_now, kind = GROUP_FILES[names]
+        own = Path(path.lstrip("/"))
+        for inner in (own, *own.parents):  # a container sees only some of them
             group = GROUPS / folder / inner
-            limit = _number(_text(group / most))
-            if limit is not None:
+            limit = _text(group / most).strip()
+            if limit.isdigit() and int(limit) < NO_LIMIT:  # and not "max", or no file
                 files = rf"^{kind}(?:in)?active_file (\d+)"
                 cached = re.findall(files, _text(group / "memory.stat"), re.M)
-                used = _number(_text(group / use)) or 0
-                rooms.append(limit - max(0, used - sum(map(int, cached))))
+                rooms.append(int(limit) - int(_text(group / used_now)) + sum(map(int, cached)))
     return rooms
 
 
@@ -129,19 +190,3 @@ def _text(file: Path) -> str:
         return file.read_text()
     except OSError:
         return ""
-
-
-def _own_rooms() -> list[int]:
-    """What this process's own limits leave: they count addresses, private and writable ones (DATA) or all (AS)."""
-    if sys.platform != "linux":
-        return []
-    held = psutil.Process().memory_info()
-    limits = {resource.RLIMIT_AS: held.vms, resource.RLIMIT_DATA: held.data}
-    rooms = [(resource.getrlimit(kind)[0], used) for kind, used in limits.items()]
-    return [limit - used for limit, used in rooms if limit != resource.RLIM_INFINITY]
-
-
-def _number(text: str | None) -> int | None:
-    """A limit as a number of bytes; "max", nothing, and the huge value by which version 1 says "none" give None."""
-    text = (text or "").strip()
-    return int(text) if text.isdigit() and 0 < int(text) < 2**60 else None

@@ -6,20 +6,26 @@ the next peak is predicted from those measured, and the study stops before it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from dlhelpers.base.checks import check_whole
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
-from dlhelpers.machine.devices import Device
-from dlhelpers.machine.memory import is_out_of_memory, memory_budget
-from dlhelpers.machine.peaks import memory_held, peak_memory, predicted_peak, release_memory
+from dlhelpers.machine.devices import move
+from dlhelpers.machine.memory import (
+    is_out_of_memory,
+    memory_budget,
+    memory_held,
+    peak_memory,
+    release_memory,
+)
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn
+from dlhelpers.train.micro_batching import split_batch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,92 +123,77 @@ def study_batch_sizes(
     loss_fn: LossFn,
     optimizer_fn: OptimizerFn = plain_sgd,
     *,
-    device: Device | None = None,
     start: int = 2,
     limit: int = 1024,
-    amp_dtype: torch.dtype | None = None,
 ) -> BatchSizeStudy:
     """Try doubling batch sizes on a copy of the model, then one half-way to the first that does not fit.
 
     make_batch    makes (inputs, targets) of the size asked: a DataLoader's batch size cannot be changed
     start, limit  the first size, and the largest that may be tried; sizes below `start` are run once to learn the
                   memory they take, and not listed
-    A size that is predicted to take more than 80 % of the memory free at the beginning is not run. Leaves model,
-    gradients, modes and random states as they are. Raises ValueError or TypeError for bad input, and MemoryError where
-    not even `start` fits.
+    The peak of a size is predicted along the line through the last two that ran; one that would take more than 80 % of
+    the memory free at the beginning is not run. Leaves model, gradients, modes and random states as they are. Raises
+    ValueError or TypeError for bad input, and MemoryError where not even `start` fits.
     """
     check_whole("start", start, 2, ", since BatchNorm cannot train on a batch of one")
-    rehearsal = Rehearsal(model, loss_fn, optimizer_fn, device, amp_dtype)
-    with undisturbed(rehearsal.device):
-        return _Study(rehearsal, make_batch).run(start, limit)
+    rehearsal = Rehearsal(model, loss_fn, optimizer_fn)
+    device = rehearsal.device
+    sizes = [start]
+    while sizes[0] >= 4:
+        sizes.insert(0, sizes[0] // 2)
+    while sizes[-1] * 2 <= limit:
+        sizes.append(sizes[-1] * 2)
 
+    def attempt(size: int) -> BatchSizeTrial:
+        """Run one size, unless it is predicted to take more than is allowed; nothing of it stays alive."""
+        (one, low), (other, high) = peaks[-2:]
+        need = high + (high - low) * (size - other) // (other - one)
+        if need > allowed:
+            found = f"about {human_bytes(need)} of the {human_bytes(allowed)} allowed"
+            return BatchSizeTrial(size, note=f"not run: would take {found}")
+        trial = BatchSizeTrial(size, note=OUT)
+        try:
+            with peak_memory(device) as peak:
+                batch = make_batch(size)
+                if (came := len(split_batch(batch)[1])) != size:
+                    raise ValueError(
+                        f"make_batch({size}) returned {came} samples: expected {size};"
+                        " draw with repetition, or lower `limit`"
+                    )
+                batch = move(batch, device)
+                # untimed; the second begins with the optimizer's memory in place
+                rehearsal.train([batch] * 2)
+                begin, times = perf_counter(), []
+                while not times or perf_counter() - begin < TIMED_SECONDS:
+                    times.append(rehearsal.train([batch] * STEPS).seconds / STEPS)
+            # the shortest counts, since whatever else runs on the machine only makes a step longer
+            trial = BatchSizeTrial(size, max(0, peak.bytes - base), min(times))
+            peaks.append((size, trial.peak_memory))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # out here, since in the block above the error's traceback keeps the tensors alive
+        batch = None
+        rehearsal.reset()
+        release_memory(device)
+        return trial
 
-class _Study:
-    """The trials of one study, and the peaks that the next prediction is made from."""
-
-    def __init__(self, rehearsal: Rehearsal, make_batch: Callable):
-        self.rehearsal, self.device, self.make_batch = rehearsal, rehearsal.device, make_batch
-        self.base = 0  # bytes held before
-        self.peaks: list[tuple[int, int]] = []  # (batch size, bytes) of what ran
-
-    def run(self, start: int, limit: int) -> BatchSizeStudy:
-        """All trials from `start` on, after smaller unlisted ones, and after one that loads libraries and threads."""
-        sizes = [start]
-        while sizes[0] >= 4:
-            sizes.insert(0, sizes[0] // 2)
-        while sizes[-1] * 2 <= limit:
-            sizes.append(sizes[-1] * 2)
-        self._attempt(sizes[0], timed=False)
-        release_memory(self.device)
-        self.base = memory_held(self.device)
-        self.allowed = int(BUDGET * memory_budget(self.device))
-        trials = BatchSizeStudy()
+    trials = BatchSizeStudy()
+    with undisturbed():
+        base, allowed, peaks = 0, inf, [(-1, 0), (0, 0)]
+        attempt(sizes[0])  # loads libraries and threads
+        base, allowed = memory_held(device), int(BUDGET * memory_budget(device))
+        peaks = [(-1, 0), (0, 0)]  # no sample takes nothing, and no more is known
         for size in sizes:
-            trial = self._try(size, timed=size >= start)
-            if not trial.fits and size <= start:
+            trial = attempt(size)
+            if not trial.fits and not trials:
                 raise MemoryError(
                     f"no batch size fits: {size} samples: {trial.note}."
                     " Use smaller inputs, a smaller model or `start`"
                 )
             if not trial.fits:
-                trials.append(self._try((trials.largest + size) // 2, timed=True))
+                trials += [attempt((trials.largest + size) // 2), trial]
+                break
             if size >= start:
                 trials.append(trial)
-            if not trial.fits:
-                break
-        return trials
-
-    def _try(self, size: int, timed: bool) -> BatchSizeTrial:
-        """Run one size, unless it is predicted to take more than is allowed."""
-        if self.peaks and (need := predicted_peak(self.peaks, size)) > self.allowed:
-            found = f"about {human_bytes(need)} of the {human_bytes(self.allowed)} allowed"
-            return BatchSizeTrial(size, note=f"not run: would take {found}")
-        trial = self._attempt(size, timed)
-        if trial.fits:
-            self.peaks.append((size, trial.peak_memory))
-        return trial
-
-    def _attempt(self, size: int, timed: bool) -> BatchSizeTrial:
-        """Run one size, and see whether memory runs out; nothing of it stays alive."""
-        trial = BatchSizeTrial(size, note=OUT)
-        try:
-            trial = self._run(size, timed)
-        except Exception as error:
-            # oneDNN has words of its own, believed at a size above one that ran
-            if not (is_out_of_memory(error) or self.peaks and "create a primitive" in str(error)):
-                raise
-        # out here, since in the block above the error's traceback keeps the tensors alive
-        self.rehearsal.reset()
-        release_memory(self.device, generation=1 if trial.fits else 2)
-        return trial
-
-    def _run(self, size: int, timed: bool) -> BatchSizeTrial:
-        with peak_memory(self.device) as peak:
-            batch = self.rehearsal.batch(self.make_batch, size)
-            # untimed; the second begins with the optimizer's memory in place
-            self.rehearsal.seconds(batch, 2)
-            begin, times = perf_counter(), []
-            while timed and (not times or perf_counter() - begin < TIMED_SECONDS):
-                times.append(self.rehearsal.seconds(batch, STEPS) / STEPS)
-        # the shortest counts, since whatever else runs on the machine only makes a step longer
-        return BatchSizeTrial(size, max(0, peak.bytes - self.base), min(times, default=None))
+    return trials

@@ -7,10 +7,10 @@ from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from dlhelpers.base.bars import tqdm_bar
+from dlhelpers.base.progress_bars import tqdm_bar
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
-from dlhelpers.data.folders import CONTROL, ImageFiles, decode_image, find_classes
+from dlhelpers.data.folders import CONTROL, ImageFiles, decode_image
 from dlhelpers.machine.memory import memory_budget
 
 ROOM = 0.5  # the part of what is free that a dataset may take
@@ -78,21 +78,20 @@ def inspect_folder(folder: str | Path) -> FolderReport:
     a folder above, and where no image can be decoded.
     """
     root = Path(folder)
-    for name in find_classes(root):
+    files = ImageFiles(root, size=1)  # with a size, images may differ in theirs
+    for name in files.classes:
         if root.resolve().is_relative_to((root / name).resolve()):
             raise ValueError(f"{root / name} leads up to a folder that holds it: remove this link")
-    files = ImageFiles(root, size=1)  # with a size, images may differ in theirs
     sizes, damaged, stored = Counter(), {}, 0
     # on leaving, the pool drops what it has not begun, so an interrupt is quick
     with ThreadPool() as pool, tqdm_bar(True, total=len(files), unit="image") as bar:
-        for name, held, found in pool.imap(partial(_look, root), files.names):
+        for name, held, found in pool.imap(partial(_look, root), files.samples):
             stored += held
             if isinstance(found, str):
                 damaged[name] = found
             else:
                 sizes[found] += 1
-            if bar is not None:
-                bar.update()
+            bar.update()
     if not sizes:
         raise ValueError(f"no image of {len(files)} in {root} can be decoded: {name}, {found}")
     return FolderReport(
@@ -100,16 +99,16 @@ def inspect_folder(folder: str | Path) -> FolderReport:
         stored,
         sizes,
         damaged,
-        Counter(files.classes[label] for label in files.labels),
+        Counter(CONTROL.sub("?", files.classes[label]) for label in files.targets),
         sum(3 * width * height * many for (width, height), many in sizes.items()),
         memory_budget(),
         shutil.disk_usage(root).free,
     )
 
 
-def _look(root: Path, name: str) -> tuple[str, int, tuple[int, int] | str]:
+def _look(root: Path, sample: tuple[str, int]) -> tuple[str, int, tuple[int, int] | str]:
     """The name of a file, its bytes, and the (width, height) of its image or why it cannot be decoded."""
-    path = root / name
+    path = Path(sample[0])
     try:
         _, height, width = decode_image(path).shape
         found = width, height
@@ -117,4 +116,4 @@ def _look(root: Path, name: str) -> tuple[str, int, tuple[int, int] | str]:
         raise
     except Exception as error:  # damaged files raise whatever the decoder trips over
         found = CONTROL.sub("?", f"{type(error).__name__}: {error}".replace(f"{str(path)!r}", "it"))
-    return name, path.lstat().st_size, found
+    return CONTROL.sub("?", str(path.relative_to(root))), path.lstat().st_size, found

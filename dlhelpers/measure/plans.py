@@ -21,11 +21,10 @@ from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.data.counting import batches_per_epoch, describe
 from dlhelpers.data.sampling import split_epoch
-from dlhelpers.machine.devices import move
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
-from dlhelpers.train.batches import samplers, split_batch
 from dlhelpers.train.history import History
 from dlhelpers.train.ranks import place
+from dlhelpers.train.seeds_and_workers import samplers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,7 +143,7 @@ def plan(
         return Plan(epochs, samples, *[None] * 10, {}, [""] * 8, [note])
     for sampler in samplers(loader):
         _, world, total = place(sampler)
-        if world:
+        if world > 1:
             pads = "drop" if getattr(sampler, "drop_last", True) else "pad"
             samples, ranks, policy = total, world, getattr(sampler, "policy", pads)
     micro = size if micro_batch_size is None else micro_batch_size
@@ -171,7 +170,7 @@ def plan(
     ]
     sizes, parts, largest = [None] * 4, {}, min(size, shares[0])
     if shape is not None or samples and not isinstance(loader.dataset, range):
-        with undisturbed(torch.device("cpu")):
+        with undisturbed():
             if shape is None:
                 small = [loader.collate_fn([loader.dataset[0]] * count) for count in (2, 4)]
             else:
@@ -204,9 +203,9 @@ def _peak(
 
     small  batches of two and of four samples: what autograd keeps of them is a constant and a slope
     """
-    trial = Rehearsal(model, lambda outputs, _: outputs.mean(), optimizer_fn, None, None)
-    with undisturbed(trial.device):
-        few, more = (_kept(trial, move(split_batch(batch), trial.device)) for batch in small)
+    trial = Rehearsal(model, lambda outputs, _: outputs.mean(), optimizer_fn)
+    with undisturbed():
+        few, more = (_kept(trial, batch) for batch in small)
     return {
         "weights": _bytes(trial.model.state_dict()),
         "gradients": _bytes([weight.grad for weight in trial.model.parameters()]),
@@ -227,7 +226,7 @@ def _kept(trial: Rehearsal, batch: Any) -> int:
         return value.detach()
 
     with saved_tensors_hooks(keep, lambda value: value):
-        trial.step(batch)
+        trial.train([batch])
     for known in _memory([batch, trial.model.state_dict()]):
         kept.pop(known, None)
     return sum(kept.values()) + 2 * max(kept.values(), default=0)

@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -83,25 +83,18 @@ def count_reads(work: Callable[[], object], device: Device) -> int:
     Each of them makes a loop wait for a GPU; copies and masks (`x.cpu()`, `x[mask]`) may wait too and are not counted.
     The half-second read of `train.meter` is off meanwhile, in this process, since its number depends on the clock.
     """
-    before = meter.READ_SECONDS
-    try:
-        meter.READ_SECONDS = math.inf
-        with _Reads(torch.device(device)) as counter:
-            work()
-    finally:
-        meter.READ_SECONDS = before
+    with mock.patch.object(meter, "READ_SECONDS", math.inf), _Reads(device) as counter:
+        work()
     return counter.reads
 
 
 class _Reads(TorchFunctionMode):
     """Counts while its `with` lasts: PyTorch hands it each call about a tensor, and it makes the call."""
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: Device):
         super().__init__()
-        self.device, self.reads = device, 0
+        self.kind, self.reads = torch.device(device).type, 0
 
-    def __torch_function__(
-        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        self.reads += function.__name__ in READS and args[0].device.type == self.device.type
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.reads += function.__name__ in READS and args[0].device.type == self.kind
         return function(*args, **(kwargs or {}))

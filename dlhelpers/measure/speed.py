@@ -4,7 +4,7 @@ A clock inside the loop misleads on a GPU, where the host runs ahead. Here nothi
 runs by itself, and the device is waited for only where a measurement begins and ends.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,8 @@ from torch import nn
 
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.data.counting import samples_in
-from dlhelpers.machine.devices import Device, move, synchronize
+from dlhelpers.machine.devices import move, synchronize
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, own_loader, plain_sgd, undisturbed
-from dlhelpers.train.batches import generators_of, split_batch
 from dlhelpers.train.checks import LossFn, check_loader
 
 if TYPE_CHECKING:
@@ -45,23 +44,22 @@ class LoaderSpeed:
 class PipelineSpeed(ShownAsTable):
     """Samples a second of the loader alone, the model alone on one repeated batch, and both together.
 
-    `samples_per_batch` is the mean over the batches timed, with `workers`."""
+    `samples_per_batch` is the mean over the batches timed."""
 
     loader_only: float
     model_only: float
     together: float
     samples_per_batch: float
-    workers: int
 
     @property
     def milliseconds(self) -> dict[str, float]:
         """Milliseconds a batch of each of the three, by name."""
-        speeds = {
-            "loader alone": self.loader_only,
-            "model alone": self.model_only,
-            "together": self.together,
+        milliseconds = 1000 * self.samples_per_batch
+        return {
+            "loader alone": milliseconds / self.loader_only,
+            "model alone": milliseconds / self.model_only,
+            "together": milliseconds / self.together,
         }
-        return {name: 1000 * self.samples_per_batch / speed for name, speed in speeds.items()}
 
     @property
     def bound(self) -> str:
@@ -88,10 +86,9 @@ class PipelineSpeed(ShownAsTable):
                 f"Compute-bound: a batch takes {model} to train on and {loader} to load, which is small or hidden."
                 " A faster loader would hardly help."
             )
-        cores = "Workers and model may want the same cores: try fewer."
         return (
             f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
-            f" the model costs {share}. {cores if self.workers else 'Try num_workers=1.'}"
+            f" the model costs {share}. Try num_workers=1, or fewer workers where they take the model's cores."
         )
 
     def table(self) -> Table:
@@ -117,9 +114,8 @@ def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 
     is timed on the second half of them, or on its only one. Workers deliver in bursts: ask for many more batches than
     there are workers. Raises ValueError for a loader without a batch.
     """
-    cpu = torch.device("cpu")
-    with undisturbed(cpu, *generators_of(loader)):
-        return _time(own_loader(loader), batches, warmup, samples_in, cpu)[0]
+    with undisturbed(loader):
+        return _time(own_loader(loader), batches, warmup, _drain, torch.device("cpu"))[0]
 
 
 def pipeline_speed(
@@ -128,55 +124,64 @@ def pipeline_speed(
     loss_fn: LossFn,
     optimizer_fn: OptimizerFn = plain_sgd,
     *,
-    device: Device | None = None,
     batches: int = 30,
     warmup: int = 5,
-    amp_dtype: torch.dtype | None = None,
 ) -> PipelineSpeed:
     """Time the loader alone, training alone on its first batch, and both together, on a copy of the model.
 
     Each is timed over `batches` batches after `warmup` untimed ones, or fewer as in `loader_speed`. Copying a batch to
-    the device counts as loading. Leaves weights, gradients, modes, random states and the loader's generators as they
-    are. Raises what the checks find, and ValueError for a loader without a batch or one that can be read only once.
+    the model's device counts as loading. Leaves weights, gradients, modes, random states and the loader's generators as
+    they are. Raises what the checks find, and ValueError for a loader without a batch.
     """
-    loader = own_loader(loader)
     check_loader(loader, "train", model)
-    rehearsal = Rehearsal(model, loss_fn, optimizer_fn, device, amp_dtype)
-    device = rehearsal.device
-    with undisturbed(device, *generators_of(loader)):
-        alone, first = _time(loader, batches, warmup, samples_in, device)
+    loader, rehearsal = own_loader(loader), Rehearsal(model, loss_fn, optimizer_fn)
+    device, train = rehearsal.device, rehearsal.train
+    with undisturbed(loader):
+        alone, first = _time(loader, batches, warmup, _drain, device)
         batches, warmup = alone.batches, alone.warmup
-        first = move(split_batch(first), device)
-        rehearsal.step(first)  # libraries are loaded, and the optimizer's memory is there
-        learning, _ = _time([first] * (warmup + batches), batches, warmup, rehearsal.step, device)
-        together, _ = _time(loader, batches, warmup, rehearsal.step, device)
+        first = move(first, device)
+        train([first])  # libraries are loaded, and the optimizer's memory is there
+        learning, _ = _time([first] * (warmup + batches), batches, warmup, train, device)
+        together, _ = _time(loader, batches, warmup, train, device)
     return PipelineSpeed(
         loader_only=alone.samples_per_second,
         model_only=learning.samples_per_second,
         together=together.samples_per_second,
         samples_per_batch=together.samples / together.batches,
-        workers=getattr(loader, "num_workers", 0),
     )
+
+
+def _drain(batches: Iterator) -> Any:
+    """Do nothing with all batches, and return the first."""
+    first = next(batches, None)
+    for _ in batches:
+        pass
+    return first
 
 
 def _time(
     loader: Iterable,
     batches: int | None,
     warmup: int,
-    use: Callable[[Any], int],
+    use: Callable,
     device: torch.device,
 ) -> tuple[LoaderSpeed, Any]:
-    """How fast `use` takes in what a loader delivers (it returns a batch's samples), and the first batch."""
+    """How fast `use` takes in what a loader delivers, and what it returns."""
     last = None if batches is None else warmup + batches
-    first, times, sizes = None, [perf_counter()], []
-    for batch in loader:
-        first = batch if first is None else first
-        sizes.append(use(batch))
-        if len(sizes) in (warmup, last):
-            synchronize(device)
-        times.append(perf_counter())
-        if len(sizes) == last:
-            break
+    sizes, times = [], [perf_counter()]
+
+    def watched() -> Iterator:
+        for batch in loader:
+            sizes.append(samples_in(batch))
+            yield batch
+            # here, the batch has been used
+            if len(sizes) in (warmup, last):
+                synchronize(device)
+            times.append(perf_counter())
+            if len(sizes) == last:
+                break
+
+    result = use(watched())
     if not sizes:
         raise ValueError(
             "the loader gave no batch: its dataset is empty, or smaller than a batch with drop_last=True;"
@@ -184,4 +189,4 @@ def _time(
         )
     skipped = min(warmup, len(sizes) // 2)
     timed = sizes[skipped:]
-    return LoaderSpeed(sum(timed), len(timed), times[-1] - times[skipped], skipped), first
+    return LoaderSpeed(sum(timed), len(timed), times[-1] - times[skipped], skipped), result

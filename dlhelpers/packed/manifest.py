@@ -8,7 +8,8 @@ a manifest may come from anywhere, and cannot lead out of its folder.
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from dlhelpers.base.checks import check_whole, shown
 from dlhelpers.data.folders import CONTROL
 
-VERSION = 2
+VERSION = 3
 IMAGES, LABELS, MANIFEST = "images.npy", "labels.npy", "manifest.json"
 JOURNAL = "unfinished.jsonl"  # a writer at work, or one that was stopped; see writer.py
 HEADER = 128  # bytes before the first row, whatever the number of rows
@@ -41,12 +42,11 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a dataset holds: the shape (C, H, W) of an image, class names, blocks of rows, and what was left out."""
+    """What a dataset holds: the shape (C, H, W) of an image, class names, and blocks of rows."""
 
     shape: tuple[int, int, int]
     classes: tuple[str, ...]
     blocks: tuple[Block, ...]
-    skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -83,20 +83,20 @@ def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
-def check_classes(classes: Any) -> tuple[str, ...]:
+def check_classes(classes: Iterable[Any] | None) -> tuple[str, ...]:
     """Return class names as a tuple; ValueError unless they are texts that can be printed, each once."""
-    names = [] if isinstance(classes, str) or not isinstance(classes, Iterable) else list(classes)
-    if not names or len({name for name in names if isinstance(name, str)}) < len(names):
+    names = [] if classes is None or isinstance(classes, str) else [str(name) for name in classes]
+    if not names or len(set(names)) < len(names):
         raise ValueError(f"classes is {shown(classes)}: expected a list of names, each once")
     for name in names:
         if CONTROL.search(name):
             raise ValueError(f"the class name {name!a} holds a control character: rename it")
-    return tuple(map(str, names))
+    return tuple(names)
 
 
-def check_shape(shape: Any) -> tuple[int, int, int]:
+def check_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     """Return the shape of an image as three ints; ValueError unless it is (channels, height, width)."""
-    if not hasattr(shape, "__len__") or len(shape) != 3:
+    if len(shape) != 3:
         raise ValueError(f"shape is {shown(shape)}: expected (channels, height, width)")
     return tuple(check_whole("a side of shape", side, 1) for side in shape)
 
@@ -132,7 +132,6 @@ def read_manifest(folder: str | Path) -> Manifest:
                 check_shape(found["shape"]),
                 check_classes(found["classes"]),
                 tuple(Block(*block) for block in found["blocks"]),
-                tuple((name, reason) for name, reason in found["skipped"]),
             )
             for block in manifest.blocks:
                 check_whole("rows", block.rows, 1)
@@ -155,7 +154,7 @@ def find_outer_faults(folder: Path, manifest: Manifest) -> dict[str, str]:
     for name, header, _, length in manifest.layouts:
         try:
             with (folder / name).open("rb") as file:
-                found, size = file.read(HEADER), (folder / name).stat().st_size
+                found, size = file.read(HEADER), file.seek(0, os.SEEK_END)
         except OSError as error:
             faults[name] = f"{name} cannot be read ({error.strerror})"
             continue

@@ -4,7 +4,6 @@ The files are mapped, not loaded: the system keeps in memory what was read latel
 Random order over far more data than memory is slow on any disk: give `BlockShuffleSampler` then.
 """
 
-import hashlib
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from dlhelpers.base.checks import check_callable, shown
+from dlhelpers.base.checks import shown
 from dlhelpers.packed.manifest import Manifest, find_outer_faults, read_manifest
 
 
@@ -44,9 +43,7 @@ class Batch(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return Batch(self.images[index], self.labels[index])
+    def __getitem__(self, index: int) -> Sample:
         return Sample(self.images[index], self.labels[index].item())
 
 
@@ -71,10 +68,7 @@ class PackedDataset(Dataset):
     """
 
     def __init__(self, folder: str | Path, *, transform: Callable[[Tensor], Tensor] | None = None):
-        if transform is not None:
-            check_callable("transform", transform, "a function of a batch of images, or None")
         self.folder, self.transform = Path(folder).absolute(), transform
-        self._written: str | None = None
         manifest = self._open()
         self.classes, self.shape = list(manifest.classes), manifest.shape
         self.bytes, self._length = manifest.bytes, manifest.rows
@@ -82,9 +76,7 @@ class PackedDataset(Dataset):
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return self.__getitems__(range(*index.indices(len(self))))
+    def __getitem__(self, index: int) -> Sample:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int] | np.ndarray) -> Batch:
@@ -109,19 +101,13 @@ class PackedDataset(Dataset):
         return Batch(changed, labels)
 
     def _open(self) -> Manifest:
-        """Map both files, once in each process, after a look at whether they are still the same dataset."""
+        """Map both files, once in each process."""
         manifest = read_manifest(self.folder)
-        written = hashlib.sha256(manifest.encode()).hexdigest()
-        if self._written not in (None, written):
-            raise RuntimeError(
-                f"{self.folder} was written anew since this dataset was opened: open it again"
-            )
         if faults := find_outer_faults(self.folder, manifest):
             raise ValueError(
                 f"{self.folder}: {', and '.join(faults.values())}. Copy the file again from its source, or write the"
                 " dataset again"
             )
-        self._written = written
         # As plain arrays: a row of a memmap is a memmap again, which takes longer to make than to copy.
         self._maps = [
             np.asarray(np.load(self.folder / layout.name, mmap_mode="r"))
@@ -130,5 +116,5 @@ class PackedDataset(Dataset):
         return manifest
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a worker gets: no map, and by what it knows that the dataset is still the same."""
+        """What a worker gets: no map, which it makes itself."""
         return vars(self) | {"_maps": None}

@@ -64,11 +64,8 @@ def plot_images(images: Sequence[Tensor], captions: Sequence[object], *, columns
     """Draw images row by row, each with its caption below; return the axes.
 
     An image is (C, H, W) or (H, W, C), with 1 or 3 channels. Floating-point values go from 0 to 1 and are cut off
-    beyond, bytes from 0 to 255. Raises ValueError unless there is one caption for each image.
+    beyond, bytes from 0 to 255.
     """
-    if len(images) != len(captions):
-        found = f"{len(images)} images and {len(captions)} captions"
-        raise ValueError(f"{found}: expected one caption an image")
     rows = -(-len(images) // columns)
     ax = new_axes(columns, 1.35 * rows)
     for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
@@ -108,10 +105,8 @@ def plot_lines(
         marker = MARKERS[k % 4] if markers else None
         look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "marker": marker}
         ax.plot(x, values, label=name, markersize=4, **look)
-        there = [value for value in values if value == value]  # NaN is not equal to itself
-        if not there:
-            parts.append(f"{name}: no number.")
-            continue
+        # NaN is not equal to itself; where there is nothing else, it is what is told
+        there = [value for value in values if value == value] or values
         low, high = min(there), max(there)
         if low == high:
             parts.append(f"{name}: {rounded(low)} throughout.")
@@ -125,14 +120,11 @@ def plot_history(history: Any, name: str = "loss", *, ax: Axes | None = None) ->
     """Draw a loss or metric over the finished epochs, one line for each phase; return the axes.
 
     history  as `fit` returns it
-    name     "loss", a metric's name, or one column alone, as "train_loss"
+    name     "loss", or a metric's name
     Raises KeyError for a name that the history lacks.
     """
     columns = history.to_dict()
-    found = {}
-    for column, values in columns.items():
-        if column == name or column.endswith(f"_{name}"):
-            found[column.replace("_", " ")] = values
+    found = {c.replace("_", " "): columns[c] for c in columns if c.endswith(f"_{name}")}
     if not found:
         there = ", ".join(columns) or "no finished epoch"
         raise KeyError(f"no {name!r} in this history: it has {there}")

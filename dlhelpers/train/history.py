@@ -4,24 +4,11 @@ A history only remembers. It is filled by the loops, and survives whatever stops
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from dlhelpers.base.checks import check_kind, shown
-from dlhelpers.base.tables import Table
-
-NUMBERS = (  # of each EpochResult, beside its loss and metrics
-    "samples",
-    "batches",
-    "micro_batches",
-    "optimizer_steps",
-    "skipped_steps",
-    "seconds",
-    "data_seconds",
-    "samples_per_second",
-)
+from dlhelpers.base.tables import ShownAsTable, Table
 
 
 @dataclass(frozen=True)
@@ -30,7 +17,7 @@ class EpochResult:
 
     loss, metrics    means over samples, however they were batched
     optimizer_steps  updates of the weights; skipped_steps were left out because float16 overflowed
-    seconds          the whole pass; data_seconds of it the host waited for the loader
+    seconds          the whole pass
     peak_memory      most bytes held on a CUDA device, None elsewhere
     micro_batches    forward and backward passes; more than batches where these were split
     complete         False where the pass was broken off
@@ -45,7 +32,6 @@ class EpochResult:
     optimizer_steps: int = 0
     skipped_steps: int = 0
     seconds: float = 0.0
-    data_seconds: float = 0.0
     peak_memory: int | None = None
     complete: bool = True
     micro_batches: int = 0
@@ -55,16 +41,17 @@ class EpochResult:
         """Samples a second over the whole pass."""
         return self.samples / self.seconds if self.seconds else math.nan
 
+    @property
+    def means(self) -> dict[str, float]:
+        """The loss and all metrics by name."""
+        return {"loss": self.loss, **self.metrics}
+
     def value(self, name: str) -> float:
-        """The loss, a metric or a field by its name; KeyError with the known names for any other."""
-        check_kind("name", name, str, "'loss', a metric's, or a field's")
-        known = {"loss": self.loss, **self.metrics, **{key: getattr(self, key) for key in NUMBERS}}
-        if name not in known:
-            raise KeyError(f"{name!r} is not among {', '.join(known)}")
-        return known[name]
+        """The loss, a metric or a field by its name; AttributeError for any other."""
+        return self.means[name] if name in self.means else getattr(self, name)
 
 
-class History(Sequence[EpochResult]):
+class History(ShownAsTable, Sequence[EpochResult]):
     """The results of all epochs, in order. Pass it to `fit` again to go on where it ended.
 
     `stop_reason` says why the last `fit` ended early, and is None where it did not.
@@ -84,13 +71,9 @@ class History(Sequence[EpochResult]):
             )
         return self._results[index]
 
-    def __iter__(self) -> Iterator[EpochResult]:
-        return iter(self._results)
-
-    def add(self, result: EpochResult) -> EpochResult:
-        """Append a result and return it."""
+    def add(self, result: EpochResult) -> None:
+        """Append a result."""
         self._results.append(result)
-        return result
 
     @property
     def interrupted(self) -> bool:
@@ -117,16 +100,10 @@ class History(Sequence[EpochResult]):
     @classmethod
     def from_state_dict(cls, state: dict) -> Self:
         """Return the history that `state_dict` described."""
-        if not isinstance(state, Mapping) or not {"results", "stop_reason"} <= state.keys():
-            raise ValueError(f"state is {shown(state)}: expected what state_dict() returned")
         history = cls()
         history._results = [EpochResult(**values) for values in state["results"]]
         history.stop_reason = state["stop_reason"]
         return history
-
-    def names(self) -> list[str]:
-        """The columns of losses and metrics, as "train_loss" or "valid_accuracy"."""
-        return list(dict.fromkeys(f"{r.phase}_{key}" for r in self for key in ("loss", *r.metrics)))
 
     def column(self, name: str) -> list[float]:
         """Return one number for each finished epoch: a loss, metric or field behind its phase, as "train_seconds".
@@ -136,72 +113,60 @@ class History(Sequence[EpochResult]):
         return [value for value, _ in self._found(name)]
 
     def _found(self, name: str) -> list[tuple[float, EpochResult]]:
-        """The numbers of a column, each with its epoch; where phases begin alike, of the first that has it."""
-        check_kind("name", name, str, "a column's, as 'valid_loss'")
-        finished = [(f"{r.phase}_", r) for r in self if r.complete]
-        for phase in dict.fromkeys(start for start, _ in finished if name.startswith(start)):
-            with suppress(KeyError):
-                return [
-                    (r.value(name.removeprefix(phase)), r)
-                    for start, r in finished
-                    if start == phase
-                ]
-        known = ", ".join(self.to_dict()) or "no finished epoch yet"
-        raise KeyError(f"no column {name!r}: this history has {known}")
+        """The numbers of a column, each with its epoch."""
+        found = []
+        for result in self:
+            key = name.removeprefix(f"{result.phase}_")
+            known = key in result.means or hasattr(result, key)
+            if result.complete and known and key != name:
+                found.append((result.value(key), result))
+        if not found:
+            columns = ", ".join(self.to_dict()) or "no finished epoch yet"
+            raise KeyError(f"no column {name!r}: this history has {columns}")
+        return found
 
     def to_dict(self) -> dict[str, list[float]]:
         """Return all losses and metrics by column, ready for pandas.DataFrame: one row for each epoch.
 
         NaN stands where a phase of that epoch was not finished, as when an interrupt fell into its validation.
         """
-        finished = [r for r in self if r.complete]
-        epochs = sorted({r.epoch for r in finished})
-        columns: dict[str, list[float]] = {}
-        for r in finished:
-            for key in ("loss", *r.metrics):
-                columns.setdefault(f"{r.phase}_{key}", [math.nan] * len(epochs))[
-                    epochs.index(r.epoch)
-                ] = r.value(key)
-        return columns
+        names, rows = _rows(result for result in self if result.complete)
+        return {name: [row.get(name, math.nan) for row in rows.values()] for name in names}
 
     def best(self, name: str = "valid_loss", mode: str = "min") -> EpochResult:
         """Return the finished epoch whose column is lowest, or highest with mode="max"; ties go to the earliest.
 
-        An epoch whose number is NaN is passed over. Raises KeyError for an unknown column, ValueError for another mode,
-        and for a column of nothing but NaN.
+        An epoch whose number is NaN is passed over. Raises KeyError for an unknown column or mode, ValueError for a
+        column of nothing but NaN.
         """
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode is {mode!r}: expected 'min' or 'max'")
-        found = [(value, r) for value, r in self._found(name) if not math.isnan(value)]
+        found = [pair for pair in self._found(name) if not math.isnan(pair[0])]
         if not found:
             raise ValueError(
                 f"{name} is NaN in each finished epoch, so none is best: choose another column"
             )
-        pick = min if mode == "min" else max
+        pick = {"min": min, "max": max}[mode]
         return pick(found, key=lambda pair: pair[0])[1]
 
     def table(self) -> Table:
-        """Return one row an epoch: losses, metrics, samples, and whether it was finished."""
-        names = self.names()
-        rows = []
-        for epoch in sorted({r.epoch for r in self}):
-            results = {
-                r.phase: r for r in self if r.epoch == epoch
-            }.values()  # the last of each, if one was redone
-            cells = {
-                f"{r.phase}_{key}": f"{r.value(key):.3f}"
-                for r in results
-                for key in ("loss", *r.metrics)
-            }
-            end = "yes" if all(r.complete for r in results) else "no, broken off"
-            rows.append([epoch, *(cells.get(name, "") for name in names), end])
+        """Return one row an epoch: losses, metrics, and whether it was finished, the last time that it was tried."""
+        names, rows = _rows(self)
+        whole = {result.epoch: result.complete for result in self}
+        cells = []
+        for epoch, row in rows.items():
+            numbers = [f"{row[name]:.3f}" if name in row else "" for name in names]
+            cells.append([epoch, *numbers, "yes" if whole[epoch] else "no, broken off"])
         headers = ["epoch", *(name.replace("_", " ") for name in names), "finished"]
-        return Table(
-            headers, rows, notes=[f"stopped early: {self.stop_reason}."] if self.stop_reason else []
-        )
+        notes = [f"stopped early: {self.stop_reason}."] if self.stop_reason else []
+        return Table(headers, cells, notes=notes)
 
-    def __repr__(self) -> str:
-        return repr(self.table()) if len(self) else "History: no epoch yet"
 
-    def _repr_html_(self) -> str:
-        return self.table()._repr_html_() if len(self) else "<p>History: no epoch yet</p>"
+def _rows(results: Iterable[EpochResult]) -> tuple[list[str], dict[int, dict[str, float]]]:
+    """The columns of losses and metrics, as "train_loss", and for each epoch its numbers by column."""
+    names: dict[str, None] = {}
+    rows: dict[int, dict[str, float]] = {}
+    for result in results:
+        row = rows.setdefault(result.epoch, {})
+        for key, value in result.means.items():
+            row[f"{result.phase}_{key}"] = value
+        names |= dict.fromkeys(row)
+    return list(names), rows

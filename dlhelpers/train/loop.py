@@ -12,30 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from dlhelpers.base.bars import progress_bar
-from dlhelpers.base.checks import check_callable, check_whole
-from dlhelpers.machine.devices import Device, autocast, move
-from dlhelpers.train.batches import (
-    draw_for_workers,
-    let_go,
-    micro_batches,
-    part_of,
-    split_batch,
-    start_epoch,
-)
+from dlhelpers.base.checks import check_whole
+from dlhelpers.base.progress_bars import progress_bar
+from dlhelpers.machine.devices import autocast, move
 from dlhelpers.train.checkpoints import check_target, save_checkpoint
-from dlhelpers.train.checks import (
-    CheckedLoss,
-    LossFn,
-    check_loader,
-    check_metrics,
-    check_model,
-    check_training,
-    frozen_norms,
-)
+from dlhelpers.train.checks import CheckedLoss, LossFn, check_all, device_of
 from dlhelpers.train.history import EpochResult, History
 from dlhelpers.train.meter import Meter, Metric
+from dlhelpers.train.micro_batching import micro_batches, part_of, split_batch
 from dlhelpers.train.ranks import (
     agree,
     current,
@@ -45,7 +31,8 @@ from dlhelpers.train.ranks import (
     share_buffers,
     unwrap,
 )
-from dlhelpers.train.schedules import asks_loss, check_scheduler
+from dlhelpers.train.schedules import check_scheduler, told
+from dlhelpers.train.seeds_and_workers import draw_for_workers, let_go, start_epoch
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -63,7 +50,6 @@ def train_epoch(
     loss_fn: LossFn,
     optimizer: Optimizer,
     *,
-    device: Device | None = None,
     metrics: Mapping[str, Metric] | None = None,
     max_norm: float | None = None,
     micro_batch_size: int | None = None,
@@ -85,14 +71,11 @@ def train_epoch(
     Raises TypeError and ValueError for what could not train, FloatingPointError when the loss is no finite number.
     """
     if not isinstance(loss_fn, CheckedLoss):  # a direct call: what `fit` checks once
-        device = check_model(model, device)
-        check_training(model, optimizer, max_norm, micro_batch_size)
-        check_metrics(metrics)
-        check_loader(loader, "train", model, micro_batch_size)
-        loss_fn = CheckedLoss(loss_fn)
+        loss_fn = check_all(model, {"train": loader}, loss_fn, metrics, optimizer)
+    device, ranks = device_of(model), current()
     scaler = scaler or make_scaler(device, amp_dtype)
-    scale, ranks = scaler.get_scale(), current()
-    meter = Meter("train", epoch, device, metrics, history, bar)
+    scale = scaler.get_scale()
+    meter = Meter("train", epoch, device, metrics or {}, history, bar)
     with meter, mode(model, training=True):
         for batch, weight in in_step(meter.batches(loader), ranks, model):
             optimizer.zero_grad()
@@ -128,7 +111,6 @@ def evaluate(
     loader: Iterable,
     loss_fn: LossFn,
     *,
-    device: Device | None = None,
     metrics: Mapping[str, Metric] | None = None,
     amp_dtype: torch.dtype | None = None,
     phase: str = "valid",
@@ -142,13 +124,10 @@ def evaluate(
     sample that a sampler has padded counts once. Raises as `train_epoch` does.
     """
     if not isinstance(loss_fn, CheckedLoss):  # a direct call: what `fit` checks once
-        device = check_model(model, device)
-        check_metrics(metrics)
-        check_loader(loader, phase, model)
-        loss_fn = CheckedLoss(loss_fn)
+        loss_fn = check_all(model, {phase: loader}, loss_fn, metrics)
     share_buffers(model)
-    model, left = unwrap(model), own_samples(loader)
-    meter = Meter(phase, epoch, device, metrics, history, bar)
+    model, left, device = unwrap(model), own_samples(loader), device_of(model)
+    meter = Meter(phase, epoch, device, metrics or {}, history, bar)
     with meter, mode(model, training=False):
         for batch in meter.batches(loader):
             inputs, labels = split_batch(batch)
@@ -174,7 +153,6 @@ def fit(
     *,
     epochs: int,
     valid_loader: Iterable | None = None,
-    device: Device | None = None,
     metrics: Mapping[str, Metric] | None = None,
     micro_batch_size: int | None = None,
     max_norm: float | None = None,
@@ -191,8 +169,8 @@ def fit(
     """Train for `epochs` further epochs and return the history; an interrupt ends it politely, history in hand.
 
     A batch is (inputs, targets). The model gets the inputs as they are, a tuple or dict where there are several; the
-    loss function gets (outputs, targets) and returns a mean, or one value per sample.
-    device          where the model is, unless you ask; it is never moved behind your back
+    loss function gets (outputs, targets) and returns a mean, or one value per sample. Batches are moved to the model's
+    device, the model is never moved.
     metrics         functions of (outputs, targets) that give one value per sample, by name
     scheduler       moved on after each "epoch" or each optimizer "step", as `scheduler_unit` says
     history         one from before is continued, its epochs numbered on, and survives any exception
@@ -204,37 +182,37 @@ def fit(
     Raises ValueError or TypeError before the first batch, FloatingPointError when the loss is no finite number.
     """
     check_whole("epochs", epochs, 1)
-    device = check_model(model, device)
-    check_training(model, optimizer, max_norm, micro_batch_size)
-    check_metrics(metrics)
-    loss_fn = CheckedLoss(loss_fn)
-    history = History() if history is None else history
+    if micro_batch_size is not None:
+        check_whole("micro_batch_size", micro_batch_size, 1)
     loaders = {"train": train_loader}
     if valid_loader is not None:  # an iterable need not have a length, and so no truth
         loaders["valid"] = valid_loader
-    for phase, loader in loaders.items():
-        check_loader(loader, phase, model, micro_batch_size)
-    if on_epoch_end is not None:
-        check_callable("on_epoch_end", on_epoch_end, "a function of two results")
-    ranks = current()
-    finished = history.epochs
+    loss_fn = check_all(model, loaders, loss_fn, metrics, optimizer)
+    history = History() if history is None else history
+    ranks, finished = current(), history.epochs
     facts = {
         "epochs": epochs,
         "finished epochs": finished,
         "seed": seed,
         "phases": list(loaders),
-        "checkpoint": checkpoint is not None,
+        "learning rates": str([group["lr"] for group in optimizer.param_groups]),
+        "steps of the scheduler": told(scheduler),
     }
-    batches = agree(ranks, model, loaders, optimizer, scheduler, facts)
+    batches = agree(ranks, model, loaders, facts)
     check_scheduler(scheduler, scheduler_unit, epochs, batches)
     if checkpoint is not None and ranks.first:
         check_target(checkpoint)
-    scaler = scaler or make_scaler(device, amp_dtype)
+    scaler = scaler or make_scaler(device_of(model), amp_dtype)
+    plateau = isinstance(scheduler, ReduceLROnPlateau)  # it asks how well the epoch went
     history.stop_reason = None
-    shared = {"device": device, "metrics": metrics, "amp_dtype": amp_dtype, "history": history}
     try:
         with progress_bar(loaders.values(), epochs, progress and ranks.first) as bar:
-            shared["bar"] = bar
+            shared = {
+                "metrics": metrics,
+                "amp_dtype": amp_dtype,
+                "history": history,
+                "bar": bar,
+            }
             for epoch in range(finished + 1, finished + 1 + epochs):
                 start_epoch(epoch, seed, train_loader, ranks.rank)
                 trained = train_epoch(
@@ -249,14 +227,14 @@ def fit(
                     epoch=epoch,
                     **shared,
                 )
-                if scheduler is not None and scheduler_unit == "epoch" and not asks_loss(scheduler):
+                if scheduler is not None and scheduler_unit == "epoch" and not plateau:
                     # Before validation: an interrupt there must not leave it an epoch behind.
                     scheduler.step()
                 valid = None
                 if valid_loader is not None:
                     draw_for_workers(valid_loader)
                     valid = evaluate(model, valid_loader, loss_fn, epoch=epoch, **shared)
-                if asks_loss(scheduler):
+                if plateau:
                     scheduler.step((valid or trained).loss)
                 if checkpoint is not None and ranks.first:
                     save_checkpoint(
@@ -289,12 +267,12 @@ def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
     BatchNorm layers that are frozen, in evaluation mode in a model that trains, stay so.
     """
-    before = [(part, part.training) for part in model.modules()]
-    frozen = frozen_norms(model) if training else []
+    before, trained = [(part, part.training) for part in model.modules()], model.training
     try:
         model.train(training)
-        for name in frozen:
-            unwrap(model).get_submodule(name).training = False
+        for part, was_training in before:
+            if training and trained and isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.train(was_training)
         yield
     finally:
         for part, was_training in before:

@@ -1,36 +1,33 @@
 """Several processes that train one model: which of them this is, what they add up, and how they keep in step.
 
 torchrun starts the processes, called ranks; the script opens the group, wraps its model in torch's
-DistributedDataParallel and gives its DataLoader a sampler that splits. The loops find the group by themselves. When a
-rank fails, torchrun ends the others. A process that works alone is rank 0 of 1, and exchanges nothing.
+DistributedDataParallel and gives its DataLoader a sampler that splits. The loops find the group by themselves; one
+that the script opens without `process_group` needs gloo beside NCCL, as torch chooses where no backend is named. When
+a rank fails, torchrun ends the others. A process that works alone is rank 0 of 1, and exchanges nothing.
 """
 
 import os
-import socket
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
 
 from dlhelpers.data.sampling import split_epoch
 from dlhelpers.machine.devices import Device, pick_device
-from dlhelpers.train.batches import samplers, split_batch
-from dlhelpers.train.schedules import told
+from dlhelpers.train.micro_batching import split_batch
+from dlhelpers.train.seeds_and_workers import samplers
 
 ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what a launcher tells each process
 STORE = "dlhelpers/store"  # under which rank 0 tells where its store is
-SETTINGS = ("seed", "shuffle", "drop_last", "policy", "block", "window", "epoch")  # of a sampler
 PARENT = os.getppid()  # the launcher, where there is one
-_control: dict[Any, Any] = {}  # for a group that cannot add up numbers of the host, one that can
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Ranks:
         together = torch.tensor(numbers, dtype=torch.float64)
         if self.world > 1:
             _end_without_launcher()
-            dist.all_reduce(together, group=_host_group())
+            dist.all_reduce(together)
         return together.tolist()
 
     def gather(self, value: object) -> list[Any]:
@@ -58,7 +55,7 @@ class Ranks:
         values: list[Any] = [value] * self.world
         if self.world > 1:
             _end_without_launcher()
-            dist.all_gather_object(values, value, group=_host_group())
+            dist.all_gather_object(values, value)
         return values
 
 
@@ -71,10 +68,7 @@ def current() -> Ranks:
 
 @contextmanager
 def process_group(
-    device: Device = "cpu",
-    *,
-    backend: str | None = None,
-    timeout: timedelta = timedelta(minutes=10),
+    device: Device = "cpu", *, timeout: timedelta = timedelta(minutes=10)
 ) -> Iterator[Ranks]:
     """Join the processes that a launcher started, and leave them at the end; without a launcher be a group of one.
 
@@ -82,37 +76,27 @@ def process_group(
     timeout  the longest that a rank waits for another
     Raises what torch.distributed says where a variable or a backend is missing, or the port is in use.
     """
-    kind = torch.device(device).type
-    backends = {"cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}
-    place: dict[str, Any] = {"store": None}
+    backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
+    place: dict[str, Any] = {}
     if "WORLD_SIZE" not in os.environ:
         place = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
     elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         place = _own_store(timeout)
-    dist.init_process_group(backend or backends.get(kind, "gloo"), timeout=timeout, **place)
+    dist.init_process_group(backend, timeout=timeout, **place)
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size())
+        yield current()
     finally:
         # gloo's threads drop the tensors of the last exchange a little later, and abort a Python that is ending then.
         sleep(0.1)  # see pytorch issue 190489
-        _control.clear()
         dist.destroy_process_group()
 
 
 def rank_device(prefer: Device | None = None) -> torch.device:
-    """Return this rank's device, and make it the current one: the GPU of its number on this machine, or the CPU.
-
-    Raises ValueError where more ranks were started than the machine has GPUs.
-    """
+    """Return this rank's device, and make it the current one: the GPU of its number on this machine, or the CPU."""
     device = pick_device(prefer)
     if device.type == "cpu" or device.index is not None:
         return device
-    number, there = int(os.environ.get("LOCAL_RANK", 0)), torch.accelerator.device_count()
-    if number >= there:
-        raise ValueError(
-            f"process {number} of this machine has no {device.type} device of its own, there are {there}:"
-            f" start torchrun with --nproc-per-node={there}, or set DLHELPERS_DEVICE=cpu"
-        )
+    number = int(os.environ.get("LOCAL_RANK", 0))
     torch.accelerator.set_device_index(number)
     return torch.device(device.type, number)
 
@@ -158,7 +142,7 @@ def gradients_travel(model: nn.Module, now: bool) -> AbstractContextManager:
 
 def share_buffers(model: nn.Module) -> None:
     """Give every rank the buffers of rank 0, BatchNorm's averages among them, so that all measure one model."""
-    if current().world > 1 and isinstance(model, DistributedDataParallel):
+    if isinstance(model, DistributedDataParallel):
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
@@ -168,18 +152,13 @@ def own_samples(loader: Iterable) -> int | None:
     for sampler in samplers(loader):
         rank, world, total = place(sampler)
         pads = getattr(sampler, "policy", "" if getattr(sampler, "drop_last", True) else "pad")
-        if None not in (rank, world, total) and pads == "pad":
+        if world > 1 and pads == "pad":
             return split_epoch(total, rank=rank, world=world, policy="exact").count
     return None
 
 
 def agree(
-    ranks: Ranks,
-    model: nn.Module,
-    loaders: dict[str, Iterable],
-    optimizer: Optimizer,
-    scheduler: Any,
-    facts: dict[str, object],
+    ranks: Ranks, model: nn.Module, loaders: dict[str, Iterable], facts: dict[str, object]
 ) -> int:
     """Refuse, before the first batch, what would let ranks hang or part in silence; return the batches of an epoch.
 
@@ -187,48 +166,41 @@ def agree(
     Raises ValueError: on a rank whose model is not wrapped or whose loader does not split, and on all, with the first
     difference, where ranks were started with other facts, datasets or samplers.
     """
-    try:
+    batches = 0
+    with suppress(TypeError):  # a stream has no length
         batches = len(loaders["train"])
-    except TypeError:
-        batches = 0  # a stream
     if ranks.world == 1:
         return batches
-    rates = str([group.get("lr") for group in optimizer.param_groups])
-    facts = facts | {"learning rates": rates, "steps of the scheduler": told(scheduler)}
     for phase, loader in loaders.items():
         # A stream splits itself, and is taken at its word.
         if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
-            facts = facts | _splits(loader, phase, ranks)
+            facts[f"the {phase} sampler"] = _split_of(loader, phase, ranks)
     if not isinstance(model, DistributedDataParallel):
         raise ValueError(
             f"there are {ranks.world} ranks, and the model is {type(model).__name__}: each would train one of its own."
             " Wrap it before you make the optimizer: model = DistributedDataParallel(model)"
         )
-    everyone = ranks.gather((facts, batches))
-    first = everyone[0][0]
-    for rank, (other, _) in enumerate(everyone):
-        for name in {**first, **other}:
-            one, two = first.get(name), other.get(name)
-            if one != two:
+    everyone, lengths = zip(*ranks.gather((facts, batches)), strict=True)
+    for rank, other in enumerate(everyone):
+        for name, one in everyone[0].items():
+            if one != other.get(name):
                 raise ValueError(
-                    f"ranks disagree on {name}: rank 0 has {one!r}, rank {rank} has {two!r}."
+                    f"ranks disagree on {name}: rank 0 has {one!r}, rank {rank} has {other.get(name)!r}."
                     " Start all alike: script, arguments, data, checkpoint"
                 )
-    return max(length for _, length in everyone)
+    return max(lengths)
 
 
-def place(sampler: Any) -> tuple[int | None, int | None, int | None]:
-    """Return (rank, world, samples of all ranks) as torch's samplers or ours name them, None where they do not."""
-    world = getattr(sampler, "world", getattr(sampler, "num_replicas", None))
-    total = getattr(sampler, "samples", None)
-    if total is None and hasattr(sampler, "dataset"):
-        total = len(sampler.dataset)
-    return getattr(sampler, "rank", None), world, total
+def place(sampler: Any) -> tuple[int, int, int]:
+    """Return (rank, world, samples of all ranks) as torch's sampler or ours names them; rank 0 of 1 for others."""
+    if isinstance(sampler, DistributedSampler):
+        return sampler.rank, sampler.num_replicas, len(sampler.dataset)
+    return getattr(sampler, "rank", 0), getattr(sampler, "world", 1), getattr(sampler, "samples", 0)
 
 
-def _splits(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
+def _split_of(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
     """What all ranks must have in common about a loader; ValueError where it does not give this rank its own part."""
-    splitter = next((s for s in samplers(loader) if (place(s)[1] or 1) > 1), None)
+    splitter = next((s for s in samplers(loader) if place(s)[1] > 1), None)
     rank, world, total = place(splitter)
     if splitter is None:
         raise ValueError(
@@ -241,15 +213,10 @@ def _splits(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
             f"the {phase} loader's sampler was made for rank {rank} of {world}, and this is rank {ranks.rank} of"
             f" {ranks.world}: make it with rank=ranks.rank and the number of ranks"
         )
-    if not len(splitter):
-        raise ValueError(
-            f"the {phase} loader shares {total} samples between {ranks.world} ranks, and rank {rank} has none: start"
-            " fewer processes, or let the sampler pad"
-        )
-    facts = {f"the length of the {phase} dataset": total}
-    for name in SETTINGS:
-        facts[f"the {name} of the {phase} sampler"] = getattr(splitter, name, None)
-    return facts
+    # Its numbers and names: the seed, the length, and what else decides on the order.
+    same = {key: value for key, value in vars(splitter).items() if isinstance(value, (int, str))}
+    del same["rank"]
+    return same
 
 
 def _end_without_launcher() -> None:
@@ -262,38 +229,18 @@ def _own_store(timeout: timedelta) -> dict[str, Any]:
     """Where init_process_group finds the others under torchrun: at a store that this start alone has used.
 
     torchrun's own store outlives a restart, and a rank may read there the address of one that was killed: torch 2.15
-    no longer keeps restarts apart (pytorch pull request 135957). The store of a dead rank 0, though, refuses to answer.
+    no longer keeps restarts apart (pytorch pull request 135957). The store of a dead rank 0, though, does not answer.
     """
     rank, world, host, port = (os.environ[name] for name in ADDRESS)
     shared = dist.TCPStore(host, int(port), is_master=False, timeout=timeout)
+    store = None
     if rank == "0":
-        store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timeout)
+        store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False)
         shared.set(STORE, str(store.port))
-    else:
-        end = monotonic() + timeout.total_seconds()
-        while not _answers(host, at := int(shared.get(STORE))):  # until rank 0 tells of its new one
-            if monotonic() > end:
-                raise RuntimeError(
-                    f"rank 0 does not answer on port {at} of {host}: was it killed as it started?"
-                )
-            sleep(0.05)
-        store = dist.TCPStore(host, at, is_master=False, timeout=timeout)
+    while store is None:  # until rank 0 has told of its new one
+        _end_without_launcher()
+        with suppress(dist.DistError):
+            at = int(shared.get(STORE))
+            store = dist.TCPStore(host, at, is_master=False, timeout=timedelta(seconds=2))
+    store.set_timeout(timeout)
     return {"store": store, "rank": int(rank), "world_size": int(world)}
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def _host_group() -> Any:
-    """The group that adds up numbers of the host: the default one, or gloo beside an NCCL that cannot."""
-    if "cpu:" in str(dist.get_backend_config()):
-        return None
-    if dist.group.WORLD not in _control:
-        _control.clear()
-        _control[dist.group.WORLD] = dist.new_group(backend="gloo")
-    return _control[dist.group.WORLD]

@@ -6,7 +6,7 @@ epochs and is moved on at each step has finished long before training has.
 
 from typing import Any
 
-from torch.optim.lr_scheduler import ConstantLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 
 def check_scheduler(scheduler: Any, unit: str, epochs: int, batches: int) -> None:
@@ -20,12 +20,12 @@ def check_scheduler(scheduler: Any, unit: str, epochs: int, batches: int) -> Non
         )
     if scheduler is None:
         return
-    if asks_loss(scheduler) and unit == "step":
+    if isinstance(scheduler, ReduceLROnPlateau) and unit == "step":
         raise ValueError(
             "scheduler_unit is 'step', but ReduceLROnPlateau asks how an epoch went: use 'epoch'"
         )
     start, end = getattr(scheduler, "start_factor", 1), getattr(scheduler, "end_factor", 0)
-    if isinstance(scheduler, ConstantLR) or start < end:
+    if start < end:
         return  # a warm-up, which ends when it likes
     number = told(scheduler)
     if number is None or not batches:
@@ -50,8 +50,3 @@ def told(scheduler: Any) -> int | None:
         if hasattr(scheduler, name):
             return getattr(scheduler, name)
     return None
-
-
-def asks_loss(scheduler: Any) -> bool:
-    """Say whether a scheduler asks at each step how well the epoch went, as ReduceLROnPlateau alone does."""
-    return isinstance(scheduler, ReduceLROnPlateau)

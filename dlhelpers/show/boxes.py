@@ -1,4 +1,4 @@
-"""Figures of counts, box by box: the samples of batches, and all counts of a training run at once.
+"""Samples drawn as boxes: those of batches, and those of a training run, by micro-batch, batch, step and epoch.
 
 For cases small enough to be read.
 """
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from dlhelpers.show.plots import PALETTE, counted, new_axes, sentences
+from dlhelpers.show.plots import counted, new_axes, sentences
 
-LIGHT = "#9AD0F5"
+BARE = {"xticks": [], "yticks": [], "frame_on": False}
 WIDE, HIGH = 0.92, 0.6  # a sample
 FRAME, GAP = 0.1, 0.5  # what a micro-batch's frame stands out, and what lies between two
 
@@ -22,17 +22,14 @@ def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = ())
     rows = {f"batch {k}": batch for k, batch in enumerate(batches, start=1)}
     if left_out:
         rows["left out"] = left_out
-    widest = max((len(row) for row in rows.values()), default=1)
+    widest = max(map(len, rows.values()))
     ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows))
     for y, (name, row) in enumerate(rows.items()):
-        if name == "left out":
-            _draw_boxes(ax, row, 0, y, "white", hatch="////")
-        else:
-            _draw_boxes(ax, row, 0, y, PALETTE[5] if y % 2 else LIGHT)
+        _draw_boxes(ax, row, 0, y, hatched=name == "left out")
         # tick labels would take five times as long to draw
         ax.text(-0.2, y + HIGH / 2, name, ha="right", va="center", fontsize=10)
-    ax.set(xlim=(-0.1, widest), ylim=(len(rows), -0.15), xlabel="place in the batch (samples)")
-    _no_frame(ax)
+    ax.set(**BARE, xlim=(-0.1, widest), ylim=(len(rows), -0.15))
+    ax.set_xlabel("place in the batch (samples)")
     sizes = [len(batch) for batch in batches]
     ending = f", the last of {sizes[-1]}" if sizes else ""
     samples = counted(sum(sizes) + len(left_out), "sample")
@@ -60,20 +57,22 @@ def plot_steps(epochs: Sequence[Sequence[Sequence[int]]], micro_batch_size: int)
             for part in parts:
                 frame = x - FRAME, HIGH + 2 * FRAME, len(part) - 1 + WIDE + 2 * FRAME, y - FRAME
                 ax.bar(*frame, align="edge", fill=False, linewidth=1.2)
-                _draw_boxes(ax, part, x, y, LIGHT if k % 2 else PALETTE[5])
+                _draw_boxes(ax, part, x, y)
                 x += len(part) + GAP
             step += 1
             middle = y + HIGH / 2
             ax.text(-0.25, middle, f"batch {number}", ha="right", va="center", fontsize=9)
-            arrow = {"arrowstyle": "<-", "color": PALETTE[4]}
-            ends = {"xy": (width + 0.1, middle), "xytext": (width + 1.15, middle)}
-            text = f"optimizer step {step}"
-            ax.annotate(text, **ends, va="center", fontsize=9, arrowprops=arrow)
+            ax.text(
+                width,
+                middle,
+                f"\N{RIGHTWARDS ARROW} optimizer step {step}",
+                va="center",
+                fontsize=9,
+            )
             y += 1
         y += 0.7
-    ax.set(xlim=(-3, width + 4.6), ylim=(y - 0.7, -0.3))
+    ax.set(**BARE, xlim=(-3, width + 4.6), ylim=(y - 0.7, -0.3))
     ax.set_xlabel("a box: a sample; a frame: a micro-batch; a row: a batch", fontsize=9)
-    _no_frame(ax)
     micro = [len(part) for parts in rows for part in parts]
     splits = [", ".join("+".join(str(len(p)) for p in parts) for parts in epoch) for epoch in cut]
     sentences[ax] = (
@@ -90,17 +89,13 @@ def _parts(batch: Sequence[int], size: int) -> list[Sequence[int]]:
 
 
 def _draw_boxes(
-    ax: Axes, samples: Sequence[int], x: float, y: float, colour: str, hatch: str = ""
+    ax: Axes, samples: Sequence[int], x: float, y: float, hatched: bool = False
 ) -> None:
     """A row of boxes from (x, y) on, each with the number of a sample in its middle."""
+    colour, hatch = ("white", "////") if hatched else ("#9AD0F5", "")
     places = [x + k for k in range(len(samples))]
     look = {"color": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.6}
     boxes = ax.bar(places, HIGH, WIDE, y, align="edge", **look)
     ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.6}  # keeps off the hatch
     # inside, so a number needs no room to be found
     ax.bar_label(boxes, samples, label_type="center", fontsize=8, bbox=ground, in_layout=False)
-
-
-def _no_frame(ax: Axes) -> None:
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
