@@ -23,7 +23,7 @@ def test_both_writers_write_the_same_images(tmp_path):
     assert np.array_equal(torch.stack([sample.image for sample in packed]).numpy(), images)
     assert [sample.label for sample in packed] == labels.tolist()
     files = load("folder", "train", root=tmp_path / "files")
-    number = int(Path(files.names[0]).stem)
+    number = int(Path(files.samples[0][0]).stem)
     assert labels[number] == files[0][1]
     error = np.abs(files[0][0].numpy() * 255 - images[number]).mean()
     assert error < 15  # JPEG loses some of the noise
