@@ -68,6 +68,34 @@ MUTATIONS = [
         "01",
         "test_counting.py::test_count_tells_of_a_length_that_is_too_short",
     ),
+    # ---- plans ----
+    Mutation(
+        "plan-forgets-micro-batches-of-the-last-batch",
+        "measure/plans.py",
+        "early * pieces + rest, steps, steps",
+        "early * pieces, steps, steps",
+        "A plan leaves out the passes of the last batch, and says they did not hold.",
+        "",
+        "test_plans.py::test_the_counts_are_those_of_a_loop_that_runs_in_500_random_cases",
+    ),
+    Mutation(
+        "plan-forgets-what-autograd-keeps",
+        "measure/plans.py",
+        "kept.update(_memory(value))",
+        "kept.update({})",
+        "The activations, most of a step's memory, are missing from its predicted peak.",
+        "",
+        "test_plans.py::test_the_peak_is_within_a_factor_of_one_and_a_half_of_what_a_profile_finds",
+    ),
+    Mutation(
+        "damaged-images-unnoticed",
+        "measure/inspecting.py",
+        "damaged[name] = found",
+        "pass",
+        "A folder with images that cannot be decoded is called sound.",
+        "",
+        "test_inspecting.py::test_a_damaged_image_is_listed_with_its_reason_and_the_exit_code_says_so",
+    ),
     # ---- means over an epoch ----
     Mutation(
         "loss-weights-ignored",
