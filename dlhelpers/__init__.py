@@ -7,7 +7,7 @@ show      pictures and tables that say in words what they show
 train     the loop: start with train/loop.py
 packed    more data than memory
 measure   what training costs: batch sizes, speeds
-explore   drawings with sliders
+explore   drawings with controls
 course    around a lesson: tasks and their judges, records of progress, the doctor
 """
 

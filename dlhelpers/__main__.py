@@ -5,6 +5,7 @@ command line is wrong.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         problem = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         # options are called as they are here
         problem = problem.replace("overwrite=True", "--overwrite").replace("size=", "--size ")
+    # the name of a file could hold what takes over a terminal
+    problem = "".join(letter if letter.isprintable() else "?" for letter in problem)
     print(f"dlhelpers: {problem}", file=sys.stderr)
     return 1
 
@@ -32,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     """The commands, each with its arguments."""
     parser = argparse.ArgumentParser(
-        prog="python -m dlhelpers", description="Pack data, and prepare a class."
+        prog="python -m dlhelpers",
+        description="Plan a training, look at and pack data, prepare a class.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -42,6 +46,34 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=about, description=more or about)
         added.set_defaults(run=run)
         return added.add_argument
+
+    about = (
+        "Say what a training will count, with the formula beside each number. Bytes are known with --shape. The exit"
+        " code is 1 where there is no batch."
+    )
+    add = command(_plan, "count batches, steps and bytes of a training before it runs", about)
+    numbers = {
+        "--samples": "in the dataset",
+        "--batch-size": "samples in a batch, on each rank",
+        "--epochs": "passes over the dataset (default: 1)",
+        "--micro-batch-size": "most samples that are on the device at a time",
+        "--ranks": "processes that share an epoch (default: 1)",
+    }
+    for name, about in numbers.items():
+        add(name, type=int, help=about)
+    add("--drop-last", action="store_true", help="leave out a last batch that is not full")
+    add("--policy", help="of what ranks cannot share: drop, pad or exact (default: exact)")
+    add("--shape", help="of the inputs of one sample, as 3,32,32 (default: bytes stay unknown)")
+    kinds = ("float32", "float16", "bfloat16", "uint8", "int64")
+    add("--dtype", choices=kinds, default="float32", help="of the inputs (default: float32)")
+    add("--json", action="store_true", help="the same as one JSON object")
+
+    about = (
+        "Decode each image of FOLDER/CLASS once: sizes, damaged files, classes, and whether to hold the dataset in"
+        " memory, map it or stream it. The exit code is 1 where an image is damaged."
+    )
+    add = command(_inspect, "look through a folder of images before you train on it", about)
+    add("folder", help="holds one folder of images for each class")
 
     about = (
         "Write images as one file that can be mapped. An interrupted pack is finished by the same command, with the"
@@ -71,6 +103,32 @@ def _parser() -> argparse.ArgumentParser:
     add = command(_export, "write what was answered here to a file, to hand to a teacher")
     add("file", help="a new JSON file")
     return parser
+
+
+def _plan(options: argparse.Namespace) -> int:
+    import torch
+
+    from dlhelpers.measure import plan
+
+    ours = ("run", "parser", "json", "dtype")
+    given = {
+        name: value
+        for name, value in vars(options).items()
+        if value is not None and name not in ours
+    }
+    if options.shape:
+        given["shape"] = [int(side) for side in options.shape.split(",")]
+    result = plan(**given, dtype=getattr(torch, options.dtype))
+    print(json.dumps(vars(result)) if options.json else result)
+    return int(not result.batches)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from dlhelpers.measure import inspect_folder
+
+    report = inspect_folder(options.folder)
+    print(report)
+    return int(bool(report.damaged))
 
 
 def _doctor(options: argparse.Namespace) -> int:

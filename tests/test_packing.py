@@ -235,7 +235,7 @@ def test_a_name_cannot_take_over_a_terminal(folder, tmp_path):
         (
             lambda root: (root / "a").mkdir(parents=True),
             FileNotFoundError,
-            "no valid file for the classes a. Supported extensions are: .jpg",
+            "a holds no images .*.jpg",
         ),
         (
             lambda root: paint(root / "train" / "a" / "0.png", 0),
@@ -399,3 +399,19 @@ def test_a_sample_that_does_not_fit_is_refused_and_named(tmp_path, samples, kind
     with pytest.raises(kind, match=message):
         pack_dataset(samples, tmp_path / "out", classes=["a", "b"], **QUIET)
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_damaged_first_image_is_skipped_like_any_other(folder, tmp_path):
+    first = min(folder.rglob("*.png"))
+    first.write_bytes(b"no image")
+    report = pack_folder(folder, tmp_path / "packed", on_error="skip", progress=False)
+    assert len(report.faults) == 1 and first.name in report.faults[0]
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="cannot be used"):
+        pack_folder(folder, tmp_path / "other", on_error="skip", progress=False)
+
+
+def test_a_link_to_a_folder_above_gives_no_image_twice(folder, tmp_path):
+    (folder / "a" / "up").symlink_to(folder, target_is_directory=True)
+    assert pack_folder(folder, tmp_path / "packed", progress=False).samples == 60

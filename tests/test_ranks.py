@@ -25,7 +25,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset
 
-from dlhelpers.data import BlockShuffleSampler
+from dlhelpers.data import POLICIES, BlockShuffleSampler
+from dlhelpers.measure import plan
 from dlhelpers.train import (
     History,
     accuracy,
@@ -138,6 +139,21 @@ class Stream(IterableDataset):
 
     def __iter__(self):
         return iter([data(20)[k] for k in self.samples])
+
+
+def planned(ranks):
+    """Train with each sampler that splits; return what a plan from the loader did not foretell."""
+    wrong, options = [], {"epochs": 2, "micro_batch_size": 3}
+    loaders = [own(11, 4, ranks, policy) for policy in POLICIES]
+    loaders += [DataLoader(data(11), 4, sampler=DistributedSampler(data(11)))]
+    for loader in loaders:
+        table = plan(loader, **options).compare(run(wrapped(), loader, **options))
+        wrong += [row for row in table.rows if row[-1] != "yes"]
+    return wrong
+
+
+def test_a_plan_knows_what_ranks_share(pool):
+    assert pool.run(planned) == [[], []]
 
 
 def streamed(ranks, first, norm):

@@ -3,15 +3,17 @@
 Each file, whatever its kind, becomes upright RGB pixels. What cannot be used is refused with its name and the reason.
 """
 
+import os
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import functional
 
 from dlhelpers.base.checks import check_whole
@@ -37,15 +39,16 @@ def image_to_tensor(image: Image.Image) -> Tensor:
 class ImageFiles(ImageFolder):
     """Image files in ROOT/CLASS, at any depth: a sample is (image float32 (3, H, W) from 0 to 1, label).
 
-    torchvision finds them, and says what is missing. With `size` the shorter side is scaled to `size` pixels and the
-    centre cut out; without it the first image sets height and width, and one unlike it is refused when it is read.
+    Links to folders inside a class are not followed. With `size` the shorter side is scaled to `size` pixels and the
+    centre cut out; without it the first good image sets height and width, and one unlike it is refused when it is read.
     """
 
     def __init__(self, root: str | Path, size: int | None = None):
         self.size = None if size is None else check_whole("size", size, 1)
-        self.shape = None
+        self.shape = None if size is None else (3, size, size)
         super().__init__(root)
-        self.shape = self.read(0)[0].shape
+        if self.shape is None:
+            self.shape = self._first_shape()
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         """Return what torchvision finds; ValueError for a folder of splits."""
@@ -56,6 +59,31 @@ class ImageFiles(ImageFolder):
                     f"{directory} holds splits, not classes: take one of them, as {directory}/{name}"
                 )
         return classes, numbers
+
+    @staticmethod
+    def make_dataset(directory: str, class_to_idx: dict[str, int], **_: Any) -> list:
+        """Return (path, label) of all images; unlike torchvision follow no links, which may lead around in a circle."""
+        samples = []
+        for name, label in class_to_idx.items():
+            before = len(samples)
+            for folder, _, files in sorted(os.walk(Path(directory, name))):
+                paths = (os.path.join(folder, file) for file in sorted(files))
+                samples += [(p, label) for p in paths if p.lower().endswith(IMG_EXTENSIONS)]
+            if len(samples) == before:
+                raise FileNotFoundError(
+                    f"{Path(directory, name)} holds no images ({', '.join(IMG_EXTENSIONS)}): move some there, or"
+                    " remove it"
+                )
+        return samples
+
+    def _first_shape(self) -> tuple[int, int, int]:
+        """The shape of the first image that can be read; Unusable where none can."""
+        for index in range(len(self)):
+            try:
+                return self.read(index)[0].shape
+            except Unusable as error:
+                damaged = error
+        raise damaged
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         pixels, label = self.read(index)

@@ -1,5 +1,8 @@
-"""Drawings with sliders, one for each idea."""
+"""Drawings with controls, one for each idea."""
 
+from dlhelpers.explore.averages import explore_averages
 from dlhelpers.explore.batches import explore_batches
+from dlhelpers.explore.lanes import explore_lanes
+from dlhelpers.explore.memory import explore_memory
 
-__all__ = ["explore_batches"]
+__all__ = ["explore_averages", "explore_batches", "explore_lanes", "explore_memory"]

@@ -2,34 +2,36 @@
 
 from random import Random
 
-from ipywidgets import Checkbox, IntSlider
+from dlhelpers.explore.frames import Explorer, explorer
+from dlhelpers.show import plot_batches, show
 
-from dlhelpers.data.counting import batches_per_epoch
-from dlhelpers.explore.frames import WithTwin, explorer
-from dlhelpers.show.boxes import plot_batches
-from dlhelpers.show.plots import Picture, show
+MOST = 24  # of each: every place is then drawn within 0.3 seconds
+TRIES = (
+    "Make all rows equally long without ticking drop_last.",
+    "Tick drop_last. How many samples can you lose? (A hint: one full batch is enough.)",
+    "With drop_last ticked, change only the epoch. Which samples are left out now?",
+)
 
-MOST = 24  # of each slider: every place is then drawn within 0.3 seconds
 
+def explore_batches(samples: int = 20, batch_size: int = 6) -> Explorer:
+    """Play with samples, batch size, drop_last and epoch: which sample lands in which batch of a shuffled loader?
 
-def explore_batches(samples: int = 20, batch_size: int = 6) -> WithTwin:
-    """Return sliders for samples, batch size, drop_last and epoch above a drawing of that epoch's batches.
-
-    A slider goes up to 24, and a larger number stands there.
+    Raises ValueError for a number above 24: more boxes could not be read.
     """
-    return explorer(
-        draw_epoch,
-        samples=IntSlider(samples, 1, MOST),
-        batch_size=IntSlider(batch_size, 1, MOST),
-        drop_last=Checkbox(False),
-        epoch=IntSlider(1, 1, 5),
+    if not {samples, batch_size} <= {*range(1, MOST + 1)}:
+        found = f"{samples} samples in batches of {batch_size}"
+        raise ValueError(f"{found}: expected at most {MOST}, since more could not be read")
+    controls = (
+        ("samples", samples, 1, MOST),
+        ("batch size (samples)", batch_size, 1, MOST),
+        ("epoch", 1, 1, 5),
+        ("drop_last", False),
     )
+    return explorer(_draw, controls, TRIES, [(20, 6, 1, True), (20, 11, 1, True)])
 
 
-def draw_epoch(samples: int, batch_size: int, drop_last: bool = False, epoch: int = 1) -> Picture:
-    """Return the picture of one shuffled epoch: which sample lands in which batch, and which in none."""
+def _draw(samples, batch_size, epoch, drop_last):
     order = Random(epoch).sample(range(samples), samples)
-    whole = batches_per_epoch(samples, batch_size, drop_last=drop_last)
-    batches = [order[k * batch_size : (k + 1) * batch_size] for k in range(whole)]
-    left_out = order[whole * batch_size :] if drop_last else []
+    batches = [order[k : k + batch_size] for k in range(0, samples, batch_size)]
+    left_out = batches.pop() if drop_last and samples % batch_size else []
     return show(plot_batches(batches, left_out))

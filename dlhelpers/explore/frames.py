@@ -1,49 +1,91 @@
-"""One frame for every explorer: controls that redraw a picture, beside the same picture standing still.
+"""One frame for every explorer: controls beside a sentence and a picture, and still pictures where no kernel runs.
 
-It uses only what both ipywidgets 7.7 (Colab) and 8 have.
+A widget wraps ipywidgets 7.7 (Colab) or 8 and uses only what both have. Their page sends the next value of a slider
+once the kernel has dealt with the last one, so a fast drag skips positions and never piles up redraws.
+
+Pictures keep a light ground, since a page may strip styles and must stay readable then. Where a page is known to be
+dark, the style turns a picture's lightness around and keeps its hues: one image serves both themes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ipywidgets import HTML, VBox, Widget
-
 from dlhelpers.show.plots import Picture
+
+# The variable is the width of a control's label. .93 makes white the ground of a dark JupyterLab.
+STYLE = """<style>
+.dl-explorer {--jp-widgets-inline-label-width: 180px; flex-flow: row wrap; gap: 0 24px}
+.dl-explorer > .widget-html {flex: 1 1 400px}
+.dl-explorer p, .dl-explorer ol {line-height: 1.4; margin: 0 0 8px; white-space: normal}
+.dl-explorer ol {padding-left: 1.4em}
+.dl-explorer small {display: block; font-size: 13px; width: 300px}
+.dl-explorer img {border-radius: 8px}
+.dl-explorer .widget-label {text-align: left}
+.dl-explorer .widget-checkbox .widget-label-basic {white-space: normal; line-height: 1.3}
+.dl-explorer input[type=number] {font-weight: bold; text-align: right}
+:is([data-jp-theme-light=false], [data-theme=dark], [theme=dark], .vscode-dark) .dl-explorer img
+{filter: invert(.93) hue-rotate(180deg) !important}
+</style>"""
 
 
 @dataclass
-class WithTwin:
-    """A widget for a live notebook, and a picture for a page that only shows what was stored."""
+class Explorer:
+    """A widget for a live notebook, and its pictures for a page that only shows what was stored."""
 
-    widget: Widget
-    twin: Picture
+    pictures: list[Picture]  # the first as the controls begin, the others with contrasting values
+    widget: Any = None  # where ipywidgets is missing
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        return {
-            "text/plain": repr(self.twin),
-            "text/html": self.twin.html,
-            "application/vnd.jupyter.widget-view+json": view,
-        }
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self.pictures))
+
+    def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
+        first, *others = map(_page, self.pictures)
+        fold = f"<details><summary>With other values</summary>{''.join(others)}</details>"
+        html = f"{STYLE}<div class='dl-explorer'>{first}{fold}</div>"
+        bundle = {"text/plain": repr(self), "text/html": html}
+        if self.widget:
+            view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+            bundle["application/vnd.jupyter.widget-view+json"] = view
+        return bundle
 
 
-def explorer(draw: Callable[..., Picture], **controls: Widget) -> WithTwin:
-    """Return the control for each argument of `draw`, above the picture that it returns, drawn anew at each change."""
+def explorer(draw: Callable, controls: Sequence, tries: Sequence, contrasts: Sequence) -> Explorer:
+    """Return a control for each argument of `draw`, beside the picture that it returns, drawn anew at each change.
 
-    def drawn() -> Picture:
-        return draw(**{name: control.value for name, control in controls.items()})
+    controls   a name with its unit and the value at the start; a slider has its two ends in addition, a menu its other
+               words, a checkbox nothing
+    tries      questions that a learner answers by moving something
+    contrasts  the arguments for each further picture of the twin
+    """
+    pictures = [draw(*values) for values in ([control[1] for control in controls], *contrasts)]
+    try:
+        import ipywidgets
+    except ImportError:
+        return Explorer(pictures)
+    panel, column = ipywidgets.HTML(_page(pictures[0])), []
 
     def redraw(change: object) -> None:
-        panel.value = _page(drawn())
+        values = (widget.value for widget in column if widget.description)  # no slider has one
+        panel.value = _page(draw(*values))
 
-    twin = drawn()
-    panel = HTML(_page(twin))
-    for name, control in controls.items():
-        control.description = name
-        control.observe(redraw, names="value")
-    return WithTwin(VBox([*controls.values(), panel]), twin)
+    for name, start, *others in controls:
+        if isinstance(start, bool):
+            row = [ipywidgets.Checkbox(start, description=name, indent=False)]
+        elif isinstance(start, str):
+            row = [ipywidgets.Dropdown(options=[start, *others], description=name)]
+        else:  # the field has the name that the handle of a slider lacks
+            row = [ipywidgets.BoundedIntText(start, *others, description=name)]
+            row.append(ipywidgets.IntSlider(start, *others, readout=False))
+            ipywidgets.link(*((widget, "value") for widget in row))
+        row[0].observe(redraw, names="value")
+        column += row
+    tasks = "".join(f"<li>{task}</li>" for task in tries)
+    column.append(ipywidgets.HTML(f"{STYLE}<small>Try:<ol>{tasks}</ol></small>"))
+    frame = ipywidgets.HBox([ipywidgets.VBox(column), panel])
+    frame.add_class("dl-explorer")
+    return Explorer(pictures, frame)
 
 
 def _page(picture: Picture) -> str:
-    return f"<p aria-live='polite'>{picture.alt}</p>{picture.html}"
+    return f"<p aria-live='polite'><b>{picture.alt}</b></p>{picture.html}"

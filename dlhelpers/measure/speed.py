@@ -102,9 +102,9 @@ class PipelineSpeed(ShownAsTable):
 
     def plot(self) -> "Axes":
         """Draw the milliseconds a batch as three bars; return the axes, for `show`."""
-        from dlhelpers.show.studies import plot_speed
+        from dlhelpers.show.studies import plot_bars
 
-        return plot_speed(self.milliseconds, self.verdict)
+        return plot_bars(self.milliseconds, "milliseconds a batch", self.verdict)
 
 
 def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 5) -> LoaderSpeed:

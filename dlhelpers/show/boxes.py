@@ -23,7 +23,7 @@ def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = ())
     if left_out:
         rows["left out"] = left_out
     widest = max(map(len, rows.values()))
-    ax = new_axes(min(10, 1.5 + 0.42 * widest), 0.6 + 0.36 * len(rows))
+    ax = new_axes(min(5.8, 1.5 + 0.42 * widest), min(4.8, 0.6 + 0.36 * len(rows)))
     for y, (name, row) in enumerate(rows.items()):
         _draw_boxes(ax, row, 0, y, hatched=name == "left out")
         # tick labels would take five times as long to draw

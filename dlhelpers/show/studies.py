@@ -29,17 +29,17 @@ def plot_batch_sizes(speeds: Mapping[int, float], recommended: int) -> Axes:
     return ax
 
 
-def plot_speed(milliseconds: Mapping[str, float], verdict: str) -> Axes:
-    """Draw the milliseconds a batch of each of three ways to run, by name, as horizontal bars."""
-    ax = new_axes(6.4, 2.2)
-    bars = ax.barh(list(milliseconds), list(milliseconds.values()), height=0.6, color=PALETTE[0])
-    ax.bar_label(bars, fmt="%.1f", padding=3)
+def plot_bars(values: Mapping[str, float], unit: str, verdict: str = "") -> Axes:
+    """Draw numbers by name as horizontal bars, each with its value; the sentence ends with the verdict."""
+    ax = new_axes(6.4, 0.7 + 0.5 * len(values))
+    bars = ax.barh(list(values), list(values.values()), height=0.6, color=PALETTE[0])
+    ax.bar_label(bars, [f"{value:,.1f}" for value in values.values()], padding=3)
     ax.invert_yaxis()
     ax.margins(x=0.15)
-    ax.set_xlabel("milliseconds a batch")
+    ax.set_xlabel(unit)
     ax.spines[["top", "right"]].set_visible(False)
-    parts = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items())
-    sentences[ax] = f"Milliseconds a batch: {parts}. {verdict}"
+    parts = ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+    sentences[ax] = f"{unit.capitalize()}: {parts}. {verdict}"
     return ax
 
 

@@ -150,7 +150,7 @@ def share_buffers(model: nn.Module) -> None:
 def own_samples(loader: Iterable) -> int | None:
     """Return how many samples this rank has before its sampler begins to repeat; None where it does not repeat."""
     for sampler in samplers(loader):
-        rank, world, total = _place(sampler)
+        rank, world, total = place(sampler)
         pads = getattr(sampler, "policy", "" if getattr(sampler, "drop_last", True) else "pad")
         if world > 1 and pads == "pad":
             return split_epoch(total, rank=rank, world=world, policy="exact").count
@@ -191,7 +191,7 @@ def agree(
     return max(lengths)
 
 
-def _place(sampler: Any) -> tuple[int, int, int]:
+def place(sampler: Any) -> tuple[int, int, int]:
     """Return (rank, world, samples of all ranks) as torch's sampler or ours names them; rank 0 of 1 for others."""
     if isinstance(sampler, DistributedSampler):
         return sampler.rank, sampler.num_replicas, len(sampler.dataset)
@@ -200,8 +200,8 @@ def _place(sampler: Any) -> tuple[int, int, int]:
 
 def _split_of(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
     """What all ranks must have in common about a loader; ValueError where it does not give this rank its own part."""
-    splitter = next((s for s in samplers(loader) if _place(s)[1] > 1), None)
-    rank, world, total = _place(splitter)
+    splitter = next((s for s in samplers(loader) if place(s)[1] > 1), None)
+    rank, world, total = place(splitter)
     if splitter is None:
         raise ValueError(
             f"there are {ranks.world} ranks, and each would take all samples of the {phase} loader, whose sampler"
