@@ -1,0 +1,146 @@
+"""Where the time of a step goes: a few real training steps, recorded by torch.profiler and drawn as lanes.
+
+The lanes are those of the host. Where the model lies on a GPU, it has a lane of its own: the host runs ahead of it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.autograd import DeviceType
+from torch.profiler import profile, record_function
+
+from dlhelpers.base.tables import ShownAsTable, Table
+from dlhelpers.machine.devices import move
+from dlhelpers.measure.speed import SMALL
+from dlhelpers.measure.trials import OptimizerFn, Rehearsal, own_loader, plain_sgd, undisturbed
+from dlhelpers.train.checks import LossFn, check_loader
+from dlhelpers.train.micro_batching import split_batch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PHASES = ("waiting for data", "forward", "backward", "optimizer")
+
+
+@dataclass(frozen=True, repr=False)
+class Timeline(ShownAsTable):
+    """A few training steps in time. Shown as a table of milliseconds per step.
+
+    spans    (start, length) in milliseconds of each phase, by its name, one a step; of a GPU those of its kernels
+    memory   (milliseconds, bytes): what the steps hold of the device's memory, beyond what was there before
+    workers  whether processes of their own load the batches
+    """
+
+    spans: dict[str, list[tuple[float, float]]]
+    memory: list[tuple[float, float]]
+    workers: bool
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Milliseconds per step of each phase."""
+        steps = len(self.spans[PHASES[0]])
+        return {name: sum(ms for _, ms in parts) / steps for name, parts in self.spans.items()}
+
+    @property
+    def bound(self) -> str:
+        """What to improve first, in the words of `pipeline_speed`: "data", "compute" or "no overlap"."""
+        waiting, *working = (self.milliseconds[name] for name in PHASES)
+        if waiting <= SMALL * sum(working):
+            return "compute"
+        return "no overlap" if not self.workers and SMALL * waiting < sum(working) else "data"
+
+    @property
+    def verdict(self) -> str:
+        """What the lanes show, in a sentence."""
+        waiting, *working = (self.milliseconds[name] for name in PHASES)
+        share = waiting / (waiting + sum(working))
+        meaning = {
+            "data": "data-bound: make loading faster",
+            "compute": "compute-bound: a faster loader would hardly help",
+            "no overlap": "no overlap: loading and training take turns, so try num_workers=1",
+        }
+        return f"The loop waits for data {share:.0%} of the time, {meaning[self.bound]}."
+
+    def table(self) -> Table:
+        """Return the milliseconds per step of each phase, and the verdict."""
+        rows = [[name, f"{value:.1f}"] for name, value in self.milliseconds.items()]
+        return Table(["phase", "milliseconds per step"], rows, notes=[self.verdict])
+
+    def plot(self) -> "Axes":
+        """Draw a lane for each phase, and below them the memory; return the axes, for `show`."""
+        from dlhelpers.show.studies import plot_timeline
+
+        return plot_timeline(self.spans, self.memory, self.verdict)
+
+
+def timeline(
+    model: nn.Module,
+    loader: Iterable,
+    loss_fn: LossFn,
+    optimizer_fn: OptimizerFn = plain_sgd,
+    *,
+    steps: int = 4,
+) -> Timeline:
+    """Record `steps` training steps of a copy of the model, after two that are not recorded.
+
+    A loader with fewer batches begins again, which counts as waiting. Leaves weights, gradients, modes, random states
+    and the loader's generators as they are. Raises what the checks find, and ValueError for a loader without a batch.
+    """
+    check_loader(loader, "train", model)
+    loader, trial = own_loader(loader), Rehearsal(model, loss_fn, optimizer_fn)
+    with undisturbed(loader):
+        batches = _endless(loader)
+        for _ in range(
+            2
+        ):  # libraries are loaded, workers are there, and so is the optimizer's memory
+            _step(trial, batches)
+        with profile(profile_memory=True) as recorded:
+            for _ in range(steps):
+                _step(trial, batches)
+    events = recorded.events()
+    begin = min(event.time_range.start for event in events if event.name == PHASES[0])
+    spans: dict[str, list[tuple[float, float]]] = {name: [] for name in PHASES}
+    changes = []
+    for event in events:
+        start = (event.time_range.start - begin) / 1000
+        length = (event.time_range.end - event.time_range.start) / 1000
+        if event.device_type != DeviceType.CPU and event.name not in PHASES:
+            spans.setdefault("device", []).append((start, length))
+        elif event.device_type == DeviceType.CPU and event.name in PHASES:
+            spans[event.name].append((start, length))
+        size = event.self_device_memory_usage
+        if trial.device.type == "cpu":
+            size = event.self_cpu_memory_usage
+        changes.append((start + length, size))
+    held, memory = 0.0, [(0.0, 0.0)]
+    for moment, size in sorted(changes):
+        if size:
+            held += size
+            memory.append((moment, held))
+    return Timeline(spans, memory, bool(getattr(loader, "num_workers", 0)))
+
+
+def _endless(loader: Iterable) -> Iterator[Any]:
+    while True:
+        empty = True
+        for batch in loader:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError("the loader gave no batch: give it samples")
+
+
+def _step(trial: Rehearsal, batches: Iterator[Any]) -> None:
+    """Take a training step, each phase of it under its name."""
+    with record_function(PHASES[0]):
+        inputs, labels = split_batch(next(batches))
+    trial.optimizer.zero_grad()
+    with record_function("forward"):
+        inputs, targets = move(inputs, trial.device), move(labels, trial.device)
+        loss = trial.loss_fn(trial.model(inputs), targets, labels)
+    with record_function("backward"):
+        loss.backward()
+    with record_function("optimizer"):
+        trial.optimizer.step()
