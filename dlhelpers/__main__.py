@@ -8,7 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,9 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises SystemExit with code 2 for a wrong command line, and with 0 after --help.
     """
-    options = _parser().parse_args(arguments)
+    options = vars(_parser().parse_args(arguments))
+    run = options.pop("run")
     try:
-        return options.run(options)
+        return run(**options)
     except KeyboardInterrupt:
         problem = "interrupted: the same command goes on from here"
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
@@ -40,10 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(run: Callable[[argparse.Namespace], int], about: str, more: str = "") -> Callable:
-        """Add a command by the name of its function; return what adds an argument to it."""
+    def command(run: Callable[..., int], about: str, more: str = "") -> Callable:
+        """Add a command by the name of its function; return what adds an argument to it.
+
+        The function is given what stands on the command line, by name; else its own defaults hold.
+        """
         name = run.__name__.strip("_")
-        added = commands.add_parser(name, help=about, description=more or about)
+        added = commands.add_parser(
+            name, help=about, description=more or about, argument_default=argparse.SUPPRESS
+        )
         added.set_defaults(run=run)
         return added.add_argument
 
@@ -63,10 +69,8 @@ def _parser() -> argparse.ArgumentParser:
         add(name, type=int, help=about)
     add("--drop-last", action="store_true", help="leave out a last batch that is not full")
     add("--policy", help="of what ranks cannot share: drop, pad or exact (default: exact)")
-    add("--shape", help="of the inputs of one sample, as 3,32,32 (default: bytes stay unknown)")
-    kinds = ("float32", "float16", "bfloat16", "uint8", "int64")
-    add("--dtype", choices=kinds, default="float32", help="of the inputs (default: float32)")
-    add("--json", action="store_true", help="the same as one JSON object")
+    add("--shape", help="of one sample's float32 inputs, as 3,32,32 (default: bytes stay unknown)")
+    add("--json", action="store_true", dest="as_json", help="the same as one JSON object")
 
     about = (
         "Decode each image of FOLDER/CLASS once: sizes, damaged files, classes, and whether to hold the dataset in"
@@ -82,20 +86,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = command(_pack, "write a folder of images as one file", about)
     add("source", help="a folder of class folders with images")
-    add("target", type=Path, help="the folder to write")
+    add("target", help="the folder to write")
     add("--size", type=int, help="side of the images in pixels")
-    add("--seed", type=int, default=0, help="of the order (default: 0)")
-    add("--skip-bad", action="store_true", help="leave out what cannot be decoded, and list it")
+    add("--seed", type=int, dest="shuffle_seed", help="of the order (default: 0)")
+    about = "leave out what cannot be decoded, and list it"
+    add("--skip-bad", action="store_const", const="skip", dest="on_error", help=about)
     add("--overwrite", action="store_true", help="replace a dataset, once the new one is finished")
 
     add = command(_verify, "say whether every byte of a packed dataset is as it was written")
-    add("target", type=Path, help="the folder that holds the dataset")
+    add("target", help="the folder that holds the dataset")
 
     command(_doctor, "say what would go wrong in a lesson on this machine, and the remedy")
 
     add = command(_prefetch, "fetch datasets beforehand, into a folder that can be copied")
     add("names", nargs="+", help="cifar10, fashion_mnist")
-    add("--folder", default="data", help="where to (default: data)")
+    add("--folder", help="where to (default: data)")
 
     add = command(_classroom, "pool the progress files of a class into one table")
     add("folder", help="holds the JSON file of each learner")
@@ -105,81 +110,66 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _plan(options: argparse.Namespace) -> int:
-    import torch
-
+def _plan(shape: str = "", as_json: bool = False, **given: Any) -> int:
     from dlhelpers.measure import plan
 
-    ours = ("run", "parser", "json", "dtype")
-    given = {
-        name: value
-        for name, value in vars(options).items()
-        if value is not None and name not in ours
-    }
-    if options.shape:
-        given["shape"] = [int(side) for side in options.shape.split(",")]
-    result = plan(**given, dtype=getattr(torch, options.dtype))
-    print(json.dumps(vars(result)) if options.json else result)
+    if shape:
+        given["shape"] = [int(side) for side in shape.split(",")]
+    result = plan(**given)
+    print(json.dumps(vars(result)) if as_json else result)
     return int(not result.batches)
 
 
-def _inspect(options: argparse.Namespace) -> int:
+def _inspect(folder: str) -> int:
     from dlhelpers.measure import inspect_folder
 
-    report = inspect_folder(options.folder)
+    report = inspect_folder(folder)
     print(report)
     return int(bool(report.damaged))
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def _doctor() -> int:
     from dlhelpers.course.doctor import report
 
     return report()
 
 
-def _prefetch(options: argparse.Namespace) -> int:
+def _prefetch(names: list[str], folder: str = "data") -> int:
     from dlhelpers.course.prefetch import prefetch
 
-    prefetch(options.names, options.folder)
+    prefetch(names, folder)
     return 0
 
 
-def _classroom(options: argparse.Namespace) -> int:
+def _classroom(folder: str) -> int:
     from dlhelpers.course.classroom import pool
 
-    print(pool(options.folder))
+    print(pool(folder))
     return 0
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(file: str) -> int:
     from dlhelpers.course.records import progress
 
-    print(f"{progress.export(options.file)} is written")
+    print(f"{progress.export(file)} is written")
     return 0
 
 
-def _pack(options: argparse.Namespace) -> int:
+def _pack(source: str, target: str, **options: Any) -> int:
     from dlhelpers.packed.packing import pack_folder
 
-    report = pack_folder(
-        options.source,
-        options.target,
-        size=options.size,
-        on_error="skip" if options.skip_bad else "raise",
-        shuffle_seed=options.seed,
-        overwrite=options.overwrite,
-    )
-    print(f"{report}\n{options.target} is whole")
+    print(pack_folder(source, target, **options))
+    print(f"{target} is whole")
     return 0
 
 
-def _verify(options: argparse.Namespace) -> int:
+def _verify(target: str) -> int:
     from dlhelpers.packed.verifying import verify
 
-    report = verify(options.target)
+    report = verify(target)
     print(report)
-    print(f"{options.target} is {'as it was written' if report.ok else 'damaged'}")
-    return 0 if report.ok else 1
+    print(f"{target} is {'as it was written' if report.ok else 'damaged'}")
+    return int(not report.ok)
 
 
 if __name__ == "__main__":

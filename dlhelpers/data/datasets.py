@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 from torchvision.datasets import CIFAR10, FashionMNIST
-from torchvision.transforms.functional import center_crop
+from torchvision.transforms.functional import center_crop, to_tensor
 
-from dlhelpers.data.drawn import SHAPES, inside
-from dlhelpers.data.folders import TEST_EVERY, image_folder, image_to_tensor
+from dlhelpers.data.drawn import SHAPES, draw_shapes
+from dlhelpers.data.folders import TEST_EVERY, image_folder
 
 NAMES = ("digits", "shapes", "cifar10", "fashion_mnist", "folder")
 # The digits 0 to 9, three pixels wide and five high, row by row.
@@ -70,7 +70,8 @@ class NumberedImages(Dataset):
 class Shapes(Dataset):
     """`length` generated colour images (3, size, size) of a circle, a square or a triangle on a noisy ground.
 
-    Each is a pure function of `seed` and its index: nothing is stored, and a million cost no more than one.
+    Each is a pure function of `seed` and its index: nothing is stored, and a million cost no more than one. `size` is a
+    multiple of 4. `draw_shapes` makes the same images as bytes, many at a time.
     """
 
     classes = list(SHAPES)
@@ -83,14 +84,8 @@ class Shapes(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         index = range(self.length)[index]  # IndexError beyond the ends
-        random = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        label = int(torch.randint(3, (), generator=random))
-        centre_y, centre_x, radius = torch.rand(3, generator=random).mul(0.2).add(0.4).tolist()
-        colour = torch.rand(3, 1, 1, generator=random) * 0.5 + 0.5
-        image = torch.rand(3, self.size, self.size, generator=random) * 0.4
-        line = torch.linspace(0, 1, self.size)
-        mask = inside(label, line.view(-1, 1) - centre_y, line - centre_x, radius * 0.7)
-        return torch.where(mask, colour, image), label
+        images, labels = draw_shapes(index, index + 1, size=self.size, seed=self.seed)
+        return torch.from_numpy(images[0]).float().div(255), int(labels[0])
 
 
 def load(
@@ -126,7 +121,7 @@ def load(
     home = Path(root or os.environ.get("DLHELPERS_DATA") or "~/.cache/dlhelpers").expanduser()
     kind = CIFAR10 if name == "cifar10" else FashionMNIST
     try:
-        return kind(home, train=split == "train", transform=image_to_tensor, download=download)
+        return kind(home, train=split == "train", transform=to_tensor, download=download)
     except RuntimeError:
         if download:
             raise

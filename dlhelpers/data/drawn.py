@@ -1,10 +1,8 @@
 """Drawn images by the batch, for datasets whose size is the point: some hundred thousand a second on one core.
 
 Whole numbers only, and a random stream that can be entered at any place, so that image k of a seed is the same on every
-machine, in whichever batch it is made. `datasets.Shapes` draws similar pictures one at a time, of any size.
+machine, in whichever batch it is made.
 """
-
-from typing import Any
 
 import numpy as np
 
@@ -35,16 +33,13 @@ def draw_shapes(
     masks = np.empty((count, size, size), bool)
     for label in range(3):
         k = labels == label
-        masks[k] = inside(label, y[k], x[k], radius[k])
+        masks[k] = _inside(label, y[k], x[k], radius[k])
     np.copyto(images, colours, where=masks[:, None])
     return images, labels
 
 
-def inside(label: int, y: Any, x: Any, radius: Any) -> Any:
-    """Return where a circle, square or triangle (label 0, 1, 2) of this radius around (0, 0) holds a point (y, x).
-
-    Arrays or tensors; their whole numbers stay whole.
-    """
+def _inside(label: int, y: np.ndarray, x: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Where a circle, square or triangle (label 0, 1, 2) of this radius around (0, 0) holds a point (y, x)."""
     if label == 0:
         return x * x + y * y < radius * radius
     if label == 1:

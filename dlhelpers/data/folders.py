@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.transforms import functional
 
 from dlhelpers.base.checks import check_whole
 
@@ -29,11 +28,6 @@ class Unusable(ValueError):
     def __str__(self) -> str:
         remedy = "remove it, save it again, or pack with on_error='skip' (--skip-bad)"
         return "{} cannot be used: {}; ".format(*self.args) + remedy
-
-
-def image_to_tensor(image: Image.Image) -> Tensor:
-    """Return a PIL image as a float32 tensor (C, H, W) from 0 to 1."""
-    return functional.pil_to_tensor(image).float().div(255)
 
 
 class ImageFiles(ImageFolder):
@@ -89,11 +83,11 @@ class ImageFiles(ImageFolder):
         pixels, label = self.read(index)
         return torch.from_numpy(pixels).float().div(255), label
 
-    def read(self, index: int) -> tuple[np.ndarray, int]:
-        """Return the sample as bytes, (3, H, W) uint8, and its label; Unusable where that cannot be."""
-        path, label = self.samples[index]
+    def decode(self, index: int, size: int | None = None) -> np.ndarray:
+        """Return the pixels of a file, see `decode_image`; Unusable where they cannot be had."""
+        path, _ = self.samples[index]
         try:
-            pixels = decode_image(path, self.size)
+            return decode_image(path, size)
         except MemoryError:
             raise
         except Exception as error:  # damaged files raise whatever the decoder trips over
@@ -101,6 +95,11 @@ class ImageFiles(ImageFolder):
             name = Path(path).relative_to(self.root).as_posix()
             reason = f"{error}".replace(repr(path), "it") or type(error).__name__
             raise Unusable(CONTROL.sub("?", name), CONTROL.sub("?", reason)) from None
+
+    def read(self, index: int) -> tuple[np.ndarray, int]:
+        """Return the sample as bytes, (3, H, W) uint8, and its label; Unusable where that cannot be."""
+        path, label = self.samples[index]
+        pixels = self.decode(index, self.size)
         if self.shape not in (None, pixels.shape):  # not one to be skipped: most may differ
             first, found = (f"{shape[2]} x {shape[1]}" for shape in (self.shape, pixels.shape))
             side = min(self.shape[1:] + pixels.shape[1:])

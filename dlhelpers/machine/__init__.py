@@ -1,7 +1,7 @@
 """What this machine has and may use: devices, memory, and a hard cap."""
 
 from dlhelpers.base.sizes import bytes_of, human_bytes
-from dlhelpers.machine.capped import LimitedRun, run_limited
+from dlhelpers.machine.capped import run_limited
 from dlhelpers.machine.devices import (
     autocast,
     cores,
@@ -13,16 +13,14 @@ from dlhelpers.machine.devices import (
     seed_everything,
     synchronize,
 )
-from dlhelpers.machine.memory import is_out_of_memory, memory_budget, memory_use
+from dlhelpers.machine.memory import memory_budget, memory_use
 
 __all__ = [
-    "LimitedRun",
     "autocast",
     "bytes_of",
     "cores",
     "describe_machine",
     "human_bytes",
-    "is_out_of_memory",
     "loader_options",
     "memory_budget",
     "memory_use",

@@ -6,7 +6,6 @@ the next peak is predicted from those measured, and the study stops before it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -87,14 +86,7 @@ class BatchSizeStudy(ShownAsTable, list[BatchSizeTrial]):
 
     def table(self) -> Table:
         """Return one row a size: whether it fits, peak memory, milliseconds an iteration, samples a second."""
-        columns = [
-            "batch size",
-            "fits",
-            "peak memory",
-            "ms an iteration",
-            "samples a second",
-            "note",
-        ]
+        names = "batch size", "fits", "peak memory", "ms an iteration", "samples a second", "note"
         rows = []
         for trial in self:
             took = ["no", "", "", ""]
@@ -107,7 +99,7 @@ class BatchSizeStudy(ShownAsTable, list[BatchSizeTrial]):
             f"largest that ran {self.largest}, fastest {self.fastest}, recommended {self.recommended}:"
             f" the smallest with at least {NEAR_BEST:.0%} of the best samples a second."
         )
-        return Table(columns, rows, notes=[note])
+        return Table(names, rows, notes=[note])
 
     def plot(self) -> "Axes":
         """Draw samples a second over the sizes that ran; return the axes, for `show`."""
@@ -180,8 +172,9 @@ def study_batch_sizes(
 
     trials = BatchSizeStudy()
     with undisturbed():
-        base, allowed, peaks = 0, inf, [(-1, 0), (0, 0)]
-        attempt(sizes[0])  # loads libraries and threads
+        rehearsal.train([make_batch(sizes[0])])  # loads libraries and threads
+        rehearsal.reset()
+        release_memory(device)
         base, allowed = memory_held(device), int(BUDGET * memory_budget(device))
         peaks = [(-1, 0), (0, 0)]  # no sample takes nothing, and no more is known
         for size in sizes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dlhelpers.base.progress_bars import tqdm_bar
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
-from dlhelpers.data.folders import CONTROL, ImageFiles, decode_image
+from dlhelpers.data.folders import CONTROL, ImageFiles, Unusable
 from dlhelpers.machine.memory import memory_budget
 
 ROOM = 0.5  # the part of what is free that a dataset may take
@@ -51,12 +51,13 @@ class FolderReport(ShownAsTable):
 
     def table(self) -> Table:
         """Return rows of what was found, with the numbers that decide; the damaged files are notes."""
-        (side, often), *_ = self.sizes.most_common()
-        (largest, most), *_, (smallest, fewest) = self.classes.most_common() * 2
+        ((width, height), often), *_ = self.sizes.most_common()
+        ranked = self.classes.most_common()
+        (largest, most), (smallest, fewest) = ranked[0], ranked[-1]
         rows = [
             ["images", f"{self.files:,}, of them damaged {len(self.damaged):,}"],
             ["on the disk", human_bytes(self.bytes)],
-            ["sizes", f"{len(self.sizes):,}, most often {side[0]} x {side[1]} pixels ({often:,})"],
+            ["sizes", f"{len(self.sizes):,}, most often {width} x {height} pixels ({often:,})"],
             [
                 "classes",
                 f"{len(self.classes):,}, {smallest} {fewest:,} to {largest} {most:,} images",
@@ -82,21 +83,21 @@ def inspect_folder(folder: str | Path) -> FolderReport:
     for name in files.classes:
         if root.resolve().is_relative_to((root / name).resolve()):
             raise ValueError(f"{root / name} leads up to a folder that holds it: remove this link")
-    sizes, damaged, stored = Counter(), {}, 0
+    sizes, damaged = Counter(), {}
     # on leaving, the pool drops what it has not begun, so an interrupt is quick
     with ThreadPool() as pool, tqdm_bar(True, total=len(files), unit="image") as bar:
-        for name, held, found in pool.imap(partial(_look, root), files.samples):
-            stored += held
-            if isinstance(found, str):
-                damaged[name] = found
+        for found in pool.imap(partial(_look, files), range(len(files))):
+            if isinstance(found, Unusable):
+                name, reason = found.args
+                damaged[name] = reason
             else:
                 sizes[found] += 1
             bar.update()
     if not sizes:
-        raise ValueError(f"no image of {len(files)} in {root} can be decoded: {name}, {found}")
+        raise ValueError(f"no image of {len(files)} in {root} can be decoded: {found}")
     return FolderReport(
         len(files),
-        stored,
+        sum(Path(path).lstat().st_size for path, _ in files.samples),
         sizes,
         damaged,
         Counter(CONTROL.sub("?", files.classes[label]) for label in files.targets),
@@ -106,14 +107,10 @@ def inspect_folder(folder: str | Path) -> FolderReport:
     )
 
 
-def _look(root: Path, sample: tuple[str, int]) -> tuple[str, int, tuple[int, int] | str]:
-    """The name of a file, its bytes, and the (width, height) of its image or why it cannot be decoded."""
-    path = Path(sample[0])
+def _look(files: ImageFiles, index: int) -> tuple[int, int] | Unusable:
+    """The (width, height) of an image, or why it cannot be decoded."""
     try:
-        _, height, width = decode_image(path).shape
-        found = width, height
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged files raise whatever the decoder trips over
-        found = CONTROL.sub("?", f"{type(error).__name__}: {error}".replace(f"{str(path)!r}", "it"))
-    return CONTROL.sub("?", str(path.relative_to(root))), path.lstat().st_size, found
+        _, height, width = files.decode(index).shape
+        return width, height
+    except Unusable as error:
+        return error

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._pytree import tree_leaves
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from dlhelpers.base.checks import check_whole
 from dlhelpers.base.sizes import human_bytes
@@ -75,14 +75,17 @@ class Plan(ShownAsTable):
 
         A peak has held within a factor of 1.5, and only CUDA tells it. Raises KeyError where no epoch was finished.
         """
+        happened = {
+            "samples_per_epoch": {*history.column("train_samples")},
+            "batches": {*history.column("train_batches")},
+            "micro_batches": {*history.column("train_micro_batches")},
+            "optimizer_steps": {sum(history.column("train_optimizer_steps"))},
+        }
         rows = []
-        for name in ("samples_per_epoch", "batches", "micro_batches", "optimizer_steps"):
-            came = history.column(f"train_{name.removesuffix('_per_epoch')}")
-            if name == "optimizer_steps":
-                came = [sum(came)]  # the one that is planned for all epochs
+        for name, came in happened.items():
             planned = getattr(self, name)
-            held = "yes" if {*came} == {planned} else "no"
-            found = " or ".join(f"{number:,}" for number in sorted({*came}))
+            held = "yes" if came == {planned} else "no"
+            found = " or ".join(f"{number:,}" for number in sorted(came))
             rows.append([name, _shown(name, planned), found, held if planned else "unknown"])
         peak = max(result.peak_memory or 0 for result in history)
         if peak and self.peak_bytes:
@@ -113,7 +116,6 @@ def plan(
     ranks: int = 1,
     policy: str = "exact",
     shape: Sequence[int] | None = None,
-    dtype: torch.dtype = torch.float32,
     model: nn.Module | None = None,
     optimizer_fn: OptimizerFn = plain_sgd,
 ) -> Plan:
@@ -122,7 +124,7 @@ def plan(
     micro_batch_size  as for `fit`
     ranks, policy     processes that share an epoch, and what becomes of a remainder, see `split_epoch`; a sampler that
                       splits knows both
-    shape, dtype      of one sample's inputs, as (3, 32, 32); without it the loader's dataset is asked for its first
+    shape             of one sample's float32 inputs, as (3, 32, 32); a loader's dataset is asked for its first sample
     model             a copy of it takes two small steps, without autocast, to predict the peak
     optimizer_fn      makes the optimizer, as lambda parameters: torch.optim.Adam(parameters)
     A stream's counts are None. Raises TypeError and ValueError for numbers out of range.
@@ -135,7 +137,11 @@ def plan(
     if loader is None:
         check_whole("samples", samples, 0, ", or a loader instead")
         check_whole("batch_size", batch_size, 1)
-        loader = DataLoader(range(samples), batch_size, drop_last=drop_last)
+        dataset = range(samples)
+        if shape is not None:  # zeros that take no memory, and labels of no bytes
+            inputs = torch.zeros(()).expand(samples, *shape)
+            dataset = TensorDataset(inputs, torch.zeros(samples, 0))
+        loader = DataLoader(dataset, batch_size, drop_last=drop_last)
     said = describe(loader)
     samples, size = said.samples, said.batch_size
     if said.last_batch is None:
@@ -155,26 +161,19 @@ def plan(
     pieces, rest = batches_per_epoch(size, micro), batches_per_epoch(said.last_batch, micro)
     early, steps = max(0, said.batches - 1), said.batches * epochs
     notes = [*said.warnings]
-    if ranks > 1:
-        notes.append(
-            f"the ranks take {sum(taken):,} of {samples:,} samples, the first {taken[0]:,}, the last {taken[-1]:,}."
-        )
     formulas = [
         "as given",
         "as given",
-        f"of {ranks:,} ranks the first takes {taken[0]:,}" if ranks > 1 else f"{taken[0]:,} taken",
+        f"rank 0 takes {taken[0]:,}, rank {ranks - 1:,} takes {taken[-1]:,}",
         *said.formulas[1:3],
         f"{early:,} x {pieces:,} + {rest:,}",
         f"{said.batches:,} batches x {epochs:,} epochs",
         "one for each iteration",
     ]
     sizes, parts, largest = [None] * 4, {}, min(size, shares[0])
-    if shape is not None or samples and not isinstance(loader.dataset, range):
+    if samples and not isinstance(loader.dataset, range):
         with undisturbed():
-            if shape is None:
-                small = [loader.collate_fn([loader.dataset[0]] * count) for count in (2, 4)]
-            else:
-                small = [(torch.zeros(n, *shape, dtype=dtype), torch.zeros(n, 0)) for n in (2, 4)]
+            small = [loader.collate_fn([loader.dataset[0]] * count) for count in (2, 4)]
         each = _bytes(small[0]) // 2
         batch, workers, ahead = largest * each, loader.num_workers, loader.prefetch_factor or 0
         waiting = workers * ahead * batch

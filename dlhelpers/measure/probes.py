@@ -61,8 +61,7 @@ class WorkerReport(Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, int | float | None]:
-        if index >= self.length:
-            raise IndexError(f"index {index} is beyond a dataset of {self.length} samples")
+        index = range(self.length)[index]  # IndexError beyond the end
         worker = get_worker_info()
         own = np.random.default_rng([self.seed, self.epoch, index])
         return {

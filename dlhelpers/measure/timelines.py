@@ -5,6 +5,7 @@ The lanes are those of the host. Where the model lies on a GPU, it has a lane of
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -90,12 +91,12 @@ def timeline(
     """
     check_loader(loader, "train", model)
     loader, trial = own_loader(loader), Rehearsal(model, loss_fn, optimizer_fn)
+    # as often as it takes: each pass has a batch at least
+    batches = chain.from_iterable(repeat(loader, steps + 2))
     with undisturbed(loader):
-        batches = _endless(loader)
-        for _ in range(
-            2
-        ):  # libraries are loaded, workers are there, and so is the optimizer's memory
-            _step(trial, batches)
+        # libraries are loaded, workers are there, and so is the optimizer's memory
+        _step(trial, batches)
+        _step(trial, batches)
         with profile(profile_memory=True) as recorded:
             for _ in range(steps):
                 _step(trial, batches)
@@ -105,37 +106,31 @@ def timeline(
     changes = []
     for event in events:
         start = (event.time_range.start - begin) / 1000
-        length = (event.time_range.end - event.time_range.start) / 1000
-        if event.device_type != DeviceType.CPU and event.name not in PHASES:
-            spans.setdefault("device", []).append((start, length))
-        elif event.device_type == DeviceType.CPU and event.name in PHASES:
+        length = event.time_range.elapsed_us() / 1000
+        on_host = event.device_type == DeviceType.CPU
+        if on_host and event.name in PHASES:
             spans[event.name].append((start, length))
+        elif not on_host and event.name not in PHASES:
+            spans.setdefault("device", []).append((start, length))
         size = event.self_device_memory_usage
         if trial.device.type == "cpu":
             size = event.self_cpu_memory_usage
-        changes.append((start + length, size))
+        if size:
+            changes.append((start + length, size))
     held, memory = 0.0, [(0.0, 0.0)]
     for moment, size in sorted(changes):
-        if size:
-            held += size
-            memory.append((moment, held))
+        held += size
+        memory.append((moment, held))
     return Timeline(spans, memory, bool(getattr(loader, "num_workers", 0)))
-
-
-def _endless(loader: Iterable) -> Iterator[Any]:
-    while True:
-        empty = True
-        for batch in loader:
-            empty = False
-            yield batch
-        if empty:
-            raise ValueError("the loader gave no batch: give it samples")
 
 
 def _step(trial: Rehearsal, batches: Iterator[Any]) -> None:
     """Take a training step, each phase of it under its name."""
     with record_function(PHASES[0]):
-        inputs, labels = split_batch(next(batches))
+        batch = next(batches, None)
+    if batch is None:
+        raise ValueError("the loader gave no batch: give it samples")
+    inputs, labels = split_batch(batch)
     trial.optimizer.zero_grad()
     with record_function("forward"):
         inputs, targets = move(inputs, trial.device), move(labels, trial.device)

@@ -7,7 +7,6 @@ processes, and not on how often packing was interrupted.
 import hashlib
 import math
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dlhelpers.base.checks import check_whole, shown
+from dlhelpers.base.checks import shown
 from dlhelpers.base.progress_bars import tqdm_bar
 from dlhelpers.data.folders import ImageFiles, Unusable
 from dlhelpers.machine.devices import cores
@@ -29,33 +28,16 @@ WORTH_A_PROCESS = 200  # images; fewer are decoded sooner than a worker starts
 
 
 def pack_folder(
-    source: str | Path,
-    target: str | Path,
-    *,
-    size: int | None = None,
-    on_error: str = "raise",
-    shuffle_seed: int | None = 0,
-    processes: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    source: str | Path, target: str | Path, *, size: int | None = None, **options: Any
 ) -> Report:
     """Write the images of SOURCE/CLASS/*.jpg (or .png and others) to `target` as uint8 RGB (3, H, W).
 
     With `size` the shorter side is scaled to `size` pixels and the centre cut out; see `decode_image` for colours and
-    orientation. `on_error="skip"` leaves out images that cannot be decoded and lists them; "raise" refuses the first.
-    Other arguments as for `pack_dataset`. The same call goes on where an interrupted one stopped. Raises ValueError for
-    such an image, for images of unequal sizes without `size` and for wrong settings, FileNotFoundError for a folder
-    without images, and what `PackedWriter` raises.
+    orientation. Options as for `pack_dataset`; the same call goes on where an interrupted one stopped. Raises ValueError
+    for an image that cannot be decoded, for images of unequal sizes without `size` and for wrong settings,
+    FileNotFoundError for a folder without images, and what `PackedWriter` raises.
     """
-    return pack_dataset(
-        ImageFiles(source, size),
-        target,
-        on_error=on_error,
-        shuffle_seed=shuffle_seed,
-        processes=processes,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    return pack_dataset(ImageFiles(source, size), target, **options)
 
 
 def pack_dataset(
@@ -72,7 +54,7 @@ def pack_dataset(
     """Write a map-style dataset to `target`: dataset[k] is (image (C, H, W), uint8 or from 0 to 1, label).
 
     classes       names, by default `dataset.classes`
-    on_error      "skip" leaves out images of a folder that cannot be decoded
+    on_error      "skip" leaves out images of a folder that cannot be decoded and lists them; "raise" refuses the first
     shuffle_seed  fixes the order; None keeps that of the dataset
     processes     how many decode, by default more the more samples there are, up to one for each core
     overwrite     replace a dataset, once the new one is finished
@@ -93,20 +75,20 @@ def pack_dataset(
         order = np.random.default_rng(shuffle_seed).permutation(total)
     if processes is None:
         processes = min(cores(), 1 + total // WORTH_A_PROCESS)
-    check_whole("processes", processes, 1)
-    settings = {
-        "classes": getattr(dataset, "classes", None) if classes is None else classes,
-        "shape": source.shape,
-        "overwrite": overwrite,
-    }
     stamp = hashlib.sha256(repr(seen).encode()).hexdigest()
-    with PackedWriter(target, **settings, source=[stamp, shuffle_seed]) as writer:
+    with PackedWriter(
+        target,
+        classes=getattr(dataset, "classes", None) if classes is None else classes,
+        shape=source.shape,
+        overwrite=overwrite,
+        source=[stamp, shuffle_seed],
+    ) as writer:
         resumed = writer.done
         if writer.skipped and on_error != "skip":
             raise Unusable(*writer.skipped[0])
         start = resumed + len(writer.skipped)
         loader = DataLoader(
-            _Batches(source),
+            _Readings(source),
             batch_size=max(1, min(256, BATCH_BYTES // math.prod(source.shape))),
             sampler=order[start:],
             num_workers=processes if processes > 1 else 0,
@@ -114,15 +96,16 @@ def pack_dataset(
             generator=torch.Generator(),  # else the workers' seeds would be drawn from the caller's
         )
         with tqdm_bar(progress, total=total, initial=start, unit="image") as bar:
-            for parts in loader:
-                for part in parts:
-                    if isinstance(part, Unusable):
-                        if on_error != "skip":
-                            raise part
-                        writer.skipped.append(list(part.args))
+            for readings in loader:
+                for reading in readings:
+                    if not isinstance(reading, Unusable):
+                        image, label = reading
+                        writer.add(image[None], [label])
+                    elif on_error == "skip":
+                        writer.skipped.append(list(reading.args))
                     else:
-                        writer.add(*part)
-                    bar.update(1 if isinstance(part, Unusable) else len(part[1]))
+                        raise reading
+                bar.update(len(readings))
     faults = tuple("{} cannot be used: {}".format(*entry) for entry in writer.skipped)
     return Report(faults, writer.done, read_manifest(target).bytes, resumed)
 
@@ -151,8 +134,8 @@ class _Samples:
         return image.numpy(), label
 
 
-class _Batches(Dataset):
-    """A batch is a list: (images, labels) of each run of samples, and between them what is unusable.
+class _Readings(Dataset):
+    """Each sample as (image, label), or why it cannot be used.
 
     As NumPy arrays they come by a pipe: a container may have little of the shared memory that tensors need.
     """
@@ -160,17 +143,7 @@ class _Batches(Dataset):
     def __init__(self, source: ImageFiles | _Samples):
         self.source = source
 
-    def __getitems__(self, indices: list[int]) -> list[Any]:
-        parts: list[Any] = []
-        for kind, run in groupby(map(self._read, indices), type):
-            if kind is Unusable:
-                parts += run
-            else:
-                images, labels = zip(*run, strict=True)
-                parts.append((np.stack(images), np.array(labels)))
-        return parts
-
-    def _read(self, index: int) -> tuple[np.ndarray, int] | Unusable:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int] | Unusable:
         try:
             return self.source.read(int(index))
         except Unusable as error:
