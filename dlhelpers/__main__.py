@@ -41,23 +41,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(run: Callable[..., int], about: str, more: str = "") -> Callable:
+    def command(run: Callable[..., int], about: str) -> Callable:
         """Add a command by the name of its function; return what adds an argument to it.
 
-        The function is given what stands on the command line, by name; else its own defaults hold.
+        The function is given what stands on the command line, by name; else its own defaults hold. The list of commands
+        shows the first sentence of `about`.
         """
         name = run.__name__.strip("_")
         added = commands.add_parser(
-            name, help=about, description=more or about, argument_default=argparse.SUPPRESS
+            name,
+            help=about.partition(".")[0],
+            description=about,
+            argument_default=argparse.SUPPRESS,
         )
         added.set_defaults(run=run)
         return added.add_argument
 
     about = (
-        "Say what a training will count, with the formula beside each number. Bytes are known with --shape. The exit"
-        " code is 1 where there is no batch."
+        "count batches, steps and bytes of a training before it runs. Each number stands beside its formula; bytes are"
+        " known with --shape. The exit code is 1 where there is no batch."
     )
-    add = command(_plan, "count batches, steps and bytes of a training before it runs", about)
+    add = command(_plan, about)
     numbers = {
         "--samples": "in the dataset",
         "--batch-size": "samples in a batch, on each rank",
@@ -73,18 +77,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", dest="as_json", help="the same as one JSON object")
 
     about = (
-        "Decode each image of FOLDER/CLASS once: sizes, damaged files, classes, and whether to hold the dataset in"
-        " memory, map it or stream it. The exit code is 1 where an image is damaged."
+        "look through a folder of images before you train on it. Each image of FOLDER/CLASS is decoded once: sizes,"
+        " damaged files, classes, and whether to hold the dataset in memory, map it or stream it. The exit code is 1"
+        " where an image is damaged."
     )
-    add = command(_inspect, "look through a folder of images before you train on it", about)
+    add = command(_inspect, about)
     add("folder", help="holds one folder of images for each class")
 
     about = (
-        "Write images as one file that can be mapped. An interrupted pack is finished by the same command, with the"
-        " same bytes. With --size the shorter side is scaled to N pixels and the centre cut out. All images become"
-        " upright RGB; transparency is dropped, and of 16 bits the upper 8 are kept."
+        "write a folder of images as one file that can be mapped. An interrupted pack is finished by the same command,"
+        " with the same bytes. With --size the shorter side is scaled to N pixels and the centre cut out. All images"
+        " become upright RGB; transparency is dropped, and of 16 bits the upper 8 are kept."
     )
-    add = command(_pack, "write a folder of images as one file", about)
+    add = command(_pack, about)
     add("source", help="a folder of class folders with images")
     add("target", help="the folder to write")
     add("--size", type=int, help="side of the images in pixels")

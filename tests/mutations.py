@@ -90,7 +90,7 @@ MUTATIONS = [
     Mutation(
         "damaged-images-unnoticed",
         "measure/inspecting.py",
-        "damaged[name] = found",
+        "damaged[name] = reason",
         "pass",
         "A folder with images that cannot be decoded is called sound.",
         "",
@@ -1005,9 +1005,9 @@ MUTATIONS = [
     Mutation(
         "shapes-of-the-test-in-training",
         "data/datasets.py",
-        "manual_seed(self.seed * 1_000_003 + index)",
-        "manual_seed(self.seed + index)",
-        "Test image k is training image k + 1, so the test is passed by heart.",
+        "size=self.size, seed=self.seed)",
+        "size=self.size)",
+        "Test images are training images, so the test is passed by heart.",
         "",
         "test_datasets.py::test_no_test_image_of_the_shapes_is_a_training_image",
     ),

@@ -106,31 +106,12 @@ def test_epochs_and_seeds_differ_and_repeat(sizes):
     assert orders[3, 4] == tuple(sampler(sizes, 4, seed=3))
 
 
-def test_a_window_is_not_mixed_by_the_numbers_that_ordered_the_blocks():
-    order = list(
-        sampler((64, 1, 64))
-    )  # blocks of one: shuffled as blocks, then as samples of the only window
-    once = np.arange(64)
-    np.random.default_rng([0, 0]).shuffle(once)
-    twice = once.copy()
-    np.random.default_rng([0, 0]).shuffle(twice)
-    assert order != once[twice].tolist() and order != twice.tolist()
-
-
 def test_a_dataset_that_fits_one_window_is_shuffled_in_full():
     orders = [list(sampler((300, 30, 10), epoch)) for epoch in range(20)]
     far = [abs(a - b) for order in orders for a, b in pairwise(order)]
     assert np.mean(far) == pytest.approx(300 / 3, rel=0.05), (
         "two places of a random order lie a third apart on average"
     )
-
-
-def test_batches_are_the_same_for_any_number_of_workers():
-    order = sampler((103, 10, 3), 2)
-    expected = [batch.tolist() for batch in torch.tensor(list(order)).split(8)]
-    for workers in (0, 2):
-        loader = DataLoader(Numbers(103), batch_size=8, sampler=order, num_workers=workers)
-        assert [batch.tolist() for batch in loader] == expected
 
 
 @pytest.mark.parametrize("samples_done", [0, 9_876_543])
@@ -143,24 +124,6 @@ def test_ten_million_samples_need_under_5_mb(samples_done):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(set(first)) == 64 and peak < 5_000_000
-
-
-def test_many_ranks_begin_with_samples_of_their_own():
-    ranks = range(0, 4096, 512)
-    first = [next(iter(BlockShuffleSampler(10**8, rank=rank, world=4096))) for rank in ranks]
-    assert len(set(first)) == len(ranks)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"samples": Numbers(5)}, r"samples is .*Numbers.*, as len\(dataset\)"),
-        ({"samples": 9, "rank": 2, "world": 2}, "rank is 2 in a world of 2"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(arguments, words):
-    with pytest.raises(ValueError, match=words):
-        BlockShuffleSampler(**arguments)
 
 
 @pytest.mark.parametrize("world", [1, 3])

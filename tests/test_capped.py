@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers.machine import LimitedRun, capped, run_limited
+from dlhelpers.machine import capped, run_limited
+from dlhelpers.machine.capped import LimitedRun
 
 ROOT = Path(__file__).resolve().parent.parent
 MB = 1_000_000

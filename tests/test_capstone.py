@@ -10,7 +10,8 @@ from judged import STATED, going_on, past, project
 
 from dlhelpers.course import capstone
 from dlhelpers.course.lessons import lesson_11
-from dlhelpers.machine import LimitedRun, bytes_of
+from dlhelpers.machine import bytes_of
+from dlhelpers.machine.capped import LimitedRun
 from dlhelpers.packed import PackedDataset
 
 SIX = ("price", "counts", "under_cap", "as_stated", "learned", "resumes")

@@ -1,35 +1,50 @@
 """The question that everyone asks, on its own dataset: the lessons' cells run on CIFAR-10 as torchvision loads it."""
 
+import hashlib
 import os
+import pickle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
-import test_datasets
 import torch
-from test_datasets import cifar  # noqa: F401  (a fixture)
+import torchvision
 
 from dlhelpers.data import load
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+BATCH = 360  # images in each of six files, enough for lesson 05; the real files hold 10,000
 
 
 @pytest.fixture
-def files_of_360(monkeypatch):
-    """Six files of 360 images, enough for lesson 05; comes before `cifar`, which makes them."""
-    monkeypatch.setattr(test_datasets, "BATCH", 360)
+def cifar10_here(tmp_path, monkeypatch):
+    """A small CIFAR-10 in its exact format where the lessons look for it, and torchvision told its checksums."""
     threads = torch.get_num_threads()
-    yield
+    folder, md5 = tmp_path / "data" / "cifar-10-batches-py", {}
+    folder.mkdir(parents=True)
+    contents = {"batches.meta": {"label_names": CLASSES}}
+    for number in range(1, 7):
+        contents["test_batch" if number == 6 else f"data_batch_{number}"] = {
+            "labels": [(number + k) % 10 for k in range(BATCH)],
+            "data": np.random.RandomState(number).randint(0, 256, (BATCH, 3072), dtype=np.uint8),
+        }
+    for name, content in contents.items():
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        md5[name] = hashlib.md5(data).hexdigest()
+    loader = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(loader, "train_list", [(f"data_batch_{k}", None) for k in range(1, 6)])
+    for name in ("train_list", "test_list"):
+        files = [(file, md5[file]) for file, _ in getattr(loader, name)]
+        monkeypatch.setattr(loader, name, files)
+    monkeypatch.setattr(loader, "meta", loader.meta | {"md5": md5["batches.meta"]})
+    monkeypatch.setenv("DLHELPERS_DATA", str(folder.parent))
+    yield load("cifar10")
     torch.set_num_threads(threads)
     plt.close("all")
-
-
-@pytest.fixture
-def cifar10_here(files_of_360, cifar, monkeypatch):  # noqa: F811
-    """CIFAR-10, read by the real loader, where the lessons look for it."""
-    monkeypatch.setenv("DLHELPERS_DATA", str(cifar))
-    return load("cifar10")
 
 
 def run(lesson, since, until=None, **changes):

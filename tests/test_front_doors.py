@@ -4,7 +4,6 @@ Each line: the door, the call, the error, and of its message the value, what was
 """
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,18 +13,13 @@ from dlhelpers.data import (
     BlockShuffleSampler,
     ImageDataset,
     NumberedImages,
-    Shapes,
-    batches_per_epoch,
     count,
     describe,
-    draw_shapes,
     load,
     split_epoch,
 )
-from dlhelpers.machine import bytes_of, run_limited
+from dlhelpers.machine import run_limited
 from dlhelpers.measure import (
-    WorkerReport,
-    loader_speed,
     pipeline_speed,
     study_batch_sizes,
 )
@@ -138,12 +132,3 @@ def test_a_mistake_is_named_with_what_was_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
     plt.close("all")
-
-
-def test_numbers_of_numpy_are_taken_where_pythons_are():
-    three = np.int64(3)
-    assert len(Shapes(three)) == len(NumberedImages(three)) == len(WorkerReport(three)) == 3
-    assert bytes_of((three,), count=three) == 36 and batches_per_epoch(three, three) == 1
-    images, labels = draw_shapes(three, three + 1)
-    assert len(images) == len(labels) == 1
-    assert loader_speed(LOADER, batches=three, warmup=np.int64(0)).batches == 2

@@ -34,13 +34,6 @@ def test_files_sizes_classes_and_bytes_are_counted(folder):
     assert "2, b 3 to a 9 images" in text
 
 
-def test_a_picture_that_was_taken_sideways_counts_as_it_is_seen(folder):
-    tags = Image.Exif()
-    tags[0x0112] = 6
-    Image.new("RGB", (20, 10)).save(folder / "a" / "camera.jpg", exif=tags)
-    assert (10, 20) in inspect_folder(folder).sizes
-
-
 @pytest.mark.parametrize(
     ("memory", "disk", "way"),
     [(8 * 1170, 0, "memory"), (8 * 1170 - 1, 2 * 1170, "map"), (0, 2 * 1170 - 1, "stream")],

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from dlhelpers.machine import (
     bytes_of,
     human_bytes,
-    is_out_of_memory,
     memory,
     memory_budget,
     memory_use,
 )
+from dlhelpers.machine.memory import is_out_of_memory
 
 MB = 1_000_000
 DTYPES = [torch.uint8, torch.bfloat16, torch.float32, torch.int64]

@@ -174,9 +174,7 @@ def test_a_training_without_a_batch_is_planned_and_told(samples, drop_last, caps
     ("wrong", "message"),
     [
         ({"samples": None}, "samples is None: expected .*, or a loader instead"),
-        ({"samples": -1}, "samples is -1"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"epochs": 2.5}, "epochs is 2.5"),
         ({"micro_batch_size": 0}, "micro_batch_size is 0"),
         ({"ranks": 0}, "ranks is 0"),
         ({"ranks": 2, "policy": "even"}, "policy is 'even': expected 'drop', 'pad' or"),
@@ -204,11 +202,11 @@ def test_the_command_gives_the_same_numbers_as_json(capsys):
     given = (
         "--samples 10000 --batch-size 32 --epochs 10 --micro-batch-size 8 --ranks 3 --policy pad"
     )
-    assert main(["plan", *given.split(), "--shape", "3,32,32", "--dtype", "uint8", "--json"]) == 0
+    assert main(["plan", *given.split(), "--shape", "3,32,32", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["samples"] == 10_000 and found["samples_per_epoch"] == 10_002
     assert (found["batches"], found["last_batch"], found["iterations"]) == (105, 6, 1050)
     assert (found["optimizer_steps"], found["micro_batches"]) == (1050, 104 * 4 + 1)
-    assert (found["dataset_bytes"], found["batch_bytes"]) == (30_720_000, 32 * 3072)
+    assert (found["dataset_bytes"], found["batch_bytes"]) == (4 * 30_720_000, 4 * 32 * 3072)
     assert main(["plan", "--samples", "9", "--batch-size", "4", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["dataset_bytes"] is None

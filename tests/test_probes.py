@@ -33,16 +33,6 @@ def test_workers_report_themselves_with_seeds_of_their_own():
     assert second == first + 1
 
 
-def test_each_library_draws_anew_in_each_worker_and_a_kept_generator_does_not():
-    torch.manual_seed(0)
-    found = reports(epochs=2, num_workers=2)
-    different = {
-        name: len({report[name] for report in found})
-        for name in ("torch", "numpy", "python", "kept")
-    }
-    assert different == {"torch": 16, "numpy": 16, "python": 16, "kept": 4}
-
-
 def test_the_generator_of_a_sample_knows_its_seed_epoch_and_index_and_no_worker():
     def drawn(seed, epoch, **options):
         dataset = WorkerReport(8)

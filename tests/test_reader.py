@@ -151,14 +151,6 @@ def test_writing_into_a_batch_never_reaches_the_files(stored):
     assert (stored / "images.npy").read_bytes() == before
 
 
-def test_a_pickled_dataset_is_small_and_reads_the_same(stored):
-    dataset = PackedDataset(stored)
-    dataset[0]
-    content = pickle.dumps(dataset)
-    assert len(content) < 2_000
-    assert pickle.loads(content)[7].label == LABELS[7]
-
-
 def test_what_is_mapped_stays_as_it_was_when_a_dataset_is_written_anew(stored):
     dataset = PackedDataset(stored)
     write(stored, IMAGES[::-1], LABELS[::-1], overwrite=True)

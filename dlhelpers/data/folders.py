@@ -3,7 +3,6 @@
 Each file, whatever its kind, becomes upright RGB pixels. What cannot be used is refused with its name and the reason.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -59,15 +58,13 @@ class ImageFiles(ImageFolder):
         """Return (path, label) of all images; unlike torchvision follow no links, which may lead around in a circle."""
         samples = []
         for name, label in class_to_idx.items():
-            before = len(samples)
-            for folder, _, files in sorted(os.walk(Path(directory, name))):
-                paths = (os.path.join(folder, file) for file in sorted(files))
-                samples += [(p, label) for p in paths if p.lower().endswith(IMG_EXTENSIONS)]
-            if len(samples) == before:
+            folder = Path(directory, name)
+            paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMG_EXTENSIONS]
+            if not paths:
                 raise FileNotFoundError(
-                    f"{Path(directory, name)} holds no images ({', '.join(IMG_EXTENSIONS)}): move some there, or"
-                    " remove it"
+                    f"{folder} holds no images ({', '.join(IMG_EXTENSIONS)}): move some there, or remove it"
                 )
+            samples += [(str(path), label) for path in paths]
         return samples
 
     def _first_shape(self) -> tuple[int, int, int]:
@@ -122,10 +119,11 @@ def image_folder(root: str | Path | None, split: str, size: int | None = None) -
     if split not in ("train", "test") or (root / "train").is_dir() or (root / "test").is_dir():
         return ImageFiles(root / split, size)
     files = ImageFiles(root, size)
+    for_tests = slice(TEST_EVERY - 1, None, TEST_EVERY)
     if split == "test":
-        files.samples = files.samples[TEST_EVERY - 1 :: TEST_EVERY]
+        files.samples = files.samples[for_tests]
     else:
-        del files.samples[TEST_EVERY - 1 :: TEST_EVERY]
+        del files.samples[for_tests]
     files.targets = [label for _, label in files.samples]
     return files
 

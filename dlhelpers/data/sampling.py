@@ -100,12 +100,11 @@ class BlockShuffleSampler(Sampler):
         return left if self.batch_size is None else -(-left // self.batch_size)
 
     def __iter__(self) -> Iterator[int] | Iterator[np.ndarray]:
-        if self.batch_size is None:
-            for indices in self._windows():
-                yield from indices.tolist()
-            return
         rest = np.empty(0, np.int64)
         for indices in self._windows():
+            if self.batch_size is None:
+                yield from indices.tolist()
+                continue
             rest = np.concatenate([rest, indices])
             full = len(rest) - len(rest) % self.batch_size
             yield from rest[:full].reshape(-1, self.batch_size)

@@ -27,17 +27,17 @@ def pick_device(prefer: Device | None = None) -> torch.device:
     Raises ValueError for a device that this machine does not have, and what PyTorch raises for a name it does not know.
     """
     present = torch.accelerator.current_accelerator(check_available=True)
-    wanted = prefer or os.environ.get("DLHELPERS_DEVICE") or present or "cpu"
+    device = torch.device(prefer or os.environ.get("DLHELPERS_DEVICE") or present or "cpu")
     here = ["cpu"]
     if present:
         numbers = range(torch.accelerator.device_count())
         here += [present.type, *(f"{present.type}:{k}" for k in numbers)]
-    if str(device := torch.device(wanted)) in here:
-        return device
-    remedy = "Give no `prefer` and no variable DLHELPERS_DEVICE to take what there is"
-    raise ValueError(
-        f"device {str(wanted)!r} is not here: this machine offers {', '.join(here)}. {remedy}"
-    )
+    if str(device) not in here:
+        raise ValueError(
+            f"device '{device}' is not here: this machine offers {', '.join(here)}. Give no `prefer` and no variable"
+            " DLHELPERS_DEVICE to take what there is"
+        )
+    return device
 
 
 def pick_amp_dtype(device: Device) -> torch.dtype | None:

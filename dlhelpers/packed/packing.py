@@ -33,8 +33,8 @@ def pack_folder(
     """Write the images of SOURCE/CLASS/*.jpg (or .png and others) to `target` as uint8 RGB (3, H, W).
 
     With `size` the shorter side is scaled to `size` pixels and the centre cut out; see `decode_image` for colours and
-    orientation. Options as for `pack_dataset`; the same call goes on where an interrupted one stopped. Raises ValueError
-    for an image that cannot be decoded, for images of unequal sizes without `size` and for wrong settings,
+    orientation. Options as for `pack_dataset`; the same call goes on where an interrupted one stopped. Raises
+    ValueError for an image that cannot be decoded, for images of unequal sizes without `size` and for wrong settings,
     FileNotFoundError for a folder without images, and what `PackedWriter` raises.
     """
     return pack_dataset(ImageFiles(source, size), target, **options)
