@@ -1014,8 +1014,8 @@ MUTATIONS = [
     Mutation(
         "labels-left-out-of-the-count",
         "data/counting.py",
-        "for part in _tensors(batch)]",
-        "for part in list(_tensors(batch))[:1]]",
+        "for part in tensors_in(batch)]",
+        "for part in tensors_in(batch)[:1]]",
         "Samples with equal images and different labels are said to have come twice.",
         "",
         "test_counting.py::test_samples_that_differ_in_their_labels_alone_are_not_the_same",

@@ -103,7 +103,7 @@ def test_an_interrupt_is_one_line(folder, tmp_path, capsys, monkeypatch):
 def test_the_module_runs_as_a_program(tmp_path):
     command = [sys.executable, "-m", "dlhelpers", "verify", str(tmp_path / "none")]
     failed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert failed.returncode == 1 and "there is no folder" in failed.stderr
+    assert failed.returncode == 1 and "holds no dataset" in failed.stderr
     assert failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
 
 

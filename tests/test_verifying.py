@@ -140,10 +140,10 @@ def test_another_version_says_what_to_do(folder):
 
 def test_a_folder_without_a_dataset_is_an_error(folder, tmp_path):
     for read in (verify, PackedDataset):
-        with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
-            read(tmp_path / "nowhere")
-        with pytest.raises(FileNotFoundError, match="holds no dataset: expected manifest.json"):
-            read(tmp_path)
+        for empty in (tmp_path, tmp_path / "nowhere"):
+            told = f"{empty} holds no dataset: there is no {empty}/manifest.json"
+            with pytest.raises(FileNotFoundError, match=told):
+                read(empty)
     (folder / "manifest.json").unlink()
     (folder / "unfinished.jsonl").touch()
     assert "unfinished dataset" in faults(folder)[0]

@@ -4,10 +4,11 @@
 """
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from dlhelpers.base.checks import check_kind, shown
@@ -105,7 +106,7 @@ def count(loader: Iterable) -> LoaderSummary:
         for batch in loader:
             last = samples_in(batch)
             samples, batches = samples + last, batches + 1
-            parts = [part.cpu().double() for part in _tensors(batch)]
+            parts = [part.cpu().double() for part in tensors_in(batch)]
             for k in range(last):
                 key = hash(tuple(part[k].numpy().tobytes() for part in parts))
                 twice += key in seen
@@ -133,18 +134,15 @@ def count(loader: Iterable) -> LoaderSummary:
 
 def samples_in(batch: object) -> int:
     """Return the samples of a batch: the rows of its first tensor. Raises TypeError where there is none."""
-    for part in _tensors(batch):
-        return len(part)
-    raise TypeError(f"a batch holds {shown(batch)}, expected tensors with one row a sample")
+    tensors = tensors_in(batch)
+    if not tensors:
+        raise TypeError(f"a batch holds {shown(batch)}, expected tensors with one row a sample")
+    return len(tensors[0])
 
 
-def _tensors(part: object) -> Iterator[Tensor]:
-    """The tensors of a batch, however they are nested."""
-    if isinstance(part, Tensor):
-        yield part
-    elif isinstance(part, (Mapping, list, tuple)):
-        for inner in part.values() if isinstance(part, Mapping) else part:
-            yield from _tensors(inner)
+def tensors_in(thing: object) -> list[Tensor]:
+    """Return the tensors of a batch, or of anything else, however they are nested."""
+    return [part for part in tree_leaves(thing) if isinstance(part, Tensor)]
 
 
 def _answers(dataset: object, beyond: int) -> bool:

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, TensorDataset
 
 from dlhelpers.base.checks import check_whole
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
-from dlhelpers.data.counting import batches_per_epoch, describe
+from dlhelpers.data.counting import batches_per_epoch, describe, tensors_in
 from dlhelpers.data.sampling import split_epoch
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.history import History
@@ -233,7 +232,7 @@ def _kept(trial: Rehearsal, batch: Any) -> int:
 
 def _memory(thing: Any) -> dict[int, int]:
     """The memory behind the tensors of a thing, address to bytes; views share theirs."""
-    behind = [part.untyped_storage() for part in tree_leaves(thing) if isinstance(part, Tensor)]
+    behind = [part.untyped_storage() for part in tensors_in(thing)]
     return {storage.data_ptr(): storage.nbytes() for storage in behind}
 
 

@@ -77,9 +77,8 @@ class Manifest:
 
 def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
     """The first bytes of a `.npy` file, padded so that a longer shape takes no more of them."""
-    text = (
-        f"{ ({'descr': dtype, 'fortran_order': False, 'shape': shape}) }".ljust(HEADER - 11) + "\n"
-    )
+    fields = {"descr": dtype, "fortran_order": False, "shape": shape}
+    text = str(fields).ljust(HEADER - 11) + "\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
@@ -108,10 +107,6 @@ def read_manifest(folder: str | Path) -> Manifest:
     and for a manifest that is damaged or of another version.
     """
     path = Path(folder) / MANIFEST
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"there is no folder {folder}: check the name; it is relative to {Path.cwd()}"
-        )
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -121,8 +116,8 @@ def read_manifest(folder: str | Path) -> Manifest:
                 " to finish it"
             ) from None
         raise FileNotFoundError(
-            f"{folder} holds no dataset: expected {MANIFEST} in it, as PackedWriter or `python -m dlhelpers pack`"
-            " write"
+            f"{folder} holds no dataset: there is no {path.absolute()}, which PackedWriter and"
+            " `python -m dlhelpers pack` write"
         ) from None
     try:
         found = json.loads(content)
