@@ -473,7 +473,7 @@ MUTATIONS = [
     Mutation(
         "persistent-workers-shared",
         "measure/trials.py",
-        "    own._iterator = None\n",
+        "        loader._iterator = None\n",
         "",
         "Measuring takes the batches of an epoch that is under way.",
         "",

@@ -11,7 +11,6 @@ from pretended_cuda import POSSIBLE, pretended_cuda, switched_on
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers.course.capped_examples import train, write_packed
 from dlhelpers.machine import pick_device, run_limited
 from dlhelpers.machine.memory import peak_memory, release_memory
 from dlhelpers.train import fit, load_checkpoint
@@ -109,15 +108,6 @@ def test_a_capped_child_sees_no_gpu_and_takes_a_step(monkeypatch):
     monkeypatch.setenv("DLHELPERS_DEVICE", "cuda")
     run = run_limited(sees, limit=200 * MB)
     assert (run.outcome, run.value) == ("returned", (False, "cpu", "")), run.error
-
-
-def test_what_lesson_08_runs_in_a_child(tmp_path):
-    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 3))
-    optimizer = torch.optim.Adam(model.parameters())
-    write_packed(tmp_path / "packed", 200)
-    run = run_limited(train, tmp_path / "packed", model, optimizer, limit=80 * MB)
-    assert run.outcome == "returned", run.error
-    assert model.load_state_dict(run.value)
 
 
 # ---- from a process's start ----

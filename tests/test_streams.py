@@ -65,8 +65,5 @@ def test_a_buffer_gives_each_sample_once_and_holds_no_more_than_its_size(length,
 
 def test_a_buffer_of_one_changes_nothing_and_one_of_all_shuffles_all():
     assert list(shuffle_buffer(range(9), 1, random.Random(0))) == list(range(9))
-    first = Counter(next(shuffle_buffer(range(9), 9, random.Random(seed))) for seed in range(500))
-    last = Counter(
-        list(shuffle_buffer(range(9), 12, random.Random(seed)))[-1] for seed in range(500)
-    )
-    assert set(first) == set(last) == set(range(9))
+    first = {next(shuffle_buffer(range(9), 9, random.Random(seed))) for seed in range(500)}
+    assert first == set(range(9))

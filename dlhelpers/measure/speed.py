@@ -15,7 +15,7 @@ from torch import nn
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.data.counting import samples_in
 from dlhelpers.machine.devices import move, synchronize
-from dlhelpers.measure.trials import OptimizerFn, Rehearsal, own_loader, plain_sgd, undisturbed
+from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn, check_loader
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 
     is timed on the second half of them, or on its only one. Workers deliver in bursts: ask for many more batches than
     there are workers. Raises ValueError for a loader without a batch.
     """
-    with undisturbed(loader):
-        return _time(own_loader(loader), batches, warmup, _drain, torch.device("cpu"))[0]
+    with undisturbed(loader) as own:
+        return _time(own, batches, warmup, _drain, torch.device("cpu"))[0]
 
 
 def pipeline_speed(
@@ -134,15 +134,15 @@ def pipeline_speed(
     they are. Raises what the checks find, and ValueError for a loader without a batch.
     """
     check_loader(loader, "train", model)
-    loader, rehearsal = own_loader(loader), Rehearsal(model, loss_fn, optimizer_fn)
+    rehearsal = Rehearsal(model, loss_fn, optimizer_fn)
     device, train = rehearsal.device, rehearsal.train
-    with undisturbed(loader):
-        alone, first = _time(loader, batches, warmup, _drain, device)
+    with undisturbed(loader) as own:
+        alone, first = _time(own, batches, warmup, _drain, device)
         batches, warmup = alone.batches, alone.warmup
         first = move(first, device)
         train([first])  # libraries are loaded, and the optimizer's memory is there
         learning, _ = _time([first] * (warmup + batches), batches, warmup, train, device)
-        together, _ = _time(loader, batches, warmup, train, device)
+        together, _ = _time(own, batches, warmup, train, device)
     return PipelineSpeed(
         loader_only=alone.samples_per_second,
         model_only=learning.samples_per_second,

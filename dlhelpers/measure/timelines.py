@@ -15,7 +15,7 @@ from torch.profiler import profile, record_function
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.machine.devices import move
 from dlhelpers.measure.speed import SMALL
-from dlhelpers.measure.trials import OptimizerFn, Rehearsal, own_loader, plain_sgd, undisturbed
+from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn, check_loader
 from dlhelpers.train.micro_batching import split_batch
 
@@ -90,10 +90,10 @@ def timeline(
     and the loader's generators as they are. Raises what the checks find, and ValueError for a loader without a batch.
     """
     check_loader(loader, "train", model)
-    loader, trial = own_loader(loader), Rehearsal(model, loss_fn, optimizer_fn)
-    # as often as it takes: each pass has a batch at least
-    batches = chain.from_iterable(repeat(loader, steps + 2))
-    with undisturbed(loader):
+    trial = Rehearsal(model, loss_fn, optimizer_fn)
+    with undisturbed(loader) as own:
+        # as often as it takes: each pass has a batch at least
+        batches = chain.from_iterable(repeat(own, steps + 2))
         # libraries are loaded, workers are there, and so is the optimizer's memory
         _step(trial, batches)
         _step(trial, batches)

@@ -50,25 +50,20 @@ class Rehearsal:
 
 
 @contextmanager
-def undisturbed(loader: Iterable = ()) -> Iterator[None]:
-    """Put the random states of Python, NumPy, PyTorch and of a loader's generators back as they were."""
+def undisturbed(loader: Iterable = ()) -> Iterator[Iterable]:
+    """Put the random states of Python, NumPy, PyTorch and of a loader's generators back as they were.
+
+    Gives a shallow copy of a DataLoader, so that workers which persist are ours and end with us; another iterable as it
+    is.
+    """
     state = random_state()
-    own = [(generator, generator.get_state()) for generator in generators_of(loader)]
+    generators = [(generator, generator.get_state()) for generator in generators_of(loader)]
+    if isinstance(loader, DataLoader):
+        loader = copy(loader)
+        loader._iterator = None
     try:
-        yield
+        yield loader
     finally:
         set_random_state(state)
-        for generator, before in own:
+        for generator, before in generators:
             generator.set_state(before)
-
-
-def own_loader(loader: Iterable) -> Iterable:
-    """Return a shallow copy of a DataLoader, so that workers which persist are ours and end with us.
-
-    Other iterables come back as they are.
-    """
-    if not isinstance(loader, DataLoader):
-        return loader
-    own = copy(loader)
-    own._iterator = None
-    return own
