@@ -40,18 +40,13 @@ class ImageFiles(ImageFolder):
         self.size = None if size is None else check_whole("size", size, 1)
         self.shape = None if size is None else (3, size, size)
         super().__init__(root)
+        for name in SPLITS.intersection(self.classes):
+            if any(Path(root).glob(f"{name}/*/")):
+                raise ValueError(
+                    f"{root} holds splits, not classes: take one of them, as {root}/{name}"
+                )
         if self.shape is None:
             self.shape = self._first_shape()
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        """Return what torchvision finds; ValueError for a folder of splits."""
-        classes, numbers = super().find_classes(directory)
-        for name in SPLITS.intersection(classes):
-            if any(Path(directory).glob(f"{name}/*/")):
-                raise ValueError(
-                    f"{directory} holds splits, not classes: take one of them, as {directory}/{name}"
-                )
-        return classes, numbers
 
     @staticmethod
     def make_dataset(directory: str, class_to_idx: dict[str, int], **_: Any) -> list:
