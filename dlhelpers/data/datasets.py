@@ -109,10 +109,10 @@ def load(
     """
     if name not in NAMES:
         raise ValueError(f"unknown dataset {name!r}: there are {', '.join(NAMES)}")
-    if split not in ("train", "test") and name != "folder":
-        raise ValueError(f"split is {split!r}: expected 'train' or 'test'")
     if name == "folder":
         return image_folder(root, split, size)
+    if split not in ("train", "test"):
+        raise ValueError(f"split is {split!r}: expected 'train' or 'test'")
     if name == "shapes":
         length, seed = (8_000, 0) if split == "train" else (2_000, 1)
         return Shapes(length, size or 32, seed=seed)

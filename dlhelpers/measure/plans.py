@@ -160,10 +160,11 @@ def plan(
     pieces, rest = batches_per_epoch(size, micro), batches_per_epoch(said.last_batch, micro)
     early, steps = max(0, said.batches - 1), said.batches * epochs
     notes = [*said.warnings]
+    ends = [f"rank {k:,} takes {taken[k]:,}" for k in sorted({0, ranks - 1})]
     formulas = [
         "as given",
         "as given",
-        f"rank 0 takes {taken[0]:,}, rank {ranks - 1:,} takes {taken[-1]:,}",
+        ", ".join(ends),
         *said.formulas[1:3],
         f"{early:,} x {pieces:,} + {rest:,}",
         f"{said.batches:,} batches x {epochs:,} epochs",
