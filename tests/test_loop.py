@@ -278,3 +278,13 @@ def test_one_bar_for_all_epochs(capsys, monkeypatch):
 
 
 # On an accelerator
+
+
+@pytest.mark.parametrize("option", ["sampler", "batch_sampler"])
+def test_a_list_may_be_the_order_of_a_loader(option):
+    order = [3, 1, 2, 0] if option == "sampler" else [[3, 1], [2, 0]]
+    data = TensorDataset(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]))
+    model = nn.Linear(3, 2)
+    loader, optimizer = DataLoader(data, **{option: order}), SGD(model.parameters(), lr=0.1)
+    history = fit(model, loader, nn.CrossEntropyLoss(), optimizer, epochs=1, seed=0, progress=False)
+    assert history[0].samples == 4
