@@ -194,7 +194,7 @@ class Prediction(Task):
         elif type(guess) not in (int, float):
             text = f"{guess!r} is no number: write digits without quotes, as 12 or 0.5."
             return self._say("wrong", text, True)
-        self.guess = guess
+        self.guess, self._measured = guess, ""
         return self._noted()
 
     def _noted(self) -> Reply:

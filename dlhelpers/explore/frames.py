@@ -33,6 +33,8 @@ STYLE = """<style>
 class Explorer:
     """A widget for a live notebook, and its pictures for a page that only shows what was stored."""
 
+    draw: Callable[..., Picture]
+    controls: Sequence  # as `explorer` takes them
     pictures: list[Picture]  # the first as the controls begin, the others with contrasting values
     widget: Any = None  # where ipywidgets is missing
 
@@ -62,7 +64,7 @@ def explorer(draw: Callable, controls: Sequence, tries: Sequence, contrasts: Seq
     try:
         import ipywidgets
     except ImportError:
-        return Explorer(pictures)
+        return Explorer(draw, controls, pictures)
     panel, column = ipywidgets.HTML(_page(pictures[0])), []
 
     def redraw(change: object) -> None:
@@ -84,7 +86,7 @@ def explorer(draw: Callable, controls: Sequence, tries: Sequence, contrasts: Seq
     column.append(ipywidgets.HTML(f"{STYLE}<small>Try:<ol>{tasks}</ol></small>"))
     frame = ipywidgets.HBox([ipywidgets.VBox(column), panel])
     frame.add_class("dl-explorer")
-    return Explorer(pictures, frame)
+    return Explorer(draw, controls, pictures, frame)
 
 
 def _page(picture: Picture) -> str:
