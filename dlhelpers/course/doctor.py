@@ -6,11 +6,11 @@ Packages are looked up in their metadata, so that a broken one cannot keep the r
 """
 
 import importlib.metadata
+import os
 import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 try:
     from dlhelpers.base.sizes import human_bytes
@@ -91,31 +91,24 @@ def _device() -> Finding:
 
 def _room() -> list[Finding]:
     """Is there enough memory, and room in the folders that lessons write to?"""
-    course = Path("notebooks").absolute()
-    if not course.is_dir():
-        course = Path.cwd()  # `doctor` was started beside the lessons, or without a course
     start = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 07"
     copy = "lesson 08 writes there: copy the course to another folder"
     move = "lesson 11 writes there: set TMPDIR to another folder"
     rooms = [
-        ("memory to use", None, MEMORY, "close other kernels and programs, or raise the limit"),
-        ("shared memory", Path("/dev/shm"), SHARED, start),
-        ("lessons", course, BESIDE, copy),
-        ("temporary files", Path(tempfile.gettempdir()), TEMPORARY, move),
+        ("memory to use", "", MEMORY, "close other kernels and programs, or raise the limit"),
+        ("shared memory", "/dev/shm", SHARED, start),
+        ("lessons", os.getcwd(), BESIDE, copy),
+        ("temporary files", tempfile.gettempdir(), TEMPORARY, move),
     ]
     findings = []
     for what, folder, needed, remedy in rooms:
-        if folder is None:
-            free = memory_budget("cpu")
-        elif not folder.is_dir():
-            continue  # without /dev/shm, workers use another way
+        if not folder:
+            free, where = memory_budget("cpu"), ""
+        elif os.path.isdir(folder):
+            free = shutil.disk_usage(folder).free if os.access(folder, os.W_OK) else 0
+            where = f" free to write in {folder}"
         else:
-            try:
-                with tempfile.TemporaryFile(dir=folder):
-                    free = shutil.disk_usage(folder).free
-            except OSError:
-                free = 0
-        found = human_bytes(free) + (f" free to write in {folder}" if folder else "")
+            continue  # without /dev/shm, workers use another way
         remedy = f"{human_bytes(needed)} are needed: {remedy}"
-        findings.append(Finding(what, found, free >= needed, remedy))
+        findings.append(Finding(what, human_bytes(free) + where, free >= needed, remedy))
     return findings

@@ -77,8 +77,11 @@ def read() -> dict[str, dict]:
 def key(name: str) -> str:
     """Return the name under which a task is kept: lesson_02.batch_of becomes count_your_batches.batch_of."""
     lesson, _, task = name.partition(".")
-    title = importlib.import_module(f"{lessons.__name__}.{lesson}").TITLE
-    return f"{title.lower().replace(' ', '_')}.{task}"
+    return f"{_lesson(lesson).TITLE.lower().replace(' ', '_')}.{task}"
+
+
+def _lesson(name: str) -> Any:
+    return importlib.import_module(f"{lessons.__name__}.{name}")
 
 
 def record(name: str, *, done: bool, first: str) -> None:
@@ -105,11 +108,11 @@ def record(name: str, *, done: bool, first: str) -> None:
 
 def lesson_tasks() -> dict[str, list[Any]]:
     """Return the tasks of each lesson, by its name, as "lesson_02", in their order."""
-    found = {}
-    for _, name, _ in pkgutil.iter_modules(lessons.__path__):
-        module = importlib.import_module(f"{lessons.__name__}.{name}")
-        found[name] = [value for value in vars(module).values() if hasattr(value, "hints")]
-    return found
+    names = [name for _, name, _ in pkgutil.iter_modules(lessons.__path__)]
+    return {
+        name: [value for value in vars(_lesson(name)).values() if hasattr(value, "hints")]
+        for name in names
+    }
 
 
 def progress(lesson: str | None = None) -> Table:
@@ -122,12 +125,13 @@ def progress(lesson: str | None = None) -> Table:
         found = [remembered.get(key(task.name), OPEN) for task in tasks]
         states = [known["state"] for known in found]
         done = f"{states.count('done')} of {len(states)}"
-        title = f"{name[-2:]} {importlib.import_module(f'{lessons.__name__}.{name}').TITLE}"
+        title = f"{name[-2:]} {_lesson(name).TITLE}"
         if name == lesson:
             rows = []
             for task, known in zip(tasks, found, strict=True):
-                kept = [known["state"], known["tries"] or "", known.get("first", "")]
-                rows.append([MARKS[known["state"]], task.name.partition(".")[2], task.kind, *kept])
+                variable, state = task.name.partition(".")[2], known["state"]
+                kept = state, known["tries"] or "", known.get("first", "")
+                rows.append([MARKS[state], variable, task.kind, *kept])
             headers = ["", "task", "kind", "state", "tries", "first try"]
             return Table(headers, rows, notes=[f"{title}: {done} done. Next: {after}."])
         rows.insert(0, [title, "".join(MARKS[state] for state in states), done])

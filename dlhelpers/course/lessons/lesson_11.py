@@ -115,7 +115,7 @@ price = Exercise(
     judge=capstone.judge_price,
     praise="the dataset is five times as large as the cap.",
     hints=["Lesson 01: shape x bytes of a number x length.", "A number of uint8 takes one byte."],
-    solution="""
+    code="""
     class Project:
         dataset_bytes = 12_345 * 3 * 64 * 64
     """,
@@ -132,7 +132,7 @@ counts = Exercise(
     judge=capstone.judge_counts,
     praise="the counts follow from your choice. The run will be held to them.",
     hints=["Lesson 02: round up, or down with drop_last.", "A step for each batch of each epoch."],
-    solution="""
+    code="""
     from math import ceil
 
 
@@ -158,7 +158,7 @@ under_cap = Exercise(
         "Lesson 08: `PackedDataset` with a transform (`every_fourth` of `course.capped_examples`), and a plain loader.",
         "No tensor may hold all images. If a batch is too large: fewer pixels, fewer images, or `micro_batch_size`.",
     ],
-    solution=WORKED,
+    code=WORKED,
 )
 
 as_stated = Exercise(
@@ -174,7 +174,7 @@ as_stated = Exercise(
         "Is it the loader that differs from what you stated, or the epochs?",
         "Is `self.batch_size` in your loader?",
     ],
-    solution=WORKED,
+    code=WORKED,
 )
 
 learned = Exercise(
@@ -190,7 +190,7 @@ learned = Exercise(
         "Lesson 04: `fit` takes a valid_loader, and `accuracy` is in `dlhelpers.train.loop`.",
         "If it stays near a third: are the images floats from 0 to 1, and is the learning rate neither tiny nor huge?",
     ],
-    solution=WORKED,
+    code=WORKED,
 )
 
 resumes = Exercise(
@@ -208,5 +208,5 @@ resumes = Exercise(
         "Lesson 06: `fit` takes a checkpoint and a history. `load_checkpoint` gives the history, with its `epochs`.",
         "The order of an epoch must not depend on the epochs before: give `fit` a seed. The first weights, too.",
     ],
-    solution=WORKED,
+    code=WORKED,
 )
