@@ -4,7 +4,6 @@ import os
 import shutil
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import torch
@@ -78,10 +77,6 @@ def buffered(
     return shuffle_buffer
 
 
-def among_five(samples, size, random):
-    yield from buffered(rest=shuffled)(samples, size + 1, random)
-
-
 def four_at_a_time(samples, size, random):
     buffer = []
     for sample in samples:
@@ -114,15 +109,6 @@ def loses_those_between(samples, size, random):
             buffer.append(sample)
         else:
             yield buffer.pop(random.randrange(size))
-    yield from random.sample(buffer, len(buffer))
-
-
-def put_back(samples, size, random):
-    buffer = []
-    for sample in samples:
-        buffer.append(sample)
-        if len(buffer) >= size:
-            yield random.choice(buffer)
     yield from random.sample(buffer, len(buffer))
 
 
@@ -199,13 +185,6 @@ def rename_too_early(path, parts):
         os.replace(partial, path)
 
 
-def write_elsewhere(path, parts):
-    with TemporaryDirectory() as folder:
-        partial = Path(folder, "partial")
-        write_directly(partial, parts)
-        partial.replace(path)
-
-
 def rename_what_is_there(path, parts):
     def write(partial, parts):
         try:
@@ -227,10 +206,10 @@ def as_it_comes(samples, *others):
     yield from samples
 
 
-def compare(came, promised, wrong=lambda came, promised: came != promised, error=ValueError):
+def compare(came, promised, wrong=int.__ne__):
     """The end of a learner's `checked`, with its own idea of what is wrong."""
     if wrong(came, promised):
-        raise error(f"{came} samples, not {promised}")
+        raise ValueError(f"{came} samples, not {promised}")
 
 
 def checked(end=compare, give=lambda sample: [sample]):
@@ -246,21 +225,10 @@ def checked(end=compare, give=lambda sample: [sample]):
     return checked
 
 
-def counted_in_the_loop(samples, promised):
-    for came, sample in enumerate(samples, 1):  # noqa: B007  (a learner's)
-        yield sample
-    compare(came, promised)
-
-
 def read_first(samples, promised):
     samples = list(samples)
     compare(len(samples), promised)
     yield from samples
-
-
-def asked_for_its_length(samples, promised):
-    yield from samples
-    compare(len(samples), promised)
 
 
 def compared_inside(samples, promised):
@@ -314,7 +282,7 @@ def ran(**fields):
     return project(lambda self, data, checkpoint, epochs: past(epochs, **fields))
 
 
-def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoch, samples=0):
+def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoch):
     """A Project that keeps its history in the checkpoint, with its own idea of how far to go on and of the loss."""
 
     def train(self, data, checkpoint, epochs):
@@ -323,7 +291,7 @@ def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoc
         )
         done = history.epochs
         for epoch in range(done + 1, more(epochs, done) + 1):
-            counts = {"samples": samples, "optimizer_steps": 16, "seconds": perf_counter()}
+            counts = {"samples": 1_000, "optimizer_steps": 16, "seconds": perf_counter()}
             history.add(EpochResult("train", epoch, loss(epoch, done), **counts))
         torch.save(history.state_dict(), checkpoint)
         return history
@@ -444,11 +412,10 @@ JUDGED = {
     ],
     "lesson_08.write_whole": [
         (3, "pass a name without brackets"),
-        (lambda path, parts: print(end=""), "afterwards there is no file of that name."),
         (lambda path, parts: renamed(path, list(parts)[:1]), "expected all of them, in order."),
         (
             lambda path, parts: renamed(path, parts, finish=shutil.copy),
-            "beside the file it leaves 'partial'",
+            "Call `os.replace(old, new)`, by this name",
         ),
         (write_directly, "an unfinished one was there: write under another name until the end."),
         (remove_first, "while the parts came, the old file was gone"),
@@ -458,7 +425,6 @@ JUDGED = {
             rename_too_early,
             "the file got its name before it was closed: its last bytes were not in it yet.",
         ),
-        (write_elsewhere, "write beside the target, a rename works inside one file system."),
         (rename_what_is_there, "the name must then lead to what it led to before."),
         (
             say_nothing,
@@ -480,8 +446,6 @@ JUDGED = {
             buffered(lambda buffer, random: random.choice(buffer)),
             "each is expected once. Put in every sample, take one out with `pop`",
         ),
-        (put_back, "came more than once. Take it out with `pop`."),
-        (among_five, "comes 4 early, and a buffer of 4 can give it at most 3 early."),
         (loses_those_between, "each is expected once. Put in every sample"),
         (
             in_a_list,
@@ -507,31 +471,20 @@ JUDGED = {
             lambda samples, promised: len(list(samples)) == promised,
             "it gave back True, over which no loop can go",
         ),
-        (as_it_comes, "3 samples came, 5 were promised, and no ValueError was raised."),
+        (as_it_comes, "3 samples came, 5 were promised, and it raised nothing"),
         (read_first, "it had read 5 samples when it gave its first"),
         (checked(give=lambda sample: []), "of 5 samples it passed on []"),
-        (asked_for_its_length, "a stream has none, count what comes."),
         (
             compared_inside,
             "of 5 samples it passed on []: each is expected once, in order; compare after the loop.",
         ),
         (
-            checked(lambda came, promised: compare(came, promised, error=AssertionError)),
-            "can be switched off",
-        ),
-        (
-            checked(lambda came, promised: compare(came, promised, int.__lt__)),
-            "7 samples came, 5 were promised, and no",
-        ),
-        (
             checked(lambda came, promised: compare(came, promised, int.__eq__)),
-            "and it raised a ValueError",
+            "5 samples came, 5 were promised, and it raised ValueError",
         ),
-        (counted_in_the_loop, "a stream of 0 samples: "),
-        (checked(refuse_with_one_number), "name how many came (7) and how many were promised (5)."),
+        (checked(refuse_with_one_number), "a ValueError that names both numbers is expected"),
     ],
     "lesson_11.price": [
-        (len, "a class is expected"),
         (project(dataset_bytes=606_781_440), "that is the price as float32."),
         (project(dataset_bytes=50_565_120), "an image has three channels."),
         (project(dataset_bytes=151_794_120), "leave the labels out."),
@@ -543,7 +496,7 @@ JUDGED = {
         (project(dataset_bytes=151_695_360.0), "a whole number is expected"),
     ],
     "lesson_11.counts": [
-        (project(last_batch=...), "last_batch is not stated yet."),
+        (project(last_batch=...), "last_batch is Ellipsis: a whole number is expected"),
         (
             project(batch_size=20_000),
             "12,345 samples are 0 batches of 20,000, and a rest of 12,345.",
@@ -560,7 +513,6 @@ JUDGED = {
         ),
     ],
     "lesson_11.under_cap": [
-        (project(epochs=...), "epochs is not stated yet"),
         (
             project(lambda self, *places: torch.zeros(100_000_000)),
             "out of memory under a cap of 30.00 MB",
@@ -595,10 +547,9 @@ JUDGED = {
             project(lambda self, *places: validated_early()),
             "the history ends with train of epoch 2, and no accuracy",
         ),
-        (ran(valid=(1_777, 0.97)), "would be 1723.69 right answers of 1,777: weigh with samples"),
         (
             ran(valid=(1_777, 622 / 1_777)),
-            "622 of the 1,777 held-out images are right, and 90% are needed.",
+            "35.0% of the held-out images are right, and 90% are needed.",
         ),
     ],
     "lesson_11.resumes": [
@@ -608,11 +559,7 @@ JUDGED = {
             going_on(more=lambda epochs, done: done + epochs),
             "it had trained for [2, 1, 3]: obey `epochs`, and train for those that are missing.",
         ),
-        (going_on(loss=lambda epoch, done: perf_counter()), "two runs from the start differ"),
+        (going_on(loss=lambda epoch, done: perf_counter()), "is not that of an unbroken run"),
         (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),
-        (
-            going_on(samples=12_345),
-            "12,345 samples were seen of 1,000: train on those in the folder `data`.",
-        ),
     ],
 }

@@ -60,8 +60,6 @@ def test_a_report_says_what_the_checks_have_found_and_trains_nothing():
     expected = ["met", "open", "met", "not yet", "open", "met"]
     assert states(capstone.report(some)) == expected
     assert states(capstone.report(going_on())) == ["open"] * 6, "another class"
-    lesson_11.under_cap.check(some)
-    assert states(capstone.report(some))[3] == "open", "that check begins anew"
 
 
 @pytest.mark.parametrize("capped, above", [(False, "wrong"), (True, "right")])

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import sys
 import time
 from pathlib import Path
 from random import Random
@@ -102,17 +101,6 @@ def test_every_end_of_a_control_is_drawn_in_time(explore):
             control.value = end
             spent.append(time.process_time() - begin)
     assert max(spent) < 1.5, "a quiet machine needs 0.3 seconds"
-
-
-def test_what_could_not_be_drawn_in_time_is_refused_at_once():
-    with pytest.raises(ValueError, match="10000 samples.*expected at most 24"):
-        explore_batches(10_000)
-
-
-@each_explorer
-def test_without_ipywidgets_there_is_the_twin_alone(monkeypatch, explore):
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    assert list(explore()._repr_mimebundle_()) == ["text/plain", "text/html"]
 
 
 @pytest.mark.parametrize(("images", "size"), [(75, 32), (50, 19), (1, 75)])

@@ -257,8 +257,7 @@ def small_tasks():
         for k in range(3)
     ]
     tasks += [
-        Exercise(f"t.e{k}", f"Write e{k}.", minutes=1, hints=hints, solution="e = 1")
-        for k in range(2)
+        Exercise(f"t.e{k}", f"Write e{k}.", minutes=1, hints=hints, code="e = 1") for k in range(2)
     ]
     return {task.name: task for task in [*tasks, Question("t.q", "Is it?", [right], hints=hints)]}
 

@@ -21,12 +21,6 @@ try:
 except Exception as error:  # a library that is broken raises what it likes, OSError too
     BROKEN = f"{type(error).__name__}: {error}"
 
-# Bytes that the lessons need.
-MEMORY = 1_500_000_000  # the largest lesson and its kernel, with room to spare
-SHARED = 64_000_000  # two workers' batches; Docker gives no more unless asked
-BESIDE = 1_500_000_000  # three times what lesson 08 writes, beside the notebook
-TEMPORARY = 750_000_000  # three times what lesson 11 writes, to a temporary folder
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -95,10 +89,19 @@ def _room() -> list[Finding]:
     copy = "lesson 08 writes there: copy the course to another folder"
     move = "lesson 11 writes there: set TMPDIR to another folder"
     rooms = [
-        ("memory to use", "", MEMORY, "close other kernels and programs, or raise the limit"),
-        ("shared memory", "/dev/shm", SHARED, start),
-        ("lessons", os.getcwd(), BESIDE, copy),
-        ("temporary files", tempfile.gettempdir(), TEMPORARY, move),
+        # the largest lesson and its kernel, with room to spare
+        (
+            "memory to use",
+            "",
+            1_500_000_000,
+            "close other kernels and programs, or raise the limit",
+        ),
+        # two workers' batches; Docker gives no more unless asked
+        ("shared memory", "/dev/shm", 64_000_000, start),
+        # three times what lesson 08 writes, beside the notebook
+        ("lessons", os.getcwd(), 1_500_000_000, copy),
+        # three times what lesson 11 writes
+        ("temporary files", tempfile.gettempdir(), 750_000_000, move),
     ]
     findings = []
     for what, folder, needed, remedy in rooms:

@@ -1,6 +1,8 @@
 """What lesson 11, Put it together, asks: the requirements of one project, each with its own check."""
 
-from dlhelpers.course import capstone
+from functools import partial
+
+from dlhelpers.course.capstone import judge
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Put it together"
@@ -112,7 +114,7 @@ price = Exercise(
     images of 3 x 64 x 64 as they lie in the file (uint8), without labels and without the held-out images.
     """,
     minutes=5,
-    judge=capstone.judge_price,
+    judge=partial(judge, "price"),
     praise="the dataset is five times as large as the cap.",
     hints=["Lesson 01: shape x bytes of a number x length.", "A number of uint8 takes one byte."],
     code="""
@@ -129,7 +131,7 @@ counts = Exercise(
     training.
     """,
     minutes=5,
-    judge=capstone.judge_counts,
+    judge=partial(judge, "counts"),
     praise="the counts follow from your choice. The run will be held to them.",
     hints=["Lesson 02: round up, or down with drop_last.", "A step for each batch of each epoch."],
     code="""
@@ -152,7 +154,7 @@ under_cap = Exercise(
     private memory beyond what it starts with, and 300 seconds. It has to come to its end and return a `History`.
     """,
     minutes=25,
-    judge=capstone.judge_under_cap,
+    judge=partial(judge, "memory"),
     praise="it came to its end under the cap.",
     hints=[
         "Lesson 08: `PackedDataset` with a transform (`every_fourth` of `course.capped_examples`), and a plain loader.",
@@ -168,7 +170,7 @@ as_stated = Exercise(
     you stated before it, and saw at most 60,000 samples in training.
     """,
     minutes=5,
-    judge=capstone.judge_as_stated,
+    judge=partial(judge, "budget"),
     praise="it did what was stated, within the budget.",
     hints=[
         "Is it the loader that differs from what you stated, or the epochs?",
@@ -184,7 +186,7 @@ learned = Exercise(
     held-out images, each of them counted once. `fit` measures it with `metrics={"accuracy": accuracy}`.
     """,
     minutes=10,
-    judge=capstone.judge_learned,
+    judge=partial(judge, "accuracy"),
     praise="it has learned, and that was measured on every held-out image.",
     hints=[
         "Lesson 04: `fit` takes a valid_loader, and `accuracy` is in `dlhelpers.train.loop`.",
@@ -202,7 +204,7 @@ resumes = Exercise(
     check asks for one epoch, then for two from its checkpoint, and for two at once, on a copy of 1,000 images.
     """,
     minutes=10,
-    judge=capstone.judge_resumes,
+    judge=partial(judge, "resuming"),
     praise="stopped and resumed, it gives the losses of an unbroken run.",
     hints=[
         "Lesson 06: `fit` takes a checkpoint and a history. `load_checkpoint` gives the history, with its `epochs`.",
