@@ -94,11 +94,6 @@ def test_a_whole_batch_stands_in_rows_with_its_labels_as_captions():
     assert show(ax).alt == "10 images, with captions 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
 
 
-def test_a_line_without_a_number_is_said_to_have_none():
-    ax = plot_lines([1, 2], {"loss": [math.nan] * 2}, xlabel="epoch", ylabel="loss")
-    assert show(ax).alt == "loss against epoch, 1 to 2. loss: between nan and nan, from nan to nan."
-
-
 def test_a_history_is_drawn_over_whole_epochs():
     ax = plot_history(history())
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")

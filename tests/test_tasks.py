@@ -57,9 +57,7 @@ def test_a_task_shows_itself_and_its_solution():
     ("guess", "message"),
     [
         (99.6, "the truth"),
-        (99.9, "a hundred"),
         (101, ""),
-        (390, "rounded down"),
         (390.4, "a part"),
         (392, ""),
     ],
@@ -107,10 +105,10 @@ def test_a_guess_that_is_no_number_is_refused_with_the_remedy(guess):
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [(" Up ", "up"), ("an error", "an error"), (3, "3")],
+    [(" Up ", "up"), (3, "3")],
 )
 def test_a_choice_may_be_written_loosely(written, meant):
-    task = prediction(answer=meant, choices=("up", "an error", "3"))
+    task = prediction(answer=meant, choices=("up", "3"))
     assert task.predict(written).text.startswith(f"{meant}. Go on")
     assert task.reveal(meant).kind == "right"
 
@@ -187,20 +185,16 @@ def test_what_is_not_written_yet_is_open(answer):
     assert exercise().check(answer).kind == "open" and read() == {}
 
 
-@pytest.mark.parametrize("answer", [lambda a, b: a, lambda a, b: 0, max, 7])
+@pytest.mark.parametrize("answer", [lambda a, b: 0, 7])
 def test_what_is_written_is_judged_however_short(answer):
     assert exercise().check(answer).kind == "wrong"
 
 
-def test_a_reply_says_the_same_everywhere_and_escapes_what_a_learner_wrote():
-    reply = Reply("wrong", "a < b", prediction())
-    assert repr(reply) == "Not yet: a < b"
-    assert "a &lt; b" in html(reply) and "Not yet</strong>" in html(reply)
-
-
 def test_code_in_a_message_is_shown_as_code_and_nothing_else_as_html():
     message = "`step()` before `backward()`: <b>, a lone ` stays"
-    shown = html(Reply("hint", message, prediction()))
+    reply = Reply("wrong", message, prediction())
+    shown = html(reply)
+    assert repr(reply) == f"Not yet: {message}" and "Not yet</strong>" in shown
     assert "<code>step()</code> before <code>backward()</code>: &lt;b&gt;, a lone ` stays" in shown
     assert "`step()` before" in html(Reply("solution", message, prediction()))
 

@@ -123,19 +123,19 @@ def progress(lesson: str | None = None) -> Table:
     remembered, rows, after = read(), [], "all lessons are done"
     for name, tasks in reversed(lesson_tasks().items()):
         found = [remembered.get(key(task.name), OPEN) for task in tasks]
-        states = [known["state"] for known in found]
-        done = f"{states.count('done')} of {len(states)}"
-        title = f"{name[-2:]} {_lesson(name).TITLE}"
+        marks = [MARKS[known["state"]] for known in found]
+        count = marks.count(MARKS["done"])
+        title, done = f"{name[-2:]} {_lesson(name).TITLE}", f"{count} of {len(marks)}"
         if name == lesson:
-            rows = []
-            for task, known in zip(tasks, found, strict=True):
-                variable, state = task.name.partition(".")[2], known["state"]
-                kept = state, known["tries"] or "", known.get("first", "")
-                rows.append([MARKS[state], variable, task.kind, *kept])
+            rows = [
+                [mark, task.name.partition(".")[2], task.kind, known["state"]]
+                + [known["tries"] or "", known.get("first", "")]
+                for mark, task, known in zip(marks, tasks, found, strict=True)
+            ]
             headers = ["", "task", "kind", "state", "tries", "first try"]
             return Table(headers, rows, notes=[f"{title}: {done} done. Next: {after}."])
-        rows.insert(0, [title, "".join(MARKS[state] for state in states), done])
-        if lesson or states.count("done") < len(states):
+        rows.insert(0, [title, "".join(marks), done])
+        if lesson or count < len(marks):
             after = title
     return Table(["lesson", "tasks", "done"], rows, notes=[f"Next: {after}."])
 
