@@ -1,10 +1,14 @@
 """How `make site` turns the lessons, with their stored outputs, into static pages; nothing is run or fetched."""
 
+import re
 import sys
+from html import escape
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from addresses import GITHUB, home
+
+from dlhelpers import explore
 
 HOME = home()
 project = author = "Batches, Epochs, Memory"
@@ -21,6 +25,7 @@ html_title = project
 html_sourcelink_suffix = ""
 html_static_path = ["static"]
 html_css_files = ["course.css"]
+html_js_files = ["frames.js"]
 html_theme_options = {
     "repository_url": f"{GITHUB}{HOME.repository}",
     "repository_branch": HOME.branch,
@@ -34,9 +39,40 @@ html_theme_options = {
 }
 
 
+FRAMES = 8  # of an explorer, at most 300 kB together
+
+
 def setup(app):
-    """Let the bare address of the site lead to its first page."""
+    """Let the bare address of the site lead to its first page, and the main slider of each explorer move."""
     app.connect("build-finished", _first_page)
+    app.connect("html-page-context", _moving)
+
+
+def _moving(app, page, template, context, doctree):
+    """Put a slider through drawn frames in the place of an explorer's still pictures."""
+    names = iter(re.findall(r"explore_\w+(?=</span><span class=\"p\">\()", context.get("body", "")))
+    pictures = r"(?s)(<div class='dl-explorer'>).*?</details></div>"
+    context["body"] = re.sub(
+        pictures, lambda found: found[1] + _frames(next(names)) + "</div>", context.get("body", "")
+    )
+
+
+def _frames(name):
+    """A range input, and a figure for each of its positions; frames.js shows the one that is chosen."""
+    made = getattr(explore, name)()
+    which, (label, start, low, high) = next(
+        (k, control) for k, control in enumerate(made.controls) if len(control) == 4
+    )
+    places = sorted({start, *(low + (high - low) * k // (FRAMES - 2) for k in range(FRAMES - 1))})
+    values, figures = [control[1] for control in made.controls], ""
+    for place in places:
+        values[which] = place
+        picture = made.draw(*values)
+        hidden = "" if place == start else " hidden"
+        figures += f"<figure{hidden} data-place='{place}'><p><b>{picture.alt}</b></p>{picture.html}</figure>"
+    ends = f"min='0' max='{len(places) - 1}' value='{places.index(start)}'"
+    slider = f"<input type='range' {ends}> <output>{start}</output>"
+    return f"<label>{escape(label)} {slider}</label><div aria-live='polite'>{figures}</div>"
 
 
 def _first_page(app, error):

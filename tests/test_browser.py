@@ -58,6 +58,7 @@ def test_lesson_runs_without_an_error_or_a_warning_box(open_lesson, lesson):
     if lesson.name.startswith("02_"):
         the_widget_redraws(page)
         the_exercise_answers(page)
+        a_card_is_answered_by_keyboard(page)
     close(page)
 
 
@@ -125,3 +126,18 @@ def the_exercise_answers(page):
         page, task, f"{remainder} or batch_size\n\nlesson_02.last_batch_size.check(last_batch_size)"
     )
     expect(page.locator(".jp-OutputArea").get_by_text("every case holds.")).to_be_visible()
+
+
+def a_card_is_answered_by_keyboard(page):
+    card = page.locator(".dl-card").first
+    card.get_by_label("a number").focus()
+    for typed, said in (("half", "is no number"), ("2.5", "your prediction: 2.5")):
+        page.keyboard.press("ControlOrMeta+a")
+        page.keyboard.type(typed)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(card).to_contain_text(said)
+        card.get_by_label("a number").focus()
+    run_cell(page, "small_loader.reveal(", "lesson_02.small_loader.reveal(3)")
+    expect(card).to_contain_text("measured: 3")
+    expect(card).to_contain_text("A loader gives no half batch")

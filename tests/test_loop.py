@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 
 from dlhelpers.measure import count_reads
-from dlhelpers.train import History, accuracy, evaluate, train_epoch
+from dlhelpers.train import History, accuracy, evaluate, fit, train_epoch
 
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="this machine has no CUDA device"
@@ -278,3 +278,15 @@ def test_one_bar_for_all_epochs(capsys, monkeypatch):
 
 
 # On an accelerator
+
+
+@pytest.mark.parametrize("option", ["sampler", "batch_sampler"])
+def test_a_list_may_be_the_order_of_a_loader(option):
+    order = [3, 1, 2, 0] if option == "sampler" else [[3, 1], [2, 0]]
+    data = TensorDataset(torch.randn(4, 3), torch.tensor([0, 1, 1, 0]))
+    model = nn.Linear(3, 2)
+    loader = DataLoader(data, **{option: order})
+    history = fit(
+        model, loader, nn.CrossEntropyLoss(), sgd(model), epochs=1, seed=0, progress=False
+    )
+    assert history[0].samples == 4

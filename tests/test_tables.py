@@ -14,3 +14,8 @@ def test_html_has_header_cells_and_escapes_what_it_is_given():
     html = Table(["<b>"], [["<script>"]], notes=["a < b"])._repr_html_()
     assert html.count('<th scope="col"') == 1 and "<script>" not in html and "<b>" not in html
     assert "&lt;script&gt;" in html and "a &lt; b" in html
+
+
+def test_columns_of_numbers_stand_on_the_right_and_words_on_the_left():
+    html = Table(["what", "size"], [["a", "1,024"], ["b", "6.02 GB"], ["c", ""]])._repr_html_()
+    assert html.count("text-align:right") == html.count("text-align:left") == 4

@@ -1,10 +1,14 @@
 """Small tables that read the same in a notebook, on a terminal and in a screen reader.
 
-Two forms: HTML with real header cells, and aligned plain text. No styling beyond that.
+Two forms: HTML with real header cells, numbers on the right and no boxes, and aligned plain text.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
+
+# a number with its unit, as "-1,024", "2.5 %" or "6.02 GB"; also nothing, as where it is unknown
+NUMBER = r"|-?[\d,]+(\.\d+)?( ?(%|bytes|[kMGT]B|ms|s))?"
 
 
 class Table:
@@ -30,14 +34,25 @@ class Table:
         return "\n".join([*text, *(f"Note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
-        left = 'style="text-align:left"'
-        head = "".join(f'<th scope="col" {left}>{escape(name)}</th>' for name in self.headers)
-        body = ""
-        for row in self.rows:
-            cells = "".join(f"<td {left}>{escape(value)}</td>" for value in row)
-            body += f"<tr>{cells}</tr>"
+        sides = []
+        for column in zip(*self.rows, strict=True):
+            numbers = all(re.fullmatch(NUMBER, value) for value in column)
+            sides.append("right" if numbers else "left")
+        lines = [_line("th", self.headers, sides or ["left"] * len(self.headers))]
+        lines += [_line("td", row, sides) for row in self.rows]
         notes = "".join(f"<p><strong>Note:</strong> {escape(note)}</p>" for note in self.notes)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+        look = "border-collapse:collapse;font-variant-numeric:tabular-nums"
+        head, body = lines[0], "".join(lines[1:])
+        return f'<table style="{look}"><thead>{head}</thead><tbody>{body}</tbody></table>{notes}'
+
+
+def _line(tag: str, values: Sequence[str], sides: Sequence[str]) -> str:
+    cells = ""
+    for value, side in zip(values, sides, strict=True):
+        scope = ' scope="col"' if tag == "th" else ""
+        look = f"text-align:{side};border:0;border-bottom:1px solid #8885;padding:4px 16px 4px 0"
+        cells += f'<{tag}{scope} style="{look}">{escape(value)}</{tag}>'
+    return f'<tr style="background:none">{cells}</tr>'
 
 
 class ShownAsTable:

@@ -152,21 +152,21 @@ class Prediction(Task):
         """Note a guess; dots show the card, and keep an earlier guess."""
         if guess is ...:
             return self._open() if self.guess is ... else self._noted()
-        guess = _plain(guess)
+        given, problem = _plain(guess), ""
         if self.choices:
-            said = str(guess).strip().lower()
-            if said not in self.choices:
-                there = ", ".join(map(repr, self.choices))
-                return self._say("wrong", f"{guess!r} is not among the answers: {there}.", True)
-            self.guess = said
-            return self._noted()
-        try:
-            number = literal_eval(guess)  # typed into a card, it is text
-        except (ValueError, SyntaxError):
-            number = guess
-        if type(number) not in (int, float):
-            return self._say("wrong", f"{guess!r} is no number: write digits, as 12 or 0.5.", True)
-        self.guess = number
+            given = str(given).strip().lower()
+            if given not in self.choices:
+                problem = f"is not among the answers: {', '.join(map(repr, self.choices))}"
+        else:
+            try:
+                given = literal_eval(given)  # typed into a card, it is text
+            except (ValueError, SyntaxError):
+                pass
+            if type(given) not in (int, float):
+                problem = "is no number: write digits, as 12 or 0.5"
+        if problem:
+            return self._say("wrong", f"{guess!r} {problem}.", True)
+        self.guess, self._measured = given, ""
         return self._noted()
 
     def _noted(self) -> Reply:

@@ -115,7 +115,7 @@ guessing_loss = Exercise(
     wrong=[
         (
             lambda classes: math.log(1 / classes),
-            "this is negative. The loss is minus the logarithm of 1 / classes.",
+            "this is negative, and a loss is not: which sign has the logarithm of a number below 1?",
         ),
         (
             lambda classes: 1 / classes,

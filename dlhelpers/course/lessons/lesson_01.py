@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from math import prod
 
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from dlhelpers.course.judges import NotWritten, is_blank
@@ -154,13 +155,29 @@ price_gb = Exercise(
 )
 
 
+class Watched(NumberedImages):
+    """Counts the samples that were fetched."""
+
+    fetched = 0
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self.fetched += 1
+        return super().__getitem__(index)
+
+
 def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
     """What is wrong with a learner's EveryOther class, or None."""
     if not isinstance(answer, type):
         return "a class is expected: pass its name without brackets."
     if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitem__")):
         raise NotWritten
-    wrapped = [answer(NumberedImages(length)) for length in (5, 6, 7)]
+    watched = [Watched(length) for length in (5, 6, 7)]
+    wrapped = [answer(dataset) for dataset in watched]
+    if watched[-1].fetched:
+        return (
+            f"built for seven samples, it fetched {watched[-1].fetched} at once: keep the dataset, and fetch a sample"
+            " when it is asked for."
+        )
     lengths = [
         type(kept).__len__(kept) for kept in wrapped
     ]  # len() would refuse what is no whole number

@@ -168,6 +168,10 @@ optimizer_steps = Exercise(
         ),
         (lambda n, b, e: e * n / b, "steps are whole: the rest of an epoch makes one more batch."),
         (lambda n, b, e: -(-n // b), "these are the steps of one epoch."),
+        (
+            lambda n, b, e: e * (n // b + 1),
+            "where the batch size divides the samples, nothing remains for one more batch: 64 in batches of 32 make 2.",
+        ),
     ],
     hints=[
         "First the batches of one epoch: `batches_per_epoch` is allowed.",

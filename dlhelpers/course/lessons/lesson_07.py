@@ -1,6 +1,7 @@
 """What lesson 07, Feed the device, asks."""
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -238,7 +239,10 @@ def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | Non
     whole = answer(images.clone(), labels.clone())
     if (length := type(whole).__len__(whole)) != 6:
         return f"of six images its length is {length}: 6 is expected."
-    batch = whole.__getitems__(list(wanted))
+    with patch("torch.stack", wraps=torch.stack) as stacked:
+        batch = whole.__getitems__(list(wanted))
+    if stacked.called:
+        return "it picks rows one by one and stacks them: index the tensors with the list, which is one copy."
     if isinstance(batch, list) and len(batch) == 3:
         return "it returns a list of samples, which would be stacked one by one. Index the tensors with the list."
     if (

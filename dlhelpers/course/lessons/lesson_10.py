@@ -252,6 +252,10 @@ accuracy_of_all = Exercise(
         ),
         (lambda pairs: sum(a * n for a, n in pairs), "this is how many are right. Of how many?"),
         (
+            lambda pairs: sum(a for a, n in pairs) / sum(n for a, n in pairs),
+            "these are accuracies divided by samples: an accuracy times its samples says how many are right.",
+        ),
+        (
             lambda pairs: max(pairs, key=lambda pair: pair[1])[0],
             "this is the accuracy of the largest rank alone.",
         ),
