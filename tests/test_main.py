@@ -75,15 +75,6 @@ def test_what_cannot_be_done_is_one_line_that_names_the_option(folder, tmp_path,
     assert run(capsys, "pack", folder, tmp_path / "out", "--skip-bad", "--overwrite")[0] == 0
 
 
-def test_an_interrupt_is_one_line(folder, tmp_path, capsys, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("dlhelpers.packed.packing.pack_folder", interrupt)
-    code, _, errors = run(capsys, "pack", folder, tmp_path / "out")
-    assert code == 1 and errors == ["dlhelpers: interrupted: the same command goes on from here"]
-
-
 def test_the_module_runs_as_a_program(tmp_path):
     command = [sys.executable, "-m", "dlhelpers", "verify", str(tmp_path / "none")]
     failed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

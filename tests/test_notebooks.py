@@ -137,7 +137,6 @@ BROKEN = [
     (out(1, "installed"), "nothing may be printed"),
     (write(3, 'open("/home/ann/data.npy")'), "absolute path"),
     (out(4, "no such file:\n/root/data"), "absolute path"),
-    (out(4, r"C:\Users\ann"), "absolute path"),
     (lambda book: book.metadata.update(widgets={}), "metadata.widgets"),
     (out(4, "Slider", **{VIEW: {"model_id": "1"}}), "widget view"),
     (bare_image, "bare image"),

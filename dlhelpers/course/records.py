@@ -92,12 +92,15 @@ def record(name: str, *, done: bool, first: str) -> None:
     path = progress_file()
     if path is None:
         return
+    known = key(
+        name
+    )  # imports a lesson, which may take longer than another kernel waits for the lock
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # another kernel would lose what this one adds, and this one what the other does
         with FileLock(f"{path}.lock", timeout=5):
             content = _own()
-            task = content["tasks"].setdefault(key(name), OPEN | {"first": first})
+            task = content["tasks"].setdefault(known, OPEN | {"first": first})
             task["tries"] += 1
             task["state"] = "done" if done or task["state"] == "done" else "tried"
             with write_whole(path) as file:

@@ -13,7 +13,7 @@ from inspect import cleandoc
 from typing import Any
 
 from dlhelpers.course.cards import alive, head, marked_up, still, verdict
-from dlhelpers.course.judges import NotWritten, is_blank, judge_cases, same, show_value
+from dlhelpers.course.judges import NotWritten, is_blank, judge_cases, show_value
 from dlhelpers.course.records import record
 
 WORDS = {
@@ -58,7 +58,7 @@ class Reply:
             return f"<details>{summary}{said}</details>"
         return said
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
         task = self.task
         asked = marked_up(task.words()) if self.card else ""
         html = still(task.kind, head(task.kind, task.state()) + asked + self.html())
@@ -100,7 +100,7 @@ class Task:
     def __repr__(self) -> str:
         return repr(self._open())
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
         return self._open()._repr_mimebundle_()
 
     def _open(self) -> Reply:
@@ -191,7 +191,7 @@ class Prediction(Task):
         if self.guess is ...:
             return self._say("result", f"{shown}. {self.because}")
         if self._near(self.guess, result):
-            near = "" if same(self.guess, result) else f", and your {self.guess} is near enough"
+            near = "" if self.guess == result else f", and your {self.guess} is near enough"
             return self._say("right", f"{shown}{near}. {self.because}")
         why = self.wrong.get(known, "")
         said = [f"it is {shown}, and you predicted {self.guess}.", why, self.because]
