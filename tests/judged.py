@@ -93,16 +93,6 @@ def all_at_once(samples, size, random):
     yield from samples
 
 
-def loses_those_between(samples, size, random):
-    buffer = []
-    for sample in samples:
-        if len(buffer) < size:
-            buffer.append(sample)
-        else:
-            yield buffer.pop(random.randrange(size))
-    yield from random.sample(buffer, len(buffer))
-
-
 def in_a_list(samples, size, random):
     return list(all_at_once(samples, size, random))
 
@@ -336,10 +326,6 @@ JUDGED = {
             block_order(blocks=lambda items, random: Random().sample(items, len(items))),
             "draw from the `random`",
         ),
-        (
-            lambda samples, block, random: block_order()(samples, block, Random(0)),
-            "shuffle them with the `random` you are given",
-        ),
     ],
     "lesson_08.write_whole": [
         (3, "pass a name without brackets"),
@@ -366,7 +352,6 @@ JUDGED = {
             "it gave back None, over which no loop can go",
         ),
         (buffered(), "and think of the end, too."),
-        (loses_those_between, "each is expected once. Put in every sample"),
         (
             in_a_list,
             "it gave back a list: it read everything before giving the first. Use `yield`.",

@@ -906,8 +906,8 @@ MUTATIONS = [
     Mutation(
         "done-is-forgotten",
         "course/records.py",
-        '"done" if done or task["state"] == "done" else "tried"',
-        '"done" if done else "tried"',
+        'if done:\n                task["state"] = "done"',
+        'task["state"] = "done" if done else "tried"',
         "Who tries a finished task again loses it from the progress.",
         "",
         "test_records.py::test_tries_are_counted_and_what_is_done_stays_done",

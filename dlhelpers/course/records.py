@@ -20,7 +20,7 @@ from dlhelpers.base.tables import Table
 from dlhelpers.course import lessons
 from dlhelpers.course.start import say_once
 
-OPEN = {"state": "open", "tries": 0}
+OPEN = {"state": "open"}
 MARKS = {"done": "\u25cf", "tried": "\u25d0", "open": "\u25cb"}  # full, half full and empty circles
 # The first edition kept tasks by the number of their lesson: these are its titles.
 FIRST_EDITION = """
@@ -100,9 +100,11 @@ def record(name: str, *, done: bool, first: str) -> None:
         # another kernel would lose what this one adds, and this one what the other does
         with FileLock(f"{path}.lock", timeout=5):
             content = _own()
-            task = content["tasks"].setdefault(known, OPEN | {"first": first})
+            begun = {"state": "tried", "tries": 0, "first": first}
+            task = content["tasks"].setdefault(known, begun)
             task["tries"] += 1
-            task["state"] = "done" if done or task["state"] == "done" else "tried"
+            if done:
+                task["state"] = "done"
             with write_whole(path) as file:
                 file.write(json.dumps(content, indent=1).encode())
     except (OSError, ValueError, NotImplementedError) as error:
@@ -111,10 +113,9 @@ def record(name: str, *, done: bool, first: str) -> None:
 
 def lesson_tasks() -> dict[str, list[Any]]:
     """Return the tasks of each lesson, by its name, as "lesson_02", in their order."""
-    names = [name for _, name, _ in pkgutil.iter_modules(lessons.__path__)]
     return {
         name: [value for value in vars(_lesson(name)).values() if hasattr(value, "hints")]
-        for name in names
+        for _, name, _ in pkgutil.iter_modules(lessons.__path__)
     }
 
 
@@ -130,11 +131,10 @@ def progress(lesson: str | None = None) -> Table:
         count = marks.count(MARKS["done"])
         title, done = f"{name[-2:]} {_lesson(name).TITLE}", f"{count} of {len(marks)}"
         if name == lesson:
-            rows = [
-                [mark, task.name.partition(".")[2], task.kind, known["state"]]
-                + [known["tries"] or "", known.get("first", "")]
-                for mark, task, known in zip(marks, tasks, found, strict=True)
-            ]
+            rows = []
+            for mark, task, known in zip(marks, tasks, found, strict=True):
+                kept = [known.get(part, "") for part in ("state", "tries", "first")]
+                rows.append([mark, task.name.partition(".")[2], task.kind, *kept])
             headers = ["", "task", "kind", "state", "tries", "first try"]
             return Table(headers, rows, notes=[f"{title}: {done} done. Next: {after}."])
         rows.insert(0, [title, "".join(marks), done])
