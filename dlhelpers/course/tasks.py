@@ -75,7 +75,7 @@ class Task:
     _: KW_ONLY
     hints: Sequence[str]
 
-    kind = how = ""  # how to answer it
+    kind = how = ""  # of task; to answer it
     _hints_given = _tries = 0
 
     def __post_init__(self) -> None:
@@ -86,7 +86,9 @@ class Task:
     def hint(self) -> Reply:
         """Return the next hint; after the last one, the last again."""
         number = self._hints_given = min(self._hints_given + 1, len(self.hints))
-        where = f"hint {number} of {len(self.hints)}; then `{self.name}.solution()`"
+        where = f"hint {number} of {len(self.hints)}"
+        if number == len(self.hints):
+            where = f"the last hint; then `{self.name}.solution()`"
         return self._say("hint", f"{self.hints[number - 1]} ({where})")
 
     def words(self) -> str:
@@ -312,8 +314,8 @@ class Exercise(Task):
             return Reply("open", f"{how}. Stuck? `{self.name}.hint()`", self)
         except Exception as error:  # a learner's code may fail in any way
             problem = f"your code raised {type(error).__name__}: {error}"
-        said = self.praise if problem is None else problem
-        return self._judged(problem is None, said, [message for _, message in self.wrong])
+        known = [message for _, message in self.wrong]
+        return self._judged(problem is None, problem or self.praise, known)
 
     def state(self) -> str:
         """Return the tries, or before the first the minutes that it takes."""
