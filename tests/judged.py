@@ -4,7 +4,6 @@ import os
 import shutil
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import torch
@@ -78,10 +77,6 @@ def buffered(
     return shuffle_buffer
 
 
-def among_five(samples, size, random):
-    yield from buffered(rest=shuffled)(samples, size + 1, random)
-
-
 def four_at_a_time(samples, size, random):
     buffer = []
     for sample in samples:
@@ -92,38 +87,10 @@ def four_at_a_time(samples, size, random):
     yield from random.sample(buffer, len(buffer))
 
 
-def from_the_start(samples, size, random):
-    buffer = []
-    for sample in samples:
-        buffer.append(sample)
-        if len(buffer) == size or random.random() < 0.5:
-            yield buffer.pop(random.randrange(min(2, len(buffer))))
-    yield from random.sample(buffer, len(buffer))
-
-
 def all_at_once(samples, size, random):
     samples = list(samples)
     random.shuffle(samples)
     yield from samples
-
-
-def loses_those_between(samples, size, random):
-    buffer = []
-    for sample in samples:
-        if len(buffer) < size:
-            buffer.append(sample)
-        else:
-            yield buffer.pop(random.randrange(size))
-    yield from random.sample(buffer, len(buffer))
-
-
-def put_back(samples, size, random):
-    buffer = []
-    for sample in samples:
-        buffer.append(sample)
-        if len(buffer) >= size:
-            yield random.choice(buffer)
-    yield from random.sample(buffer, len(buffer))
 
 
 def in_a_list(samples, size, random):
@@ -152,11 +119,6 @@ def in_file_order(items, random):
     return items
 
 
-def turned(items, random):
-    k = random.randrange(len(items))
-    return items[k:] + items[:k]
-
-
 def anywhere(samples, block, random):
     return random.sample(range(samples), samples)
 
@@ -171,25 +133,10 @@ def collect_first(path, parts):
     path.write_bytes(b"".join(parts))
 
 
-def remove_first(path, parts):
-    path.unlink(missing_ok=True)
-    renamed(path, parts)
-
-
 def renamed(path, parts, write=write_directly, finish=Path.replace):
     partial = path.with_name("partial")
     write(partial, parts)
     finish(partial, path)
-
-
-def remove_last(path, parts, write=Path.write_bytes):
-    content = b"".join(parts)
-    path.unlink(missing_ok=True)
-    write(path, content)
-
-
-def remove_and_rename(path, parts):
-    remove_last(path, parts, write=lambda path, content: renamed(path, [content]))
 
 
 def rename_too_early(path, parts):
@@ -197,23 +144,6 @@ def rename_too_early(path, parts):
     with open(partial, "wb") as file:
         file.writelines(parts)
         os.replace(partial, path)
-
-
-def write_elsewhere(path, parts):
-    with TemporaryDirectory() as folder:
-        partial = Path(folder, "partial")
-        write_directly(partial, parts)
-        partial.replace(path)
-
-
-def rename_what_is_there(path, parts):
-    def write(partial, parts):
-        try:
-            write_directly(partial, parts)
-        except Exception:
-            pass
-
-    renamed(path, parts, write)
 
 
 def say_nothing(path, parts):
@@ -227,40 +157,29 @@ def as_it_comes(samples, *others):
     yield from samples
 
 
-def compare(came, promised, wrong=lambda came, promised: came != promised, error=ValueError):
+def compare(came, promised, wrong=int.__ne__):
     """The end of a learner's `checked`, with its own idea of what is wrong."""
     if wrong(came, promised):
-        raise error(f"{came} samples, not {promised}")
+        raise ValueError(f"{came} samples, not {promised}")
 
 
-def checked(end=compare, give=lambda sample: [sample]):
-    """A learner's `checked` that gives something for each sample, and ends in its own way."""
+def checked(end):
+    """A learner's `checked` that ends in its own way."""
 
     def checked(samples, promised):
         came = 0
         for sample in samples:
-            yield from give(sample)
+            yield sample
             came += 1
         end(came, promised)
 
     return checked
 
 
-def counted_in_the_loop(samples, promised):
-    for came, sample in enumerate(samples, 1):  # noqa: B007  (a learner's)
-        yield sample
-    compare(came, promised)
-
-
 def read_first(samples, promised):
     samples = list(samples)
     compare(len(samples), promised)
     yield from samples
-
-
-def asked_for_its_length(samples, promised):
-    yield from samples
-    compare(len(samples), promised)
 
 
 def compared_inside(samples, promised):
@@ -302,28 +221,21 @@ def project(train=lambda self, data, checkpoint, epochs: past(epochs), **numbers
     return type("Project", (), {**STATED, **numbers, "train": train})
 
 
-def validated_early():
-    """A history of two epochs, of which only the first was validated."""
-    history = past(1, valid=(1_777, 1_776 / 1_777))
-    history.add(past(2)[1])
-    return history
-
-
 def ran(**fields):
     """A Project whose run leaves a history with these fields."""
     return project(lambda self, data, checkpoint, epochs: past(epochs, **fields))
 
 
-def going_on(more=lambda epochs, done: epochs, loss=lambda epoch, done: 1 / epoch, samples=0):
-    """A Project that keeps its history in the checkpoint, with its own idea of how far to go on and of the loss."""
+def going_on(loss=lambda epoch, done: 1 / epoch):
+    """A Project that keeps its history in the checkpoint, with its own idea of the loss."""
 
     def train(self, data, checkpoint, epochs):
         history = (
             History.from_state_dict(torch.load(checkpoint)) if checkpoint.exists() else History()
         )
         done = history.epochs
-        for epoch in range(done + 1, more(epochs, done) + 1):
-            counts = {"samples": samples, "optimizer_steps": 16, "seconds": perf_counter()}
+        for epoch in range(done + 1, epochs + 1):
+            counts = {"samples": 1_000, "optimizer_steps": 16, "seconds": perf_counter()}
             history.add(EpochResult("train", epoch, loss(epoch, done), **counts))
         torch.save(history.state_dict(), checkpoint)
         return history
@@ -335,10 +247,6 @@ JUDGED = {
     "lesson_01.every_other": [
         (every_other(lambda n: n), "must return the number of samples you keep"),
         (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four. Round up."),
-        (
-            every_other(lambda n: n // 2 + 1),
-            "it has the lengths [3, 4, 4]: 3, 3 and 4 are expected.",
-        ),
         (every_other(lambda n: None), "`__len__` gave back None: is a `return` missing?"),
         (every_other(sample=lambda dataset, k: dataset[k]), "Sample k of yours is sample 2 * k."),
         (
@@ -349,10 +257,6 @@ JUDGED = {
         (
             every_other(sample=lambda dataset, k: dataset[2 * k][0]),
             "a sample came without its label",
-        ),
-        (
-            every_other(sample=lambda dataset, k: dataset[6 - 2 * k]),
-            "of the samples 0 to 6 it returns [6, 4, 2, 0]",
         ),
         (
             every_other(sample=lambda dataset, k: dataset[2 * k % len(dataset)]),
@@ -366,8 +270,6 @@ JUDGED = {
             "the gradients of the batches before are still in `.grad`",
         ),
         (one_iteration("clear", "backward"), "the weights did not move"),
-        (one_iteration("backward", "clear", "step"), "the weights did not move"),
-        (one_iteration("clear", "backward", "step", "step"), "take one step a batch"),
         (one_iteration("clear", "backward", "step", give=lambda loss: None), "it gave back None"),
         (
             one_iteration("clear", "backward", "step", give=lambda loss: loss),
@@ -388,16 +290,8 @@ JUDGED = {
             "gave back NoneType: two tensors are expected",
         ),
         (
-            whole_batches(batch=lambda images, labels, k: images[k]),
-            "gave back Tensor: two tensors are expected",
-        ),
-        (
             whole_batches(batch=lambda images, labels, k: [(images[i], labels[i]) for i in k]),
             "Index the tensors with the list",
-        ),
-        (
-            whole_batches(batch=lambda images, labels, k: (images, labels)),
-            "gives others, or another order",
         ),
         (
             whole_batches(batch=lambda images, labels, k: (images[sorted(k)], labels[sorted(k)])),
@@ -410,10 +304,6 @@ JUDGED = {
     ],
     "lesson_08.block_order": [
         (3, "pass a name without brackets"),
-        (
-            block_order(give=lambda indices: None),
-            "one list of indices is expected",
-        ),
         (
             block_order(blocks=lambda items, random: random.shuffle(items)),
             "`random.shuffle` gives nothing back",
@@ -436,30 +326,20 @@ JUDGED = {
             block_order(blocks=lambda items, random: Random().sample(items, len(items))),
             "draw from the `random`",
         ),
-        (block_order(blocks=turned), "three blocks can come in six orders"),
-        (
-            lambda samples, block, random: block_order()(samples, block, Random(0)),
-            "shuffle them with the `random` you are given",
-        ),
     ],
     "lesson_08.write_whole": [
         (3, "pass a name without brackets"),
-        (lambda path, parts: print(end=""), "afterwards there is no file of that name."),
         (lambda path, parts: renamed(path, list(parts)[:1]), "expected all of them, in order."),
         (
             lambda path, parts: renamed(path, parts, finish=shutil.copy),
-            "beside the file it leaves 'partial'",
+            "Call `os.replace(old, new)`, by this name",
         ),
         (write_directly, "an unfinished one was there: write under another name until the end."),
-        (remove_first, "while the parts came, the old file was gone"),
         (collect_first, "at the end the old file was written over or removed"),
-        (remove_and_rename, "at the end the old file was written over or removed"),
         (
             rename_too_early,
             "the file got its name before it was closed: its last bytes were not in it yet.",
         ),
-        (write_elsewhere, "write beside the target, a rename works inside one file system."),
-        (rename_what_is_there, "the name must then lead to what it led to before."),
         (
             say_nothing,
             "it has to be passed on, or nobody would know",
@@ -473,32 +353,16 @@ JUDGED = {
         ),
         (buffered(), "and think of the end, too."),
         (
-            buffered(lambda buffer, random: buffer.pop(0)),
-            "and think of the end, too.",
-        ),
-        (
-            buffered(lambda buffer, random: random.choice(buffer)),
-            "each is expected once. Put in every sample, take one out with `pop`",
-        ),
-        (put_back, "came more than once. Take it out with `pop`."),
-        (among_five, "comes 4 early, and a buffer of 4 can give it at most 3 early."),
-        (loses_those_between, "each is expected once. Put in every sample"),
-        (
             in_a_list,
             "it gave back a list: it read everything before giving the first. Use `yield`.",
         ),
         (all_at_once, "with a buffer of 4, 10 samples were held at once"),
         (own_numbers, "draw from the `random` that you are given"),
-        (as_it_comes, "is always among [0]: fill it, then take any."),
         (
             buffered(lambda buffer, random: buffer.pop(0), shuffled),
             "is always among [0]: fill it, then take any",
         ),
         (four_at_a_time, "this mixes four samples, then the next four."),
-        (
-            from_the_start,
-            "the first one out of a buffer of 4 is always among [0, 1]: fill it, then take any",
-        ),
         (buffered(rest=lambda buffer, random: buffer), "comes out in order: shuffle it."),
     ],
     "lesson_09.checked": [
@@ -507,31 +371,19 @@ JUDGED = {
             lambda samples, promised: len(list(samples)) == promised,
             "it gave back True, over which no loop can go",
         ),
-        (as_it_comes, "3 samples came, 5 were promised, and no ValueError was raised."),
+        (as_it_comes, "3 samples came, 5 were promised, and it raised nothing"),
         (read_first, "it had read 5 samples when it gave its first"),
-        (checked(give=lambda sample: []), "of 5 samples it passed on []"),
-        (asked_for_its_length, "a stream has none, count what comes."),
         (
             compared_inside,
             "of 5 samples it passed on []: each is expected once, in order; compare after the loop.",
         ),
         (
-            checked(lambda came, promised: compare(came, promised, error=AssertionError)),
-            "can be switched off",
-        ),
-        (
-            checked(lambda came, promised: compare(came, promised, int.__lt__)),
-            "7 samples came, 5 were promised, and no",
-        ),
-        (
             checked(lambda came, promised: compare(came, promised, int.__eq__)),
-            "and it raised a ValueError",
+            "5 samples came, 5 were promised, and it raised ValueError",
         ),
-        (counted_in_the_loop, "a stream of 0 samples: "),
-        (checked(refuse_with_one_number), "name how many came (7) and how many were promised (5)."),
+        (checked(refuse_with_one_number), "a ValueError that names both numbers is expected"),
     ],
     "lesson_11.price": [
-        (len, "a class is expected"),
         (project(dataset_bytes=606_781_440), "that is the price as float32."),
         (project(dataset_bytes=50_565_120), "an image has three channels."),
         (project(dataset_bytes=151_794_120), "leave the labels out."),
@@ -540,40 +392,26 @@ JUDGED = {
             project(dataset_bytes=151_700_000),
             "dataset_bytes is 151,700,000: that is not images x numbers in an image.",
         ),
-        (project(dataset_bytes=151_695_360.0), "a whole number is expected"),
     ],
     "lesson_11.counts": [
-        (project(last_batch=...), "last_batch is not stated yet."),
-        (
-            project(batch_size=20_000),
-            "12,345 samples are 0 batches of 20,000, and a rest of 12,345.",
-        ),
+        (project(last_batch=...), "last_batch is Ellipsis: a whole number is expected"),
         (
             project(batches=194),
             "194 batches are stated, the last of 57: 12,345 samples are 192 batches of 64, and a rest of 57.",
         ),
-        (project(batches=192), "The rest is a batch too, or drop_last=True leaves it out"),
-        (project(last_batch=64), "193 batches are stated, the last of 64"),
         (
             project(optimizer_steps=193),
             "optimizer_steps is 193: one for each of 193 batches, in each of 2 epochs.",
         ),
     ],
     "lesson_11.under_cap": [
-        (project(epochs=...), "epochs is not stated yet"),
         (
             project(lambda self, *places: torch.zeros(100_000_000)),
             "out of memory under a cap of 30.00 MB",
         ),
-        (
-            project(lambda self, *places: {}["folder"]),
-            "30.00 MB of private memory\nKeyError: 'folder'",
-        ),
         (project(lambda self, *places: 3), "`train` gave back int: return the history"),
-        (project(lambda self, *places: History()), "with a finished epoch of training"),
     ],
     "lesson_11.as_stated": [
-        (project(batches=192), "The rest is a batch too"),
         (
             project(lambda self, *places: past(3)),
             "the history has (193, 12345, 193), (193, 12345, 193), (193, 12345, 193).",
@@ -582,37 +420,22 @@ JUDGED = {
             ran(batches=192, samples=12_288),
             "each of 193 batches, 12,345 samples and 193 optimizer steps; of batches, samples and steps, the",
         ),
-        (ran(optimizer_steps=25), "the history has (193, 12345, 25), (193, 12345, 25)."),
         (
             project(epochs=5, optimizer_steps=965),
             "61,725 samples would be seen, and the budget is 60,000",
         ),
     ],
     "lesson_11.learned": [
-        (ran(), "no accuracy on held-out images"),
+        (ran(), "the history ends with train of epoch 2, and no accuracy on held-out images"),
         (ran(valid=(12_345, 0.99)), "the accuracy is one of 12,345 images: 1,777 are held out"),
         (
-            project(lambda self, *places: validated_early()),
-            "the history ends with train of epoch 2, and no accuracy",
-        ),
-        (ran(valid=(1_777, 0.97)), "would be 1723.69 right answers of 1,777: weigh with samples"),
-        (
             ran(valid=(1_777, 622 / 1_777)),
-            "622 of the 1,777 held-out images are right, and 90% are needed.",
+            "35.0% of the held-out images are right, and 90% are needed.",
         ),
     ],
     "lesson_11.resumes": [
         (ran(), "the second run did not go on from the first"),
         (project(lambda self, *places: past(3)), "it had trained for [3, 3, 3]: obey `epochs`"),
-        (
-            going_on(more=lambda epochs, done: done + epochs),
-            "it had trained for [2, 1, 3]: obey `epochs`, and train for those that are missing.",
-        ),
-        (going_on(loss=lambda epoch, done: perf_counter()), "two runs from the start differ"),
         (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),
-        (
-            going_on(samples=12_345),
-            "12,345 samples were seen of 1,000: train on those in the folder `data`.",
-        ),
     ],
 }

@@ -879,8 +879,8 @@ MUTATIONS = [
     Mutation(
         "empty-answer-accepted",
         "course/tasks.py",
-        'return self._waits("your code")',
-        "problem = None",
+        "if answer is ... or is_blank(answer):\n                raise NotWritten",
+        'if answer is ... or is_blank(answer):\n                return self._judged(True, "", ())',
         "An exercise says Right to a function without a body.",
         "00",
         "test_exercises.py::test_an_unsolved_exercise_is_open_and_leaves_no_trace",
@@ -906,8 +906,8 @@ MUTATIONS = [
     Mutation(
         "done-is-forgotten",
         "course/records.py",
-        '"done" if done or task["state"] == "done" else "tried"',
-        '"done" if done else "tried"',
+        'if done:\n                task["state"] = "done"',
+        'task["state"] = "done" if done else "tried"',
         "Who tries a finished task again loses it from the progress.",
         "",
         "test_records.py::test_tries_are_counted_and_what_is_done_stays_done",

@@ -69,18 +69,6 @@ def no_errors(book: NotebookNode) -> Iterator[str]:
             yield f"{cell.id}: an error is stored"
 
 
-def ids_are_slugs(book: NotebookNode) -> Iterator[str]:
-    ids = [cell.id for cell in book.cells]
-    yield from (
-        f"{name}: the id comes twice" for name in sorted({n for n in ids if ids.count(n) > 1})
-    )
-    for name in ids:
-        if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or re.fullmatch(
-            r"(?=.*\d)[0-9a-f]{8}", name
-        ):
-            yield f"{name}: the id is no slug that a person chose"
-
-
 def headings(book: NotebookNode) -> list[tuple[int, str]]:
     """Return level and line of each heading."""
     found: list[tuple[int, str]] = []
@@ -170,7 +158,6 @@ RULES = [
     was_run,
     compared,
     no_errors,
-    ids_are_slugs,
     headings_in_order,
     set_up,
     no_absolute_paths,

@@ -19,7 +19,7 @@ def solve(book: NotebookNode, tasks: Iterable[Task]) -> NotebookNode:
         if isinstance(task, Prediction):
             _replace(cells, f"{name}.predict(...)", f"{name}.predict({task.answer!r})")
         elif isinstance(task, Question):
-            letter = next(letter for letter, choice in task.choices.items() if choice.right)
+            letter = next(letter for letter, choice in task.lettered.items() if choice.right)
             _replace(cells, f"{name}.check(...)", f"{name}.check({letter!r})")
         elif isinstance(task, Exercise):
             _write_solution(cells, name, task.solution().text)

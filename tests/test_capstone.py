@@ -1,9 +1,7 @@
 """The project of lesson 11: its data, its runs, and a report that neither trains nor praises what was not run."""
 
 import ast
-import re
 
-import numpy as np
 import pytest
 import torch
 from judged import STATED, going_on, past, project
@@ -61,8 +59,6 @@ def test_a_report_says_what_the_checks_have_found_and_trains_nothing():
     expected = ["met", "open", "met", "not yet", "open", "met"]
     assert states(capstone.report(some)) == expected
     assert states(capstone.report(going_on())) == ["open"] * 6, "another class"
-    lesson_11.under_cap.check(some)
-    assert states(capstone.report(some))[3] == "open", "that check begins anew"
 
 
 @pytest.mark.parametrize("capped, above", [(False, "wrong"), (True, "right")])
@@ -71,13 +67,6 @@ def test_the_peak_decides_where_the_system_has_no_cap(monkeypatch, capped, above
         run = LimitedRun("returned", value=past(2), peak_private=peak, capped=capped)
         monkeypatch.setattr(capstone, "run_limited", lambda *args, run=run, **limits: run)
         assert lesson_11.under_cap.check(project()).kind == kind
-
-
-def test_a_killed_run_is_told_so(monkeypatch):
-    error = "killed by the parent: it was still running at its timeout of 300 seconds"
-    run = LimitedRun("killed", error=error)
-    monkeypatch.setattr(capstone, "run_limited", lambda *args, **limits: run)
-    assert "at its timeout of 300 seconds" in lesson_11.learned.check(project()).text
 
 
 def test_the_worked_solution_meets_all_six():
@@ -102,18 +91,3 @@ def test_a_schedule_resumes_when_it_is_planned_for_the_projects_own_epochs():
         ('"seed": 0,', '"seed": 0, "scheduler": schedule, "scheduler_unit": "step",'),
     )
     assert lesson_11.resumes.check(planned).kind == "right"
-
-
-def test_counts_of_numpy_are_whole_numbers():
-    price = np.prod([12_345, 3, 64, 64])
-    assert lesson_11.price.check(project(dataset_bytes=price)).kind == "right"
-
-
-def test_a_training_that_holds_all_images_is_found():
-    reply = lesson_11.under_cap.check(worked(("DataLoader(train,", "DataLoader(list(train),")))
-    assert reply.kind == "wrong" and re.search("memory (under a cap|at the peak)", reply.text)
-
-
-def test_a_training_that_forgets_its_optimizer_does_not_resume():
-    reply = lesson_11.resumes.check(worked(("model, optimizer) if", "model) if")))
-    assert reply.kind == "wrong" and "is not that of an unbroken run" in reply.text

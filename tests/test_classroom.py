@@ -57,13 +57,12 @@ def test_a_copy_counts_once_and_the_file_with_more_tries_counts(folder, tmp_path
 
 def test_strangers_files_are_named_with_the_reason_and_left_as_they_are(folder):
     (folder / "holiday.png").write_bytes(b"\x89PNG\xff")
-    (folder / "list.json").write_text("[1, 2]", encoding="utf-8")
     (folder / "deep.json").write_text("[" * 100_000, encoding="utf-8")
     (folder / "subfolder").mkdir()
     (folder / "\x1b[2J.json").write_text("clears the terminal that prints its name")
     hand_in(folder, "odd.json", {"lesson_01.promised": ("won", 1)})
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    names = ("deep.json", "list.json", "odd.json", r"\x1b[2J.json", "holiday.png", "subfolder")
+    names = ("deep.json", "odd.json", r"\x1b[2J.json", "holiday.png", "subfolder")
     expected = [f"ignored: '{name}' is no file of progress" for name in names]
     assert sorted(pool(folder).notes) == sorted(["learners: 3", *expected])
     assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -39,7 +39,7 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "progress.json"))
     yield
     for param in TASKS:
-        vars(param.values[1]).update(guess=..., _last=None, _tries=0, _measured="")
+        vars(param.values[1]).update(guess=..., _tries=0, _measured="")
 
 
 @cache
@@ -58,12 +58,11 @@ def wants_class(task):
     return isinstance(defined_by(task.solution().text), type)
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_names_say_where_the_tasks_are(lesson):
-    module = import_module(f"dlhelpers.course.lessons.{lesson}")
-    assert len(LESSONS[lesson]) >= 6
-    for task in LESSONS[lesson]:
-        assert vars(module)[task.name.removeprefix(f"{lesson}.")] is task
+def test_names_say_where_the_tasks_are():
+    for lesson, tasks in LESSONS.items():
+        named = vars(import_module(f"dlhelpers.course.lessons.{lesson}"))
+        assert len(tasks) >= 6
+        assert all(named[task.name.removeprefix(f"{lesson}.")] is task for task in tasks)
 
 
 @each_task
@@ -73,7 +72,7 @@ def test_hints_are_there_and_give_nothing_away(name, task):
         body = " ".join(task.solution().text.split("return ")[-1].split())
         assert not any(body in hint for hint in task.hints)
     if isinstance(task, Question):
-        right = next(choice for choice in task.choices.values() if choice.right)
+        right = next(choice for choice in task.lettered.values() if choice.right)
         assert not any(right.text in hint or right.why in hint for hint in task.hints)
 
 
@@ -104,8 +103,8 @@ def test_each_known_wrong_guess_is_told_why(name, task):
 @questions
 def test_a_question_explains_each_of_its_answers(name, task):
     assert task.check(...).kind == "open" and read() == {}
-    assert [choice.right for choice in task.choices.values()].count(True) == 1
-    for letter, choice in task.choices.items():
+    assert [choice.right for choice in task.lettered.values()].count(True) == 1
+    for letter, choice in task.lettered.items():
         for written in (letter, f" {letter.upper()} "):
             reply = task.check(written)
             assert reply.kind == ("right" if choice.right else "wrong")

@@ -73,31 +73,6 @@ def test_what_cannot_be_done_is_one_line_that_names_the_option(folder, tmp_path,
     code, _, [error] = run(capsys, "pack", folder, tmp_path / "out", "--skip-bad")
     assert code == 1 and "--overwrite" in error and "overwrite=True" not in error
     assert run(capsys, "pack", folder, tmp_path / "out", "--skip-bad", "--overwrite")[0] == 0
-    Image.new("RGB", (9, 9)).save(folder / "b" / "x.png")
-    code, _, [error] = run(capsys, "pack", folder, tmp_path / "sizes", "--skip-bad")
-    assert code == 1 and "6 x 5" in error and "9 x 9" in error and "--size 5" in error
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ([], "the following arguments are required: COMMAND"),
-        (["unpack"], "invalid choice: 'unpack'"),
-        (["pack", "photos"], "the following arguments are required: target"),
-    ],
-)
-def test_a_wrong_command_line_is_told_and_exit_code_2(capsys, arguments, message):
-    code, out, errors = run(capsys, *arguments)
-    assert code == 2 and out == [] and re.search(message, errors[-1])
-
-
-def test_an_interrupt_is_one_line(folder, tmp_path, capsys, monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("dlhelpers.packed.packing.pack_folder", interrupt)
-    code, _, errors = run(capsys, "pack", folder, tmp_path / "out")
-    assert code == 1 and errors == ["dlhelpers: interrupted: the same command goes on from here"]
 
 
 def test_the_module_runs_as_a_program(tmp_path):
@@ -113,11 +88,9 @@ def test_help_needs_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_prefetch_says_how_to_use_the_folder_and_refuses_what_it_cannot_fetch(capsys, tmp_path):
+def test_prefetch_says_how_to_use_the_folder(capsys, tmp_path):
     code, out, errors = run(capsys, "prefetch", "digits", "--folder", tmp_path)
     assert (code, errors) == (0, []) and out[-1].endswith(f"DLHELPERS_DATA={tmp_path}")
-    code, out, errors = run(capsys, "prefetch", "cifar", "--folder", tmp_path)
-    assert (code, out) == (1, []) and "unknown dataset 'cifar': there are" in errors[0]
 
 
 def test_what_a_learner_exports_is_pooled_into_a_table(capsys, tmp_path, monkeypatch):
@@ -126,10 +99,6 @@ def test_what_a_learner_exports_is_pooled_into_a_table(capsys, tmp_path, monkeyp
     (tmp_path / "class").mkdir()
     handed_in = tmp_path / "class" / "a.json"
     assert run(capsys, "export", handed_in) == (0, [f"{handed_in} is written"], [])
-    code, out, errors = run(capsys, "export", handed_in)
-    assert (code, out) == (1, []) and "File exists" in errors[0]
     code, out, errors = run(capsys, "classroom", handed_in.parent)
     assert (code, errors, out[-1]) == (0, [], "Note: learners: 1")
     assert ["lesson_01.promised", "1", "0", "0", "1.0"] in [line.split() for line in out]
-    code, out, errors = run(capsys, "classroom", tmp_path / "nowhere")
-    assert (code, out) == (1, []) and "No such file or directory" in errors[0]

@@ -28,10 +28,6 @@ def tasks_of(path):
     }
 
 
-def test_there_are_lessons():
-    assert [path.name[:2] for path in lessons()][:4] == ["00", "01", "02", "03"]
-
-
 @each_lesson
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_a_lesson_keeps_the_rule(path, rule):
@@ -134,26 +130,17 @@ BROKEN = [
     (strip, "nothing would be compared"),
     (put(3, outputs=[ERROR]), "an error is stored"),
     (write(3, "clear_output()"), "clear_output"),
-    (write(3, "# NBVAL_SKIP"), "NBVAL_"),
-    (put(3, id="question"), "the id comes twice"),
-    (put(3, id="a46114c9"), "no slug"),
     (add(2, "\n\n# Another title"), "one heading of level 1"),
-    (write(0, "Intro\n\n# Count"), "one heading of level 1"),
     (add(2, "\n\n#### Deep"), "skips a level"),
     (add(10, "\n\n## And more"), "ends with"),
     (put(1, id="imports"), "second cell"),
-    (out(1, "installed"), "nothing may be printed"),
     (write(3, 'open("/home/ann/data.npy")'), "absolute path"),
     (out(4, "no such file:\n/root/data"), "absolute path"),
-    (write(5, "Look into `/tmp/results`."), "absolute path"),
-    (out(4, r"C:\Users\ann"), "absolute path"),
     (lambda book: book.metadata.update(widgets={}), "metadata.widgets"),
     (out(4, "Slider", **{VIEW: {"model_id": "1"}}), "widget view"),
     (bare_image, "bare image"),
     (out(6, "Figure: ", **{"text/html": FIGURE.replace("Two bars.", "")}), "alt text must be"),
-    (out(6, "Figure: Three bars.", **{"text/html": FIGURE}), "alt text must be"),
     (add(5, "\n\n![](chart.png)"), "without alt text"),
-    (add(5, '\n\n<img src="chart.png">'), "without alt text"),
     (tag(3, "nbval-ignore-output"), "without a reason"),
     (tag(4, "nbval-ignore-output", reason="Each machine says something else."), "1 of 2 cells"),
 ]
@@ -170,23 +157,9 @@ def test_a_rule_sees_a_broken_lesson(breakage, complaint):
 
 
 @pytest.mark.parametrize(
-    "harmless",
-    [
-        add(5, " See [the source](https://example.org/data/home/x)."),
-        put(3, outputs=[ERROR], metadata={"tags": ["raises-exception"]}),
-    ],
-)
-def test_the_rules_let_honest_lessons_pass(harmless):
-    book = miniature()
-    harmless(book)
-    assert [complaint for rule in RULES for complaint in rule(book)] == []
-
-
-@pytest.mark.parametrize(
     ("text", "missing"),
     [
         ("There are 314 of them.", "314"),
-        ("It is 19.8 %.", "19.8 %"),
         ("It takes 6.03 GB.", "6.03 GB"),
     ],
 )
@@ -201,9 +174,7 @@ def test_a_number_that_no_cell_has_shown_is_reported(text, missing):
     [
         ("", "6021120000", "It takes 6.02 GB, or 6,021 MB."),
         ("", "0.19778", "It prints 19.8 %, that is 0.198."),
-        ("n = 10_000", "", "With 10,000 images."),
         ("range(1, 41)", "", "Up to 40."),
-        ("", "", "Three and 12."),
         ("", "", "See lessons 13, 14 and 15, and `len(40)`, and [forty](https://example.org/40)."),
     ],
 )
@@ -243,13 +214,6 @@ def test_what_a_card_asks_may_be_repeated_and_its_reason_may_not():
     assert list(unshown(book, {"t.p": task})) == ["explain: '88' is shown by no cell above"]
 
 
-def test_a_number_from_below_is_no_evidence():
-    book = miniature()
-    book.cells[2].source = "There will be 626."
-    book.cells[4].outputs = [shows("626")]
-    assert list(unshown(book, {})) == ["question: '626' is shown by no cell above"]
-
-
 def small_tasks():
     right, hints = Choice("Yes", "so it is.", right=True), ["Think of it."]
     tasks = [
@@ -257,8 +221,7 @@ def small_tasks():
         for k in range(3)
     ]
     tasks += [
-        Exercise(f"t.e{k}", f"Write e{k}.", minutes=1, hints=hints, solution="e = 1")
-        for k in range(2)
+        Exercise(f"t.e{k}", f"Write e{k}.", minutes=1, hints=hints, code="e = 1") for k in range(2)
     ]
     return {task.name: task for task in [*tasks, Question("t.q", "Is it?", [right], hints=hints)]}
 
@@ -273,25 +236,18 @@ def asking(tasks):
     return new_notebook(cells=cells)
 
 
-def test_enough_tasks_that_are_shown_and_asked_are_no_breach():
-    tasks = small_tasks()
-    assert list(tasks_are_used(asking(tasks), tasks)) == []
-    assert len(list(tasks_are_used(asking(tasks), {}))) == 3
-
-
 @pytest.mark.parametrize(
     ("good", "bad"),
     [
         ("t.p0.predict(...)", "t.p0.predict(3)"),
-        ("t.p0.reveal(", "t.p0.hint("),
         ("t.q.check(...)", 't.q.check("a")'),
-        ("t.e0.check(f)", "t.e0.hint()"),
         ("t.e0\n", "t.e0.hint()\n"),
     ],
 )
 def test_a_task_that_is_solved_or_not_shown_or_not_asked_is_a_breach(good, bad):
     tasks = small_tasks()
     book = asking(tasks)
+    assert list(tasks_are_used(book, tasks)) == []
     for cell in book.cells:
         cell.source = cell.source.replace(good, bad)
     assert len(list(tasks_are_used(book, tasks))) == 1

@@ -21,7 +21,7 @@ def prediction(answer=3, **more):
 def exercise(**more):
     more = {"cases": [((1, 2), 3), ((2, 2), 4)], **more}
     return Exercise(
-        "lesson_02.e", "Write `add`.", minutes=2, hints=["+"], solution="    add = sum", **more
+        "lesson_02.e", "Write `add`.", minutes=2, hints=["+"], code="    add = sum", **more
     )
 
 
@@ -30,8 +30,8 @@ def question():
     return Question("lesson_02.q", "Is it?", choices, hints=["Think."])
 
 
-def html(task):
-    return task._repr_mimebundle_()["text/html"]
+def html(shown):
+    return shown._repr_mimebundle_()["text/html"]
 
 
 def test_hints_come_one_at_a_time_and_the_last_stays():
@@ -41,9 +41,10 @@ def test_hints_come_one_at_a_time_and_the_last_stays():
 
 
 def test_a_task_shows_itself_and_its_solution():
-    assert prediction().words() == "Predict: How many?"
-    assert exercise().words() == "Exercise: Write `add`."
-    assert question().words() == "Question: Is it?\na) Yes\nb) No"
+    assert repr(prediction()).startswith(
+        "Predict: How many?\nNot answered yet: put your prediction"
+    )
+    assert repr(question()).startswith("Question: Is it?\na) Yes\nb) No\nNot answered yet: ")
     assert "EXERCISE" in html(exercise()) and "2 minutes" in html(exercise())
     assert "Write <code>add</code>." in html(exercise()) and "b) No" in html(question())
     assert prediction().solution().text == "3. Rounded up."
@@ -55,9 +56,7 @@ def test_a_task_shows_itself_and_its_solution():
     ("guess", "message"),
     [
         (99.6, "the truth"),
-        (99.9, "a hundred"),
         (101, ""),
-        (390, "rounded down"),
         (390.4, "a part"),
         (392, ""),
     ],
@@ -74,7 +73,7 @@ def test_only_a_known_guess_or_its_rounding_gets_the_message_for_it(guess, messa
 def test_a_guess_is_repeated_as_it_was_given(guess):
     task = prediction()
     assert task.predict(float(guess)).text.startswith(f"{guess}. Go on")
-    assert f"you predicted {float(guess):,}." in task.reveal(3).text
+    assert f"you predicted {guess}." in task.reveal(3).text
 
 
 def test_a_guess_within_the_distance_is_right_and_one_beyond_it_is_not():
@@ -88,27 +87,27 @@ def test_a_guess_within_the_distance_is_right_and_one_beyond_it_is_not():
         assert task.reveal(3).kind == "missed"
 
 
-@pytest.mark.parametrize("guess", [np.int64(3), torch.tensor(3)])
-def test_a_number_of_any_library_is_a_guess(guess):
+@pytest.mark.parametrize("guess", [np.int64(3), torch.tensor(3), "3"])
+def test_a_number_of_any_library_or_typed_in_quotes_is_a_guess(guess):
     task = prediction()
     assert task.predict(guess).kind == "noted"
     assert task.reveal(torch.tensor(3)).text.startswith("3. ")
 
 
-@pytest.mark.parametrize("guess", ["3", True, None, torch.ones(2)])
+@pytest.mark.parametrize("guess", ["three", True, None, torch.ones(2)])
 def test_a_guess_that_is_no_number_is_refused_with_the_remedy(guess):
     task = prediction()
     reply = task.predict(guess)
-    assert reply.kind == "wrong" and repr(guess) in reply.text and "without quotes" in reply.text
+    assert reply.kind == "wrong" and repr(guess) in reply.text and "write digits" in reply.text
     assert task.guess is ...
 
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [(" Up ", "up"), ("an error", "an error"), (3, "3")],
+    [(" Up ", "up"), (3, "3")],
 )
 def test_a_choice_may_be_written_loosely(written, meant):
-    task = prediction(answer=meant, choices=("up", "an error", "3"))
+    task = prediction(answer=meant, choices=("up", "3"))
     assert task.predict(written).text.startswith(f"{meant}. Go on")
     assert task.reveal(meant).kind == "right"
 
@@ -162,14 +161,14 @@ def test_a_card_with_choices_and_a_question_are_answered_by_clicks():
     assert read() == {"count_your_batches.q": {"state": "done", "tries": 1, "first": "right"}}
 
 
-@pytest.mark.parametrize("guess", [..., 2, 391])
+@pytest.mark.parametrize("guess", [..., 2])
 def test_a_result_that_a_later_cell_has_changed_is_neither_praised_nor_explained(guess):
     task = prediction(wrong={2: "a known mistake"})
     task.predict(guess)
     reply = task.reveal(391)
     assert repr(reply).startswith("Changed: it is 391 now, which is not the result to expect.")
     assert "Rounded up" not in reply.text and "known mistake" not in reply.text
-    assert "<details" not in reply._repr_html_()
+    assert "<details" not in html(reply)
 
 
 def empty(a, b): ...
@@ -185,24 +184,20 @@ def test_what_is_not_written_yet_is_open(answer):
     assert exercise().check(answer).kind == "open" and read() == {}
 
 
-@pytest.mark.parametrize("answer", [lambda a, b: a, lambda a, b: 0, max, 7])
+@pytest.mark.parametrize("answer", [lambda a, b: 0, 7])
 def test_what_is_written_is_judged_however_short(answer):
     assert exercise().check(answer).kind == "wrong"
 
 
-def test_a_reply_says_the_same_everywhere_and_escapes_what_a_learner_wrote():
-    reply = Reply("wrong", "a < b", prediction())
-    assert repr(reply) == "Not yet: a < b"
-    assert "a &lt; b" in reply._repr_html_() and "Not yet</strong>" in reply._repr_html_()
-
-
 def test_code_in_a_message_is_shown_as_code_and_nothing_else_as_html():
     message = "`step()` before `backward()`: <b>, a lone ` stays"
-    shown = Reply("hint", message, prediction())._repr_html_()
+    reply = Reply("wrong", message, prediction())
+    shown = html(reply)
+    assert repr(reply) == f"Not yet: {message}" and "Not yet</strong>" in shown
     assert "<code>step()</code> before <code>backward()</code>: &lt;b&gt;, a lone ` stays" in shown
-    assert "`step()` before" in Reply("solution", message, prediction())._repr_html_()
+    assert "`step()` before" in html(Reply("solution", message, prediction()))
 
 
 def test_a_result_that_nobody_predicted_is_folded():
-    assert "<details" in prediction().reveal(3)._repr_html_()
-    assert "<details" not in Reply("right", "3.", prediction())._repr_html_()
+    assert "<details" in html(prediction().reveal(3))
+    assert "<details" not in html(Reply("right", "3.", prediction()))

@@ -70,9 +70,3 @@ def test_the_plans_name_what_the_lessons_have():
             assert f"## {section}" in headings(number), section
         for name in re.findall(r"`(\w+)`", what):
             assert name in tasks(number) | WORDS, name
-
-
-def test_the_minutes_of_a_plan_rise():
-    for plan in re.split(r"(?m)^### ", GUIDE):
-        minutes = [int(minute) for minute in re.findall(r"(?m)^\| (\d+) \|", plan)]
-        assert minutes == sorted(minutes)

@@ -6,7 +6,8 @@ card fits light and dark themes of JupyterLab, Colab and the site alike. Verdict
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -54,63 +55,56 @@ def verdict(word: str, text: str) -> str:
     )
 
 
-def still(kind: str, *parts: str) -> str:
-    """Return a card that only shows: the parts, as HTML, in the tint of a kind."""
+def still(kind: str, content: str) -> str:
+    """Return a card that only shows: its content, as HTML, in the tint of a kind."""
     colour = LOOKS[kind][1]
     look = (
         "max-width:760px;margin:6px 0;padding:12px 18px 14px;border-radius:10px;line-height:1.5;"
         f"border:1px solid #8885;border-left:6px solid {colour};background:{colour}17"
     )
-    return f'<div style="{look}">{"".join(parts)}</div>'
+    return f'<div style="{look}">{content}</div>'
 
 
-def alive(
-    kind: str,
-    prompt: str,
-    view: Callable[[], tuple[str, str]],
-    answer: Callable[[Any], object] | None,
-    choices: Sequence[tuple[str, Any]],
-    hint: Callable[[], object],
-) -> tuple[dict[str, Any], Callable[[], None]]:
-    """Return a card as a widget in Jupyter's form, and what draws it anew.
+def alive(task: Any) -> dict[str, Any]:
+    """Return the card of a task as a widget in Jupyter's form; from now on `task.redraw` draws it anew.
 
-    view     returns the state, and the reply as HTML, of now
-    answer   takes what was chosen or typed; None for a task that is answered by code alone
-    choices  (text, value) of each answer; none for a number field
-    A click that comes while a cell runs waits until the kernel is free.
+    A prediction has a field for a number, or a button for each choice, and a question has a list; an exercise is
+    answered by code alone. A click that comes while a cell runs waits until the kernel is free.
     """
     import ipywidgets  # here, since it takes a while, and `progress` and the judges need none
 
-    colour = LOOKS[kind][1]
-    style = STYLE.format(colour=colour, ink="#1c2430" if kind == "question" else "#fff")
+    question = task.kind == "question"
+    colour = LOOKS[task.kind][1]
+    style = STYLE.format(colour=colour, ink="#1c2430" if question else "#fff")
     top, below = ipywidgets.HTML(), ipywidgets.HTML()
 
     def redraw() -> None:
-        state, reply = view()
-        top.value = style + head(kind, state) + prompt
-        below.value = reply
+        top.value = style + head(task.kind, task.state()) + marked_up(task.prompt)
+        below.value = task.last.html()
 
-    def button(text: str, work: Callable[[], object], quiet: bool = False) -> Any:
+    def button(text: str, work: Callable[[], object]) -> Any:
         made = ipywidgets.Button(description=text)
-        if quiet:
-            made.add_class("dl-quiet")
         made.on_click(lambda _: work())
         return made
 
     rows = []
-    if answer and kind == "question":
+    if question:
         # a list without a choice, so that nothing is answered by chance
-        radio = ipywidgets.RadioButtons(options=choices, value=None, layout={"width": "auto"})
-        rows = [radio, button("Answer", lambda: answer(radio.value))]
-    elif answer and choices:
-        rows = [button(text, lambda value=value: answer(value)) for text, value in choices]
-    elif answer:
+        options = [(task.label(letter), letter) for letter in task.lettered]
+        radio = ipywidgets.RadioButtons(options=options, value=None, layout={"width": "auto"})
+        rows = [radio, button("Answer", lambda: task.check(radio.value))]
+    elif task.kind == "predict" and task.choices:
+        rows = [button(choice, partial(task.predict, choice)) for choice in task.choices]
+    elif task.kind == "predict":
         field = ipywidgets.Text(description="a number", layout={"width": "190px"})
-        rows = [field, button("Predict", lambda: answer(field.value))]
-    rows.append(button("Hint", hint, quiet=True))
-    box = ipywidgets.VBox if kind == "question" else ipywidgets.HBox
-    card = ipywidgets.VBox([top, box(rows, layout={"flex_flow": "row wrap"}), below])
+        rows = [field, button("Predict", lambda: task.predict(field.value))]
+    hint = button("Hint", task.hint)
+    hint.add_class("dl-quiet")
+    box = ipywidgets.VBox if question else ipywidgets.HBox
+    answers = box([*rows, hint], layout={"flex_flow": "row wrap"})
+    card = ipywidgets.VBox([top, answers, below])
     card.add_class("dl-card")
     redraw()
-    view_of = {"version_major": 2, "version_minor": 0, "model_id": card.model_id}
-    return {"application/vnd.jupyter.widget-view+json": view_of}, redraw
+    task.redraw = redraw
+    view = {"version_major": 2, "version_minor": 0, "model_id": card.model_id}
+    return {"application/vnd.jupyter.widget-view+json": view}

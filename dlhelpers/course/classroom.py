@@ -33,7 +33,8 @@ def pool(folder: str | Path) -> Table:
             notes.append(
                 f"{path.name!r} is of the same learner as another: the one with more tries counts"
             )
-        handed_in[owner] = max(handed_in.get(owner, {}), content["tasks"], key=_tries)
+        known = handed_in.get(owner, {}), content["tasks"]
+        handed_in[owner] = max(known, key=lambda tasks: sum(t["tries"] for t in tasks.values()))
     if not handed_in:
         raise ValueError(
             f"{folder} holds no file of progress; learners write theirs with progress.export('name.json')"
@@ -53,7 +54,3 @@ def pool(folder: str | Path) -> Table:
             rows.append([task.name, count["done"], count["tried"], unseen, mean])
     headers = ["task", "done", "tried only", "not reached", "tries a learner"]
     return Table(headers, rows, notes=[f"learners: {len(handed_in)}", *notes])
-
-
-def _tries(tasks: dict[str, dict]) -> int:
-    return sum(kept["tries"] for kept in tasks.values())

@@ -6,11 +6,11 @@ Packages are looked up in their metadata, so that a broken one cannot keep the r
 """
 
 import importlib.metadata
+import os
 import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 try:
     from dlhelpers.base.sizes import human_bytes
@@ -20,12 +20,6 @@ try:
     BROKEN = ""
 except Exception as error:  # a library that is broken raises what it likes, OSError too
     BROKEN = f"{type(error).__name__}: {error}"
-
-# Bytes that the lessons need.
-MEMORY = 1_500_000_000  # the largest lesson and its kernel, with room to spare
-SHARED = 64_000_000  # two workers' batches; Docker gives no more unless asked
-BESIDE = 1_500_000_000  # three times what lesson 08 writes, beside the notebook
-TEMPORARY = 750_000_000  # three times what lesson 11 writes, to a temporary folder
 
 
 @dataclass(frozen=True)
@@ -91,31 +85,33 @@ def _device() -> Finding:
 
 def _room() -> list[Finding]:
     """Is there enough memory, and room in the folders that lessons write to?"""
-    course = Path("notebooks").absolute()
-    if not course.is_dir():
-        course = Path.cwd()  # `doctor` was started beside the lessons, or without a course
     start = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 07"
     copy = "lesson 08 writes there: copy the course to another folder"
     move = "lesson 11 writes there: set TMPDIR to another folder"
     rooms = [
-        ("memory to use", None, MEMORY, "close other kernels and programs, or raise the limit"),
-        ("shared memory", Path("/dev/shm"), SHARED, start),
-        ("lessons", course, BESIDE, copy),
-        ("temporary files", Path(tempfile.gettempdir()), TEMPORARY, move),
+        # the largest lesson and its kernel, with room to spare
+        (
+            "memory to use",
+            "",
+            1_500_000_000,
+            "close other kernels and programs, or raise the limit",
+        ),
+        # two workers' batches; Docker gives no more unless asked
+        ("shared memory", "/dev/shm", 64_000_000, start),
+        # three times what lesson 08 writes, beside the notebook
+        ("lessons", os.getcwd(), 1_500_000_000, copy),
+        # three times what lesson 11 writes
+        ("temporary files", tempfile.gettempdir(), 750_000_000, move),
     ]
     findings = []
     for what, folder, needed, remedy in rooms:
-        if folder is None:
-            free = memory_budget("cpu")
-        elif not folder.is_dir():
-            continue  # without /dev/shm, workers use another way
+        if not folder:
+            free, where = memory_budget("cpu"), ""
+        elif os.path.isdir(folder):
+            free = shutil.disk_usage(folder).free if os.access(folder, os.W_OK) else 0
+            where = f" free to write in {folder}"
         else:
-            try:
-                with tempfile.TemporaryFile(dir=folder):
-                    free = shutil.disk_usage(folder).free
-            except OSError:
-                free = 0
-        found = human_bytes(free) + (f" free to write in {folder}" if folder else "")
+            continue  # without /dev/shm, workers use another way
         remedy = f"{human_bytes(needed)} are needed: {remedy}"
-        findings.append(Finding(what, found, free >= needed, remedy))
+        findings.append(Finding(what, human_bytes(free) + where, free >= needed, remedy))
     return findings

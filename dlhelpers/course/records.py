@@ -20,7 +20,7 @@ from dlhelpers.base.tables import Table
 from dlhelpers.course import lessons
 from dlhelpers.course.start import say_once
 
-OPEN = {"state": "open", "tries": 0}
+OPEN = {"state": "open"}
 MARKS = {"done": "\u25cf", "tried": "\u25d0", "open": "\u25cb"}  # full, half full and empty circles
 # The first edition kept tasks by the number of their lesson: these are its titles.
 FIRST_EDITION = """
@@ -77,8 +77,11 @@ def read() -> dict[str, dict]:
 def key(name: str) -> str:
     """Return the name under which a task is kept: lesson_02.batch_of becomes count_your_batches.batch_of."""
     lesson, _, task = name.partition(".")
-    title = importlib.import_module(f"{lessons.__name__}.{lesson}").TITLE
-    return f"{title.lower().replace(' ', '_')}.{task}"
+    return f"{_lesson(lesson).TITLE.lower().replace(' ', '_')}.{task}"
+
+
+def _lesson(name: str) -> Any:
+    return importlib.import_module(f"{lessons.__name__}.{name}")
 
 
 def record(name: str, *, done: bool, first: str) -> None:
@@ -89,14 +92,19 @@ def record(name: str, *, done: bool, first: str) -> None:
     path = progress_file()
     if path is None:
         return
+    known = key(
+        name
+    )  # imports a lesson, which may take longer than another kernel waits for the lock
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # another kernel would lose what this one adds, and this one what the other does
         with FileLock(f"{path}.lock", timeout=5):
             content = _own()
-            task = content["tasks"].setdefault(key(name), OPEN | {"first": first})
+            begun = {"state": "tried", "tries": 0, "first": first}
+            task = content["tasks"].setdefault(known, begun)
             task["tries"] += 1
-            task["state"] = "done" if done or task["state"] == "done" else "tried"
+            if done:
+                task["state"] = "done"
             with write_whole(path) as file:
                 file.write(json.dumps(content, indent=1).encode())
     except (OSError, ValueError, NotImplementedError) as error:
@@ -105,11 +113,10 @@ def record(name: str, *, done: bool, first: str) -> None:
 
 def lesson_tasks() -> dict[str, list[Any]]:
     """Return the tasks of each lesson, by its name, as "lesson_02", in their order."""
-    found = {}
-    for _, name, _ in pkgutil.iter_modules(lessons.__path__):
-        module = importlib.import_module(f"{lessons.__name__}.{name}")
-        found[name] = [value for value in vars(module).values() if hasattr(value, "hints")]
-    return found
+    return {
+        name: [value for value in vars(_lesson(name)).values() if hasattr(value, "hints")]
+        for _, name, _ in pkgutil.iter_modules(lessons.__path__)
+    }
 
 
 def progress(lesson: str | None = None) -> Table:
@@ -120,18 +127,18 @@ def progress(lesson: str | None = None) -> Table:
     remembered, rows, after = read(), [], "all lessons are done"
     for name, tasks in reversed(lesson_tasks().items()):
         found = [remembered.get(key(task.name), OPEN) for task in tasks]
-        states = [known["state"] for known in found]
-        done = f"{states.count('done')} of {len(states)}"
-        title = f"{name[-2:]} {importlib.import_module(f'{lessons.__name__}.{name}').TITLE}"
+        marks = [MARKS[known["state"]] for known in found]
+        count = marks.count(MARKS["done"])
+        title, done = f"{name[-2:]} {_lesson(name).TITLE}", f"{count} of {len(marks)}"
         if name == lesson:
             rows = []
-            for task, known in zip(tasks, found, strict=True):
-                kept = [known["state"], known["tries"] or "", known.get("first", "")]
-                rows.append([MARKS[known["state"]], task.name.partition(".")[2], task.kind, *kept])
+            for mark, task, known in zip(marks, tasks, found, strict=True):
+                kept = [known.get(part, "") for part in ("state", "tries", "first")]
+                rows.append([mark, task.name.partition(".")[2], task.kind, *kept])
             headers = ["", "task", "kind", "state", "tries", "first try"]
             return Table(headers, rows, notes=[f"{title}: {done} done. Next: {after}."])
-        rows.insert(0, [title, "".join(MARKS[state] for state in states), done])
-        if lesson or states.count("done") < len(states):
+        rows.insert(0, [title, "".join(marks), done])
+        if lesson or count < len(marks):
             after = title
     return Table(["lesson", "tasks", "done"], rows, notes=[f"Next: {after}."])
 

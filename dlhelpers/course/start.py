@@ -22,13 +22,9 @@ def begin(version: str) -> None:
         from google.colab import output
 
         output.enable_custom_widget_manager()
-        if torch.accelerator.is_available():
-            say_once(f"This runtime computes on: {torch.accelerator.current_accelerator().type}.")
-        else:
-            say_once(
-                "This runtime computes on: cpu. For a GPU: Runtime, Change runtime type, T4 GPU, and"
-                " run this cell again."
-            )
+        found = torch.accelerator.current_accelerator(check_available=True)
+        advice = "For a GPU: Runtime, Change runtime type, T4 GPU, and run this cell again."
+        say_once(f"This runtime computes on: {found or f'cpu. {advice}'}")
 
 
 def say_once(text: str) -> None:

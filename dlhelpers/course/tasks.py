@@ -4,14 +4,16 @@ A task holds its prompt, hints, solution and check in one place, and shows itsel
 known gets the message that names its misconception, because that is what a learner can mend.
 """
 
-import inspect
+from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from html import escape
+from inspect import cleandoc
 from typing import Any
 
 from dlhelpers.course.cards import alive, head, marked_up, still, verdict
-from dlhelpers.course.judges import NotWritten, is_blank, judge_cases, same, show_value
+from dlhelpers.course.judges import NotWritten, is_blank, judge_cases, show_value
 from dlhelpers.course.records import record
 
 WORDS = {
@@ -33,12 +35,14 @@ class Reply:
 
     kind: str
     text: str
-    task: "Task" = field(repr=False, compare=False)
+    task: "Task"
     card: bool = False
 
     def __repr__(self) -> str:
         said = f"{WORDS[self.kind]}: {self.text}"
-        return f"{self.task.words()}\n{said}" if self.card and self.kind == "open" else said
+        if self.card and self.kind == "open":
+            return f"{self.task.kind.capitalize()}: {self.task.words()}\n{said}"
+        return said
 
     def html(self) -> str:
         """Return what was said as HTML, without the card around it."""
@@ -50,31 +54,34 @@ class Reply:
         said = verdict(WORDS[self.kind], text)
         if self.kind == "result":
             # nobody has predicted: keep the answer folded, also on a page that is only read
-            return (
-                f"<details><summary>Predict first, then open the result</summary>{said}</details>"
-            )
+            summary = "<summary>Predict first, then open the result</summary>"
+            return f"<details>{summary}{said}</details>"
         return said
 
-    def _repr_html_(self) -> str:
-        top = head(self.task.kind, self.task.state())
-        return still(self.task.kind, top, self.task.asked() if self.card else "", self.html())
+    def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
+        task = self.task
+        asked = marked_up(task.words()) if self.card else ""
+        html = still(task.kind, head(task.kind, task.state()) + asked + self.html())
+        shown = {"text/plain": repr(self), "text/html": html}
+        return shown | alive(task) if self.card else shown
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        shown = {"text/plain": repr(self), "text/html": self._repr_html_()}
-        return shown | (self.task.live() if self.card else {})
 
-
+@dataclass(eq=False, repr=False)
 class Task:
     """What predictions, questions and exercises share: a name, a prompt, hints one at a time, a solution, a card."""
 
-    kind = "task"
+    name: str
+    prompt: str
+    _: KW_ONLY
+    hints: Sequence[str]
 
-    def __init__(self, name: str, prompt: str, *, hints: Sequence[str], solution: str):
-        self.name, self.prompt = name, inspect.cleandoc(prompt)
-        self.hints, self._solution = hints, inspect.cleandoc(solution)
-        self._hints_given = self._tries = 0
-        self._last: Reply | None = None
-        self._redraw: Callable[[], None] = lambda: None  # the card that was shown last
+    kind = how = ""  # of task; to answer it
+    _hints_given = _tries = 0
+
+    def __post_init__(self) -> None:
+        self.prompt = cleandoc(self.prompt)
+        self.last = self._open()
+        self.redraw: Callable[[], None] = lambda: None  # the card that was shown last
 
     def hint(self) -> Reply:
         """Return the next hint; after the last one, the last again."""
@@ -84,54 +91,28 @@ class Task:
             where = f"the last hint; then `{self.name}.solution()`"
         return self._say("hint", f"{self.hints[number - 1]} ({where})")
 
-    def solution(self) -> Reply:
-        """Return the solution."""
-        return self._say("solution", self._solution)
-
     def words(self) -> str:
-        """Return what the task asks, as text."""
-        return f"{self.kind.capitalize()}: {self.prompt}"
-
-    def asked(self) -> str:
-        """Return what the task asks, as HTML."""
-        return marked_up(self.prompt)
+        """Return what the task asks."""
+        return self.prompt
 
     def state(self) -> str:
         """Return how far the task is, for the corner of its card."""
         return f"{self._tries} {'try' if self._tries == 1 else 'tries'}" if self._tries else "open"
 
-    def controls(self) -> tuple[Callable[[Any], Reply] | None, list[tuple[str, Any]]]:
-        """Return what takes an answer from a card, and the (text, value) of each choice; None where code is asked."""
-        return None, []
-
-    def live(self) -> dict[str, Any]:
-        """Return the card as a widget, in Jupyter's form."""
-
-        def view() -> tuple[str, str]:
-            return self.state(), (self._last or self._open()).html()
-
-        answer, choices = self.controls()
-        prompt = marked_up(self.prompt)
-        bundle, self._redraw = alive(self.kind, prompt, view, answer, choices, self.hint)
-        return bundle
-
     def __repr__(self) -> str:
         return repr(self._open())
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
         return self._open()._repr_mimebundle_()
 
-    def _how(self) -> str:
-        return "put your answer in place of the dots and run this cell again"
-
     def _open(self) -> Reply:
-        return Reply("open", f"{self._how()}. Stuck? `{self.name}.hint()`", self, card=True)
+        return Reply("open", f"{self.how}. Stuck? `{self.name}.hint()`", self, card=True)
 
     def _say(self, kind: str, text: str, card: bool = False) -> Reply:
         """Reply, and keep it for the card."""
-        self._last = Reply(kind, text, self, card)
-        self._redraw()
-        return self._last
+        self.last = Reply(kind, text, self, card)
+        self.redraw()
+        return self.last
 
     def _judged(self, right: bool, text: str, known: Iterable[str], card: bool = False) -> Reply:
         """Reply to an answer with a text, one of the `known` mistakes' where it was one, and count the try."""
@@ -140,6 +121,7 @@ class Task:
         return self._say("right" if right else "wrong", text, card)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Prediction(Task):
     """A guess made before a result: `predict(guess)` notes it, `reveal(result)` holds it against what was measured.
 
@@ -148,68 +130,57 @@ class Prediction(Task):
     because  the reason in a sentence, given with every result
     """
 
+    answer: float | str
+    because: str
+    wrong: Mapping[Any, str]
+    choices: Sequence[str] = ()
+    within: float = 1e-9
+
     kind = "predict"
+    how = "put your prediction in place of the dots and run this cell again"
+    guess, _measured = ..., ""
 
-    def __init__(
-        self,
-        name: str,
-        prompt: str,
-        *,
-        answer: float | str,
-        because: str,
-        wrong: Mapping[Any, str],
-        choices: Sequence[str] = (),
-        within: float = 1e-9,
-        hints: Sequence[str],
-    ):
-        super().__init__(name, prompt, hints=hints, solution=f"{answer}. {because}")
-        self.answer, self.because, self.wrong = answer, because, wrong
-        self.choices, self.within = choices, within
-        self.guess: Any = ...
-        self._measured = ""
-
-    def controls(self) -> tuple[Callable[[Any], Reply], list[tuple[str, Any]]]:
-        """Return `predict`, and its choices; a number is typed into a field, and comes as text."""
-        if self.choices:
-            return self.predict, [(choice, choice) for choice in self.choices]
-        return lambda typed: self.predict(_number(typed)), []
+    def solution(self) -> Reply:
+        """Return the answer, with the reason."""
+        return self._say("solution", f"{self.answer}. {self.because}")
 
     def state(self) -> str:
         """Return what was measured, or what was guessed, or "open"."""
         if self._measured:
             return f"measured: {self._measured}"
-        return "open" if self.guess is ... else f"your prediction: {self._guessed()}"
+        return "open" if self.guess is ... else f"your prediction: {self.guess}"
 
     def predict(self, guess: float | str) -> Reply:
         """Note a guess; dots show the card, and keep an earlier guess."""
         if guess is ...:
             return self._open() if self.guess is ... else self._noted()
-        guess = _plain(guess)
+        given, problem = _plain(guess), ""
         if self.choices:
-            said = str(guess).strip().lower()
-            if said not in self.choices:
-                there = ", ".join(map(repr, self.choices))
-                return self._say("wrong", f"{guess!r} is not among the answers: {there}.", True)
-            guess = said
-        elif type(guess) not in (int, float):
-            text = f"{guess!r} is no number: write digits without quotes, as 12 or 0.5."
-            return self._say("wrong", text, True)
-        self.guess, self._measured = guess, ""
+            given = str(given).strip().lower()
+            if given not in self.choices:
+                problem = f"is not among the answers: {', '.join(map(repr, self.choices))}"
+        else:
+            try:
+                given = literal_eval(given)  # typed into a card, it is text
+            except (ValueError, SyntaxError):
+                pass
+            if type(given) not in (int, float):
+                problem = "is no number: write digits, as 12 or 0.5"
+        if problem:
+            return self._say("wrong", f"{guess!r} {problem}.", True)
+        self.guess, self._measured = given, ""
         return self._noted()
 
     def _noted(self) -> Reply:
         return self._say("noted", f"{self.guess}. Go on: a cell below has the result.", True)
 
-    def _how(self) -> str:
-        return "put your prediction in place of the dots and run this cell again"
-
     def reveal(self, result: float | str) -> Reply:
         """Hold the guess against `result`, which a cell has measured."""
         result = _plain(result)
         shown = self._measured = show_value(result)
-        known = None if self.guess is ... else self._known_mistake()
         if self.guess is not ...:
             # done: a prediction is made to be tested, not to be right
+            known = self._known_mistake()
             first = "right" if self._near(self.guess, self.answer) else _numbered(known, self.wrong)
             record(self.name, done=True, first=first)
         if not self._near(result, self.answer):
@@ -221,17 +192,12 @@ class Prediction(Task):
             )
         if self.guess is ...:
             return self._say("result", f"{shown}. {self.because}")
-        guess = self._guessed()
         if self._near(self.guess, result):
-            near = "" if same(self.guess, result) else f", and your {guess} is near enough"
+            near = "" if self.guess == result else f", and your {self.guess} is near enough"
             return self._say("right", f"{shown}{near}. {self.because}")
         why = self.wrong.get(known, "")
-        said = [f"it is {shown}, and you predicted {guess}.", why, self.because]
+        said = [f"it is {shown}, and you predicted {self.guess}.", why, self.because]
         return self._say("missed", " ".join(filter(None, said)))
-
-    def _guessed(self) -> str:
-        # as given: rounded, it would be a different number
-        return self.guess if self.choices else f"{self.guess:,}"
 
     def _near(self, guess: float | str, result: float | str) -> bool:
         if self.choices or isinstance(result, str):
@@ -253,16 +219,6 @@ def _numbered(mistake: Any, known: Iterable) -> str:
     return f"known mistake {known.index(mistake) + 1}" if mistake in known else "wrong"
 
 
-def _number(typed: str) -> Any:
-    """What was typed into a field as a number; the text itself where it is none, dots where it is empty."""
-    for kind in (int, float):
-        try:
-            return kind(typed)
-        except ValueError:
-            pass
-    return typed.strip() or ...
-
-
 def _plain(value: Any) -> Any:
     """A number of NumPy, or a tensor that holds one, as Python's own; anything else as it is."""
     return value.item() if getattr(value, "shape", None) == () else value
@@ -277,100 +233,90 @@ class Choice:
     right: bool = False
 
 
+@dataclass(eq=False, repr=False)
 class Question(Task):
     """A question with lettered answers; each answer, right or wrong, has its explanation."""
 
-    kind = "question"
+    choices: Sequence[Choice]
 
-    def __init__(self, name: str, prompt: str, choices: Sequence[Choice], *, hints: Sequence[str]):
-        self.choices = dict(zip("abcdefgh", choices, strict=False))
-        [right] = [letter for letter, choice in self.choices.items() if choice.right]
-        super().__init__(name, prompt, hints=hints, solution=self._explained(right))
+    kind = "question"
+    how = 'put your letter, in quotes as "a", in place of the dots and run this cell again'
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lettered = dict(zip("abcdefgh", self.choices, strict=False))
+
+    def solution(self) -> Reply:
+        """Return the right answer, with the reason."""
+        [right] = [letter for letter, choice in self.lettered.items() if choice.right]
+        return self._say("solution", self._explained(right))
 
     def check(self, letter: str) -> Reply:
         """Say whether the lettered answer is right, and why."""
         if letter is ... or letter is None:
             return self._open()
         given = str(letter).strip().lower()
-        if given not in self.choices:
-            there = ", ".join(self.choices)
+        if given not in self.lettered:
+            there = ", ".join(self.lettered)
             text = f"{letter!r} is not among the answers: write one of {there} in quotes."
             return self._say("wrong", text, True)
-        known = map(self._explained, self.choices)
-        return self._judged(self.choices[given].right, self._explained(given), known, card=True)
+        known = map(self._explained, self.lettered)
+        return self._judged(self.lettered[given].right, self._explained(given), known, card=True)
 
-    def controls(self) -> tuple[Callable[[Any], Reply], list[tuple[str, Any]]]:
-        """Return `check`, and the answers with their letters."""
-        return self.check, [(f"{k}) {choice.text}", k) for k, choice in self.choices.items()]
-
-    def _how(self) -> str:
-        return 'put your letter, in quotes as "a", in place of the dots and run this cell again'
-
-    def _explained(self, letter: str) -> str:
-        choice = self.choices[letter]
-        return f"{letter}) {choice.text}.\n{choice.why[0].upper()}{choice.why[1:]}"
+    def label(self, letter: str) -> str:
+        """Return an answer with its letter."""
+        return f"{letter}) {self.lettered[letter].text}"
 
     def words(self) -> str:
-        """Return the question with its answers, as text."""
-        return "\n".join([super().words(), *(text for text, _ in self.controls()[1])])
+        """Return the question with its answers."""
+        return "\n".join([self.prompt, *map(self.label, self.lettered)])
 
-    def asked(self) -> str:
-        """Return the question with its answers, as HTML."""
-        return marked_up("\n".join([self.prompt, *(text for text, _ in self.controls()[1])]))
+    def _explained(self, letter: str) -> str:
+        why = self.lettered[letter].why
+        return f"{self.label(letter)}.\n{why[0].upper()}{why[1:]}"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Exercise(Task):
     """A small piece of code to write, judged on cases.
 
+    code   a solution
     cases  arguments and the result that is expected of the learner's function
     wrong  functions that are known mistakes, each with its message: who answers as they do is told so
     judge  instead of cases: takes the answer, returns None where it is right, else what is wrong
     """
 
-    kind = "exercise"
+    minutes: int
+    code: str
+    cases: Sequence[tuple[tuple, Any]] = ()
+    wrong: Sequence[tuple[Callable, str]] = ()
+    judge: Callable[[Any], str | None] | None = None
+    praise: str = "every case holds."
 
-    def __init__(
-        self,
-        name: str,
-        prompt: str,
-        *,
-        minutes: int,
-        hints: Sequence[str],
-        solution: str,
-        cases: Sequence[tuple[tuple, Any]] = (),
-        wrong: Sequence[tuple[Any, str]] = (),
-        judge: Callable[[Any], str | None] | None = None,
-        praise: str = "every case holds.",
-    ):
-        super().__init__(name, prompt, hints=hints, solution=solution)
-        self.minutes, self.praise, self.wrong = minutes, praise, wrong
-        self.judge = judge or (lambda function: judge_cases(function, cases, wrong))
+    kind = "exercise"
+    how = "write your code in place of the dots in the next cell and run it"
+
+    def solution(self) -> Reply:
+        """Return code that solves it."""
+        return self._say("solution", cleandoc(self.code))
 
     def check(self, answer: Any) -> Reply:
         """Judge an answer; an empty one is open, and whatever it raises is reported, not raised."""
-        if answer is ... or answer is None:
-            return self._waits("your answer")
-        if not callable(answer):
-            text = f"{answer!r} cannot be called: pass a name without brackets."
-            return self._say("wrong", text)
+        problem: str | None = f"{answer!r} cannot be called: pass a name without brackets."
         try:
-            if is_blank(answer):
+            if answer is ... or is_blank(answer):
                 raise NotWritten
-            problem = self.judge(answer)
+            if callable(answer):
+                judge = self.judge or partial(judge_cases, cases=self.cases, wrong=self.wrong)
+                problem = judge(answer)
         except NotWritten:
-            return self._waits("your code")
+            how = "put your code in place of the dots and run this cell again"
+            return Reply("open", f"{how}. Stuck? `{self.name}.hint()`", self)
         except Exception as error:  # a learner's code may fail in any way
             problem = f"your code raised {type(error).__name__}: {error}"
-        said = self.praise if problem is None else problem
-        return self._judged(problem is None, said, [message for _, message in self.wrong])
+        known = [message for _, message in self.wrong]
+        return self._judged(problem is None, problem or self.praise, known)
 
     def state(self) -> str:
         """Return the tries, or before the first the minutes that it takes."""
         return super().state() if self._tries else f"{self.minutes} minutes"
-
-    def _how(self) -> str:
-        return "write your code in place of the dots in the next cell and run it"
-
-    def _waits(self, what: str) -> Reply:
-        how = f"put {what} in place of the dots and run this cell again"
-        return Reply("open", f"{how}. Stuck? `{self.name}.hint()`", self)

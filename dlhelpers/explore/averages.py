@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlhelpers.explore.frames import Explorer, explorer
+from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 RIGHT = [0] * 25 + [1] * 19 + [0] * 31  # lesson 03: the answer "1" to 25 zeros, 19 ones, 31 twos
@@ -23,7 +23,7 @@ def explore_averages() -> Explorer:
         ("batch size (images)", 32, 1, 75),
         ("sorted by class", True),
     )
-    return explorer(_draw, controls, TRIES, [(75, 25, True), (26, 25, True)])
+    return Explorer(_draw, controls, TRIES, [(75, 25, True), (26, 25, True)])
 
 
 def _draw(images, batch_size, by_class):

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from dlhelpers.explore.frames import Explorer, explorer
+from dlhelpers.explore.frames import Explorer
 from dlhelpers.show import plot_batches, show
 
 MOST = 24  # of each: every place is then drawn within 0.3 seconds
@@ -13,21 +13,15 @@ TRIES = (
 )
 
 
-def explore_batches(samples: int = 20, batch_size: int = 6) -> Explorer:
-    """Play with samples, batch size, drop_last and epoch: which sample lands in which batch of a shuffled loader?
-
-    Raises ValueError for a number above 24: more boxes could not be read.
-    """
-    if not {samples, batch_size} <= {*range(1, MOST + 1)}:
-        found = f"{samples} samples in batches of {batch_size}"
-        raise ValueError(f"{found}: expected at most {MOST}, since more could not be read")
+def explore_batches() -> Explorer:
+    """Play with samples, batch size, drop_last and epoch: which sample lands in which batch of a shuffled loader?"""
     controls = (
-        ("samples", samples, 1, MOST),
-        ("batch size (samples)", batch_size, 1, MOST),
+        ("samples", 20, 1, MOST),
+        ("batch size (samples)", 6, 1, MOST),
         ("epoch", 1, 1, 5),
         ("drop_last", False),
     )
-    return explorer(_draw, controls, TRIES, [(20, 6, 1, True), (20, 11, 1, True)])
+    return Explorer(_draw, controls, TRIES, [(20, 6, 1, True), (20, 11, 1, True)])
 
 
 def _draw(samples, batch_size, epoch, drop_last):

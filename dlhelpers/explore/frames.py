@@ -8,8 +8,9 @@ dark, the style turns a picture's lightness around and keeps its hues: one image
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import ipywidgets
 
 from dlhelpers.show.plots import Picture
 
@@ -29,14 +30,43 @@ STYLE = """<style>
 </style>"""
 
 
-@dataclass
 class Explorer:
-    """A widget for a live notebook, and its pictures for a page that only shows what was stored."""
+    """A control for each argument of `draw`, beside the picture that it returns, drawn anew at each change.
 
-    draw: Callable[..., Picture]
-    controls: Sequence  # as `explorer` takes them
-    pictures: list[Picture]  # the first as the controls begin, the others with contrasting values
-    widget: Any = None  # where ipywidgets is missing
+    A live notebook shows it as a widget; a page that only shows what was stored has the pictures: that of the values at
+    the start, and others with contrasting values.
+
+    controls   a name with its unit and the value at the start; a slider has its two ends in addition, a menu its other
+               words, a checkbox nothing
+    tries      questions that a learner answers by moving something
+    contrasts  the arguments for each further picture
+    """
+
+    def __init__(self, draw: Callable, controls: Sequence, tries: Sequence, contrasts: Sequence):
+        self.draw, self.controls = draw, controls
+        start = [control[1] for control in controls]
+        self.pictures = [draw(*values) for values in (start, *contrasts)]
+        panel, column = ipywidgets.HTML(_page(self.pictures[0])), []
+
+        def redraw(change: object) -> None:
+            values = (widget.value for widget in column if widget.description)  # no slider has one
+            panel.value = _page(draw(*values))
+
+        for name, value, *others in controls:
+            if isinstance(value, bool):
+                row = [ipywidgets.Checkbox(value, description=name, indent=False)]
+            elif isinstance(value, str):
+                row = [ipywidgets.Dropdown(options=[value, *others], description=name)]
+            else:  # the field has the name that the handle of a slider lacks
+                row = [ipywidgets.BoundedIntText(value, *others, description=name)]
+                row.append(ipywidgets.IntSlider(value, *others, readout=False))
+                ipywidgets.link(*((widget, "value") for widget in row))
+            row[0].observe(redraw, names="value")
+            column += row
+        tasks = "".join(f"<li>{task}</li>" for task in tries)
+        column.append(ipywidgets.HTML(f"{STYLE}<small>Try:<ol>{tasks}</ol></small>"))
+        self.widget = ipywidgets.HBox([ipywidgets.VBox(column), panel])
+        self.widget.add_class("dl-explorer")
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.pictures))
@@ -45,48 +75,9 @@ class Explorer:
         first, *others = map(_page, self.pictures)
         fold = f"<details><summary>With other values</summary>{''.join(others)}</details>"
         html = f"{STYLE}<div class='dl-explorer'>{first}{fold}</div>"
-        bundle = {"text/plain": repr(self), "text/html": html}
-        if self.widget:
-            view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-            bundle["application/vnd.jupyter.widget-view+json"] = view
-        return bundle
-
-
-def explorer(draw: Callable, controls: Sequence, tries: Sequence, contrasts: Sequence) -> Explorer:
-    """Return a control for each argument of `draw`, beside the picture that it returns, drawn anew at each change.
-
-    controls   a name with its unit and the value at the start; a slider has its two ends in addition, a menu its other
-               words, a checkbox nothing
-    tries      questions that a learner answers by moving something
-    contrasts  the arguments for each further picture of the twin
-    """
-    pictures = [draw(*values) for values in ([control[1] for control in controls], *contrasts)]
-    try:
-        import ipywidgets
-    except ImportError:
-        return Explorer(draw, controls, pictures)
-    panel, column = ipywidgets.HTML(_page(pictures[0])), []
-
-    def redraw(change: object) -> None:
-        values = (widget.value for widget in column if widget.description)  # no slider has one
-        panel.value = _page(draw(*values))
-
-    for name, start, *others in controls:
-        if isinstance(start, bool):
-            row = [ipywidgets.Checkbox(start, description=name, indent=False)]
-        elif isinstance(start, str):
-            row = [ipywidgets.Dropdown(options=[start, *others], description=name)]
-        else:  # the field has the name that the handle of a slider lacks
-            row = [ipywidgets.BoundedIntText(start, *others, description=name)]
-            row.append(ipywidgets.IntSlider(start, *others, readout=False))
-            ipywidgets.link(*((widget, "value") for widget in row))
-        row[0].observe(redraw, names="value")
-        column += row
-    tasks = "".join(f"<li>{task}</li>" for task in tries)
-    column.append(ipywidgets.HTML(f"{STYLE}<small>Try:<ol>{tasks}</ol></small>"))
-    frame = ipywidgets.HBox([ipywidgets.VBox(column), panel])
-    frame.add_class("dl-explorer")
-    return Explorer(draw, controls, pictures, frame)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        shown = {"text/plain": repr(self), "text/html": html}
+        return shown | {"application/vnd.jupyter.widget-view+json": view}
 
 
 def _page(picture: Picture) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlhelpers.explore.frames import Explorer, explorer
+from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 TRIES = (
@@ -25,7 +25,7 @@ def explore_lanes() -> Explorer:
         ("every 5th batch loads 5 times as long", False),
     )
     contrasts = (160, 120, 0, 2, False), (160, 120, 2, 2, False)
-    return explorer(_draw, controls, TRIES, contrasts)
+    return Explorer(_draw, controls, TRIES, contrasts)
 
 
 def _draw(load_ms, train_ms, workers, prefetch, uneven):

@@ -1,6 +1,6 @@
 """What one training step holds in memory, counted before anything runs."""
 
-from dlhelpers.explore.frames import Explorer, explorer
+from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 # MB in float32: of the 267,738 parameters of lesson 05's model; of the 50,698 numbers of an image and its layers
@@ -29,7 +29,7 @@ def explore_memory() -> Explorer:
         ("precision", "float32", "mixed"),
     )
     contrasts = (256, 1, "Adam", "float32"), (256, 4, "Adam", "float32")
-    return explorer(_draw, controls, TRIES, contrasts)
+    return Explorer(_draw, controls, TRIES, contrasts)
 
 
 def _draw(batch_size, micro_batches, optimizer, precision):

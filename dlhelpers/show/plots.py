@@ -13,7 +13,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor
@@ -63,22 +62,20 @@ def show(ax: Axes, sentence: str = "") -> Picture:
 def plot_images(images: Sequence[Tensor], captions: Sequence[object], *, columns: int = 8) -> Axes:
     """Draw images row by row, each with its caption below; return the axes.
 
-    An image is (C, H, W) or (H, W, C), with 1 or 3 channels. Floating-point values go from 0 to 1 and are cut off
+    An image is a tensor (C, H, W), with 1 or 3 channels. Floating-point values go from 0 to 1 and are cut off
     beyond, bytes from 0 to 255.
     """
     rows = -(-len(images) // columns)
     ax = new_axes(columns, 1.35 * rows)
     for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
         remedy = "a tensor (C, H, W); of a sample (image, label) it is sample[0]"
-        check_kind(f"image {k}", image, (Tensor, np.ndarray), remedy)
-        pixels = torch.as_tensor(image).detach().cpu().numpy()
-        if pixels.dtype == np.uint8:
+        check_kind(f"image {k}", image, Tensor, remedy)
+        pixels = image.detach().cpu().movedim(0, 2)
+        if pixels.dtype == torch.uint8:
             pixels = pixels / 255
-        if pixels.shape[0] in (1, 3):
-            pixels = np.moveaxis(pixels, 0, 2)
         x, y = k % columns, 1.35 * (k // columns)
         look = {"cmap": "gray", "vmin": 0, "vmax": 1, "extent": (x, x + 0.92, y + 0.92, y)}
-        ax.imshow(np.clip(pixels, 0, 1), **look)
+        ax.imshow(pixels.clamp(0, 1).numpy(), **look)
         ax.text(x + 0.46, y + 1.0, str(caption), ha="center", va="top", fontsize=9)
     ax.set(xlim=(0, columns), ylim=(1.35 * rows, 0), aspect="equal")
     ax.axis("off")

@@ -96,7 +96,7 @@ percent_right = Exercise(
         ),
     ],
     hints=["A half is 50 percent.", "Divide, then multiply by 100."],
-    solution="""
+    code="""
     def percent_right(right, total):
         return 100 * right / total
     """,
@@ -130,7 +130,7 @@ guessing_loss = Exercise(
         "What probability does each of ten equally likely classes get?",
         "Minus the logarithm of 1 / classes is the logarithm of classes.",
     ],
-    solution="""
+    code="""
     import math
 
 

@@ -145,7 +145,7 @@ price_gb = Exercise(
         ),
     ],
     hints=["`math.prod(shape)` multiplies the sides.", "numbers x bytes per number x length / 1e9"],
-    solution="""
+    code="""
     import math
 
 
@@ -229,7 +229,7 @@ every_other = Exercise(
         "Which of the samples 0 to 5 do you keep, and which of 0 to 6? Count them.",
         "The length is `(len(self.dataset) + 1) // 2`, and sample k is `self.dataset[2 * k]`.",
     ],
-    solution="""
+    code="""
     class EveryOther:
         def __init__(self, dataset):
             self.dataset = dataset

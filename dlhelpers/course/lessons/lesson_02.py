@@ -152,7 +152,7 @@ last_batch_size = Exercise(
         "The remainder of a division is `samples % batch_size`. When is it not the answer?",
         "A remainder of 0 means that the last batch is full.",
     ],
-    solution="""
+    code="""
     def last_batch_size(samples, batch_size):
         return samples % batch_size or batch_size
     """,
@@ -192,7 +192,7 @@ batch_of = Exercise(
         "How many full batches lie before sample 9 when a batch holds 4?",
         "Whole-number division is `//`.",
     ],
-    solution="""
+    code="""
     def batch_of(index, batch_size):
         return index // batch_size
     """,

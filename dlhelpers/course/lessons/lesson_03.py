@@ -167,7 +167,7 @@ mean_loss = Exercise(
         "A batch's mean times its size is the sum over its samples.",
         "Add those sums, and divide by the number of all samples.",
     ],
-    solution="""
+    code="""
     def mean_loss(losses, sizes):
         return sum(loss * n for loss, n in zip(losses, sizes)) / sum(sizes)
     """,
@@ -223,7 +223,7 @@ running_mean = Exercise(
         "Go back to sums: what do the samples seen so far add up to?",
         "mean * seen + batch_mean * n",
     ],
-    solution="""
+    code="""
     def running_mean(mean, seen, batch_mean, n):
         return (mean * seen + batch_mean * n) / (seen + n)
     """,

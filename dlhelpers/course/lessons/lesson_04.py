@@ -177,7 +177,7 @@ grad_after = Exercise(
         "What is left of the first gradient when `zero_grad()` comes before the second?",
         "`backward()` adds.",
     ],
-    solution="""
+    code="""
     def grad_after(gradients, cleared):
         return gradients[-1] if cleared else sum(gradients)
     """,
@@ -241,7 +241,7 @@ train_step = Exercise(
         "Scores, loss, clear, backward, step: five lines, and a last one to give the loss back.",
         "`.item()` makes a number of a tensor that holds one.",
     ],
-    solution="""
+    code="""
     def train_step(model, images, labels, loss_fn, optimizer):
         loss = loss_fn(model(images), labels)
         optimizer.zero_grad()

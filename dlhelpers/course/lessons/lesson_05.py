@@ -209,7 +209,7 @@ peak_at = Exercise(
         "Which part of the difference of the peaks belongs to one image?",
         "Start from a peak that was measured.",
     ],
-    solution="""
+    code="""
     def peak_at(size, small, large):
         slope = (large[1] - small[1]) / (large[0] - small[0])
         return small[1] + slope * (size - small[0])
@@ -244,7 +244,7 @@ scaled_rate = Exercise(
         ),
     ],
     hints=["From 16 to 128 images the batch is 8 times as large. What happens to the rate?"],
-    solution="""
+    code="""
     def scaled_rate(rate, size, new_size):
         return rate * new_size / size
     """,

@@ -177,7 +177,7 @@ optimizer_steps = Exercise(
         "First the batches of one epoch: `batches_per_epoch` is allowed.",
         "To round up, write `-(-a // b)`.",
     ],
-    solution="""
+    code="""
     def optimizer_steps(samples, batch_size, epochs):
         return epochs * -(-samples // batch_size)
     """,
@@ -227,7 +227,7 @@ micro_weights = Exercise(
         "`range(0, samples, micro_batch_size)` gives the place where each micro-batch begins.",
         "A micro-batch that begins at `start` holds what remains, but not more than micro_batch_size.",
     ],
-    solution="""
+    code="""
     def micro_weights(samples, micro_batch_size):
         starts = range(0, samples, micro_batch_size)
         return [min(micro_batch_size, samples - start) / samples for start in starts]
@@ -276,7 +276,7 @@ scheduler_steps = Exercise(
         "How many groups does an epoch have, the last, smaller one included?",
         "Then: how many epochs are there?",
     ],
-    solution="""
+    code="""
     def scheduler_steps(batches, accumulate, epochs):
         return epochs * -(-batches // accumulate)
     """,

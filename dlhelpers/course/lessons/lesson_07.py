@@ -167,7 +167,7 @@ epoch_seconds = Exercise(
         "Treat 0 workers by itself.",
         "With workers a batch arrives every load_ms / workers; the model may be slower.",
     ],
-    solution="""
+    code="""
     def epoch_seconds(batches, load_ms, train_ms, workers):
         batch_ms = max(load_ms / workers, train_ms) if workers else load_ms + train_ms
         return batches * batch_ms / 1000
@@ -219,7 +219,7 @@ sample_noise = Exercise(
         "`np.random.default_rng` takes a list of whole numbers as its seed.",
         "A new generator gives `random()`.",
     ],
-    solution="""
+    code="""
     import numpy as np
 
 
@@ -275,7 +275,7 @@ whole_batches = Exercise(
         "A tensor can be indexed with a list: `images[[4, 1, 3]]` has three rows.",
         "Return two tensors as a pair.",
     ],
-    solution="""
+    code="""
     class WholeBatches:
         def __init__(self, images, labels):
             self.images, self.labels = images, labels

@@ -185,7 +185,7 @@ shards_needed = Exercise(
         "How many whole images fit into one shard?",
         "Then it is the question of lesson 02: round up.",
     ],
-    solution="""
+    code="""
     from math import ceil, prod
 
 
@@ -209,7 +209,7 @@ block_order = Exercise(
         "Make a list of blocks first, each a list of indices.",
         "`range(0, samples, block)` gives their starts.",
     ],
-    solution="""
+    code="""
     def block_order(samples, block, random):
         blocks = [list(range(k, min(k + block, samples))) for k in range(0, samples, block)]
         random.shuffle(blocks)
@@ -234,7 +234,7 @@ write_whole = Exercise(
         "Write under another name in the same folder.",
         "When is it safe to give the file its name?",
     ],
-    solution="""
+    code="""
     import os
 
 

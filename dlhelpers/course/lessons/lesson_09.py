@@ -147,7 +147,7 @@ shuffle_buffer = Exercise(
         "`buffer.pop(k)` takes out the sample at place k.",
         "After the loop, the list is not empty yet.",
     ],
-    solution="""
+    code="""
     def shuffle_buffer(samples, size, random):
         buffer = []
         for sample in samples:
@@ -204,7 +204,7 @@ stream_batches = Exercise(
         "First find each worker's share: the first `samples % workers` workers have one sample more.",
         "`batches_per_epoch` of lesson 02 counts for one worker.",
     ],
-    solution="""
+    code="""
     from dlhelpers.data.counting import batches_per_epoch
 
 
@@ -227,7 +227,7 @@ checked = Exercise(
         "`yield` each sample inside the loop, and compare after it.",
         "Start a count at 0 before the loop.",
     ],
-    solution="""
+    code="""
     def checked(samples, promised):
         came = 0
         for sample in samples:

@@ -161,7 +161,7 @@ steps_an_epoch = Exercise(
         "First the samples of the largest rank, then its batches.",
         "To round up, write `-(-a // b)`.",
     ],
-    solution="""
+    code="""
     def steps_an_epoch(samples, batch_size, world):
         share = -(-samples // world)
         return -(-share // batch_size)
@@ -221,7 +221,7 @@ padded = Exercise(
         "How many positions does each rank take? Round up.",
         "`position % samples` begins again at 0.",
     ],
-    solution="""
+    code="""
     def padded(samples, rank, world):
         count = -(-samples // world)
         return [(rank + k * world) % samples for k in range(count)]
@@ -264,7 +264,7 @@ accuracy_of_all = Exercise(
         "How many samples did each rank get right?",
         "All that are right, divided by all samples.",
     ],
-    solution="""
+    code="""
     def accuracy_of_all(pairs):
         right = sum(accuracy * samples for accuracy, samples in pairs)
         return right / sum(samples for accuracy, samples in pairs)

@@ -1,6 +1,8 @@
 """What lesson 11, Put it together, asks: the requirements of one project, each with its own check."""
 
-from dlhelpers.course import capstone
+from functools import partial
+
+from dlhelpers.course.capstone import judge
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Put it together"
@@ -112,10 +114,10 @@ price = Exercise(
     images of 3 x 64 x 64 as they lie in the file (uint8), without labels and without the held-out images.
     """,
     minutes=5,
-    judge=capstone.judge_price,
+    judge=partial(judge, "price"),
     praise="the dataset is five times as large as the cap.",
     hints=["Lesson 01: shape x bytes of a number x length.", "A number of uint8 takes one byte."],
-    solution="""
+    code="""
     class Project:
         dataset_bytes = 12_345 * 3 * 64 * 64
     """,
@@ -129,10 +131,10 @@ counts = Exercise(
     training.
     """,
     minutes=5,
-    judge=capstone.judge_counts,
+    judge=partial(judge, "counts"),
     praise="the counts follow from your choice. The run will be held to them.",
     hints=["Lesson 02: round up, or down with drop_last.", "A step for each batch of each epoch."],
-    solution="""
+    code="""
     from math import ceil
 
 
@@ -152,13 +154,13 @@ under_cap = Exercise(
     private memory beyond what it starts with, and 300 seconds. It has to come to its end and return a `History`.
     """,
     minutes=25,
-    judge=capstone.judge_under_cap,
+    judge=partial(judge, "memory"),
     praise="it came to its end under the cap.",
     hints=[
         "Lesson 08: `PackedDataset` with a transform (`every_fourth` of `course.capped_examples`), and a plain loader.",
         "No tensor may hold all images. If a batch is too large: fewer pixels, fewer images, or `micro_batch_size`.",
     ],
-    solution=WORKED,
+    code=WORKED,
 )
 
 as_stated = Exercise(
@@ -168,13 +170,13 @@ as_stated = Exercise(
     you stated before it, and saw at most 60,000 samples in training.
     """,
     minutes=5,
-    judge=capstone.judge_as_stated,
+    judge=partial(judge, "budget"),
     praise="it did what was stated, within the budget.",
     hints=[
         "Is it the loader that differs from what you stated, or the epochs?",
         "Is `self.batch_size` in your loader?",
     ],
-    solution=WORKED,
+    code=WORKED,
 )
 
 learned = Exercise(
@@ -184,13 +186,13 @@ learned = Exercise(
     held-out images, each of them counted once. `fit` measures it with `metrics={"accuracy": accuracy}`.
     """,
     minutes=10,
-    judge=capstone.judge_learned,
+    judge=partial(judge, "accuracy"),
     praise="it has learned, and that was measured on every held-out image.",
     hints=[
         "Lesson 04: `fit` takes a valid_loader, and `accuracy` is in `dlhelpers.train.loop`.",
         "If it stays near a third: are the images floats from 0 to 1, and is the learning rate neither tiny nor huge?",
     ],
-    solution=WORKED,
+    code=WORKED,
 )
 
 resumes = Exercise(
@@ -202,11 +204,11 @@ resumes = Exercise(
     check asks for one epoch, then for two from its checkpoint, and for two at once, on a copy of 1,000 images.
     """,
     minutes=10,
-    judge=capstone.judge_resumes,
+    judge=partial(judge, "resuming"),
     praise="stopped and resumed, it gives the losses of an unbroken run.",
     hints=[
         "Lesson 06: `fit` takes a checkpoint and a history. `load_checkpoint` gives the history, with its `epochs`.",
         "The order of an epoch must not depend on the epochs before: give `fit` a seed. The first weights, too.",
     ],
-    solution=WORKED,
+    code=WORKED,
 )
