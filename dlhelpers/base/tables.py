@@ -36,8 +36,8 @@ class Table:
     def _repr_html_(self) -> str:
         sides = []
         for column in zip(*self.rows, strict=True):
-            numbers = all(re.fullmatch(NUMBER, value) for value in column)
-            sides.append("right" if numbers else "left")
+            numbers = sum(re.fullmatch(NUMBER, value) is not None for value in column)
+            sides.append("right" if 2 * numbers > len(column) else "left")  # "unknown" may be there
         lines = [_line("th", self.headers, sides or ["left"] * len(self.headers))]
         lines += [_line("td", row, sides) for row in self.rows]
         notes = "".join(f"<p><strong>Note:</strong> {escape(note)}</p>" for note in self.notes)

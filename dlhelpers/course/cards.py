@@ -17,14 +17,15 @@ LOOKS = {  # of each kind of task: icon, colour of the edge and the tint
     "exercise": ("&#9998;", "#009E73"),
 }
 VERDICTS = {"Right": "#00755A", "Not yet": "#B04A00", "Not so": "#B04A00"}
+BOX = "max-width:800px;box-sizing:border-box;margin:6px 0;padding:12px 18px 14px;border-radius:10px"
+EDGE = "border:1px solid #8885;border-left:6px solid {0};background:{0}17"
 STYLE = """<style>
-.dl-card {{ max-width: 760px; margin: 6px 0; padding: 12px 18px 14px; border-radius: 10px; overflow: visible;
-  border: 1px solid #8885; border-left: 6px solid {colour}; background: {colour}17; }}
-.dl-card button.jupyter-button {{ background: {colour}; color: {ink}; font-weight: 600; border-radius: 7px;
-  width: auto; padding: 0 14px; }}
-.dl-card button.dl-quiet {{ background: transparent; color: inherit; border: 1px solid #8888; font-weight: 400; }}
-.dl-card .widget-radio-box label {{ white-space: normal; height: auto; line-height: 1.5; padding: 3px 0; }}
-.dl-card .widget-html-content {{ line-height: 1.5; white-space: normal; }}
+.dl-{kind} {{ {box};overflow:visible;{edge} }}
+.dl-{kind} button.jupyter-button {{ background:{colour};color:{ink};font-weight:600;border-radius:7px;width:auto;
+  padding:0 14px }}
+.dl-{kind} button.dl-quiet {{ background:transparent;color:inherit;border:1px solid #8888;font-weight:400 }}
+.dl-{kind} .widget-radio-box label {{ white-space:normal;height:auto;line-height:1.5;padding:3px 0 }}
+.dl-{kind} .widget-html-content {{ font-size:14px;line-height:1.5;white-space:normal }}
 </style>"""
 
 
@@ -58,11 +59,7 @@ def verdict(word: str, text: str) -> str:
 def still(kind: str, content: str) -> str:
     """Return a card that only shows: its content, as HTML, in the tint of a kind."""
     colour = LOOKS[kind][1]
-    look = (
-        "max-width:760px;margin:6px 0;padding:12px 18px 14px;border-radius:10px;line-height:1.5;"
-        f"border:1px solid #8885;border-left:6px solid {colour};background:{colour}17"
-    )
-    return f'<div style="{look}">{content}</div>'
+    return f'<div style="{BOX};line-height:1.5;{EDGE.format(colour)}">{content}</div>'
 
 
 def alive(task: Any) -> dict[str, Any]:
@@ -75,7 +72,8 @@ def alive(task: Any) -> dict[str, Any]:
 
     question = task.kind == "question"
     colour = LOOKS[task.kind][1]
-    style = STYLE.format(colour=colour, ink="#1c2430" if question else "#fff")
+    ink, edge = "#1c2430" if question else "#fff", EDGE.format(colour)
+    style = STYLE.format(kind=task.kind, box=BOX, edge=edge, colour=colour, ink=ink)
     top, below = ipywidgets.HTML(), ipywidgets.HTML()
 
     def redraw() -> None:
@@ -100,10 +98,12 @@ def alive(task: Any) -> dict[str, Any]:
         rows = [field, button("Predict", lambda: task.predict(field.value))]
     hint = button("Hint", task.hint)
     hint.add_class("dl-quiet")
-    box = ipywidgets.VBox if question else ipywidgets.HBox
-    answers = box([*rows, hint], layout={"flex_flow": "row wrap"})
+    answers = ipywidgets.HBox([*rows, hint], layout={"flex_flow": "row wrap"})
+    if question:
+        answers = ipywidgets.VBox([rows[0], ipywidgets.HBox([*rows[1:], hint])])
     card = ipywidgets.VBox([top, answers, below])
     card.add_class("dl-card")
+    card.add_class(f"dl-{task.kind}")
     redraw()
     task.redraw = redraw
     view = {"version_major": 2, "version_minor": 0, "model_id": card.model_id}

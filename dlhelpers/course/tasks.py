@@ -47,7 +47,8 @@ class Reply:
     def html(self) -> str:
         """Return what was said as HTML, without the card around it."""
         if self.kind == "open":
-            return f'<div style="margin-top:8px;font-size:90%">{marked_up(self.text)}</div>'
+            how = marked_up(self.text[0].upper() + self.text[1:])
+            return f'<div style="margin-top:8px;font-size:90%">{how}</div>'
         text = marked_up(self.text)
         if self.kind == "solution":
             text = f"<pre>{escape(self.text)}</pre>"
@@ -79,7 +80,7 @@ class Task:
     _hints_given = _tries = 0
 
     def __post_init__(self) -> None:
-        self.prompt = cleandoc(self.prompt)
+        self.prompt = cleandoc(self.prompt).replace("\n", " ")
         self.last = self._open()
         self.redraw: Callable[[], None] = lambda: None  # the card that was shown last
 
@@ -109,10 +110,12 @@ class Task:
         return Reply("open", f"{self.how}. Stuck? `{self.name}.hint()`", self, card=True)
 
     def _say(self, kind: str, text: str, card: bool = False) -> Reply:
-        """Reply, and keep it for the card."""
-        self.last = Reply(kind, text, self, card)
+        """Reply; the card shows what was said of it and its hints, and a reply to a cell below stands there."""
+        said = Reply(kind, text, self, card)
+        if card or kind in ("hint", "solution"):
+            self.last = said
         self.redraw()
-        return self.last
+        return said
 
     def _judged(self, right: bool, text: str, known: Iterable[str], card: bool = False) -> Reply:
         """Reply to an answer with a text, one of the `known` mistakes' where it was one, and count the try."""
@@ -156,8 +159,9 @@ class Prediction(Task):
             return self._open() if self.guess is ... else self._noted()
         given, problem = _plain(guess), ""
         if self.choices:
-            given = str(given).strip().lower()
-            if given not in self.choices:
+            said = str(given).strip().lower()
+            given = next((c for c in self.choices if said in (c, c.removeprefix("an "))), None)
+            if given is None:
                 problem = f"is not among the answers: {', '.join(map(repr, self.choices))}"
         else:
             try:
