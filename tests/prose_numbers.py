@@ -2,7 +2,7 @@
 
 A number in digits in a markdown cell counts as shown where
 - it is a number in the source or the compared output of a code cell above, or in the source of the code cells that
-  follow at once, which the text announces;
+  follow at once, or the prompt of a card there, which the text announces;
 - the first cell, headings and `What we saw` may look at the whole lesson;
 - or a shown number rounds to it at the digits that the text gives, also as a percentage (0.198 as 19.8 %) or in kB,
   MB, GB, thousands or millions (6,021,120,000 as 6.02 GB).
@@ -37,7 +37,9 @@ def unshown(book: NotebookNode, tasks: Mapping[str, Task]) -> Iterator[str]:
         section = (re.findall(r"(?m)^## (.*)$", cell.source) or [section])[-1]
         if section == "Further reading":
             continue
-        known = everything if k == 0 or section == "What we saw" else shown | _announced(book, k)
+        known = (
+            everything if k == 0 or section == "What we saw" else shown | _announced(book, k, tasks)
+        )
         for line in _checked_text(cell.source).splitlines():
             for number in re.findall(WRITTEN, line):
                 if not _is_shown(number, everything if line.startswith("#") else known):
@@ -50,13 +52,16 @@ def _checked_text(source: str) -> str:
     return re.sub(r"(?i)\blessons?(\s+\d\d(,| and| to)?)+", "", text)
 
 
-def _announced(book: NotebookNode, k: int) -> set[float]:
-    """The numbers in the source of the code cells right after markdown cell `k`."""
+def _announced(book: NotebookNode, k: int, tasks: Mapping[str, Task]) -> set[float]:
+    """The numbers in the source of the code cells right after markdown cell `k`, and in the cards that they show."""
     found: set[float] = set()
     for cell in book.cells[k + 1 :]:
         if cell.cell_type != "code":
             break
         found |= _in_source(cell.source)
+        for name, task in tasks.items():
+            if f"{name}.predict(" in cell.source or f"{name}.check(" in cell.source:
+                found |= _numbers(task.prompt)
     return found
 
 

@@ -94,7 +94,10 @@ def alive(task: Any) -> dict[str, Any]:
     elif task.kind == "predict" and task.choices:
         rows = [button(choice, partial(task.predict, choice)) for choice in task.choices]
     elif task.kind == "predict":
-        field = ipywidgets.Text(description="a number", layout={"width": "190px"})
+        # sent when it is left: a click would overtake what was typed last
+        field = ipywidgets.Text(
+            description="a number", continuous_update=False, layout={"width": "190px"}
+        )
         rows = [field, button("Predict", lambda: task.predict(field.value))]
     hint = button("Hint", task.hint)
     hint.add_class("dl-quiet")
