@@ -154,7 +154,7 @@ def simulated(loads, train_ms, workers, prefetch):
 
 def test_lanes_are_those_of_a_loader_lived_through_ms_by_ms():
     explorer, random = explore_lanes(), Random(0)
-    for _ in range(6):
+    for _ in range(3):
         load, train = random.randint(1, 60), random.randint(1, 60)
         workers, prefetch, uneven = (
             random.randint(1, 4),

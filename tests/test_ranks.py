@@ -40,9 +40,10 @@ from dlhelpers.train import (
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "train_distributed.py"
 STANDALONE = "-m torch.distributed.run --standalone --nproc-per-node=2"
 # Under torchrun the example runs anyway, in the tests that kill it.
-KILLS, SIGNALS, LAUNCHERS = 1, [signal.SIGINT, signal.SIGKILL], [""]
+KILLS, SIGNALS, LAUNCHERS = 1, [signal.SIGKILL], [""]
 if os.environ.get("DLHELPERS_FULL") == "1":
-    KILLS, SIGNALS, LAUNCHERS = 10, [*SIGNALS, signal.SIGTERM], ["", STANDALONE]
+    KILLS, LAUNCHERS = 10, ["", STANDALONE]
+    SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 METRICS = {"accuracy": accuracy}
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
