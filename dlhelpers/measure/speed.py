@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SMALL = 0.1  # a time shorter than this part of the other need not hide behind it
+QUIET = 0.5  # beyond this part of what is possible at all, one of the three was disturbed
 HIDDEN = 0.5  # if this part of the shorter time hides behind the longer one, the two overlap
 
 
@@ -63,9 +64,11 @@ class PipelineSpeed(ShownAsTable):
 
     @property
     def bound(self) -> str:
-        """What to improve first: "data", "compute" or "no overlap"."""
+        """What to improve first: "data", "compute" or "no overlap"; or that the machine is "too noisy here" to tell."""
         loader, model, together = self.milliseconds.values()
         shorter, longer = sorted([loader, model])
+        if not QUIET * longer <= together <= (loader + model) / QUIET:
+            return "too noisy here"
         if shorter > SMALL * longer and loader + model - together < HIDDEN * shorter:
             return "no overlap"
         return "data" if loader > model else "compute"
@@ -76,6 +79,11 @@ class PipelineSpeed(ShownAsTable):
         loader, model, together = (f"{value:.1f} ms" for value in self.milliseconds.values())
         # what the model alone would not have taken
         share = f"{max(0.0, 1 - self.together / self.model_only):.0%} of the time together"
+        if self.bound == "too noisy here":
+            return (
+                f"Too noisy here: {loader} to load, {model} to train on and {together} together do not fit. Something"
+                " else was running: measure again."
+            )
         if self.bound == "data":
             return (
                 f"Data-bound: a batch takes {loader} to load and {model} to train on, so the model waits for"
