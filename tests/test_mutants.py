@@ -26,7 +26,7 @@ def test_a_mutation_can_be_tried(mutation):
         ({"notebooks": "", "tests": ""}, "names nobody"),
         ({"notebooks": "99"}, "no lesson 99"),
         ({"tests": "test_nothing.py"}, "no test_nothing.py"),
-        ({"tests": "test_counting.py::test_nothing"}, "no test_counting.py::test_nothing"),
+        ({"tests": "test_batch_counts.py::test_nothing"}, "no test_batch_counts.py::test_nothing"),
     ],
 )
 def test_a_mutation_that_cannot_be_tried_is_named(change, problem):

@@ -13,7 +13,7 @@ import dlhelpers
 MODULES = [module.name for module in pkgutil.walk_packages(dlhelpers.__path__, "dlhelpers.")]
 WITH_EXAMPLES = {
     "dlhelpers.base.sizes",
-    "dlhelpers.data.counting",
+    "dlhelpers.data.batch_counts",
     "dlhelpers.train.loop",
     "dlhelpers.base.tables",
 }

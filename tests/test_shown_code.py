@@ -81,4 +81,4 @@ def batches_per_epoch(samples: int, batch_size: int, *, drop_last: bool = False)
 def test_any_drift_is_seen(old, new):
     assert old in HONEST
     with pytest.raises(AssertionError):
-        compare(new_code_cell(HONEST.replace(old, new, 1)), "data.counting.batches_per_epoch")
+        compare(new_code_cell(HONEST.replace(old, new, 1)), "data.batch_counts.batches_per_epoch")

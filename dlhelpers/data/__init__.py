@@ -1,6 +1,6 @@
 """Samples: made, counted, streamed, and in which order they come."""
 
-from dlhelpers.data.counting import batches_per_epoch, count, describe
+from dlhelpers.data.batch_counts import batches_per_epoch, count, describe
 from dlhelpers.data.datasets import ImageDataset, NumberedImages, Shapes, load
 from dlhelpers.data.drawn import SHAPES, draw_shapes
 from dlhelpers.data.sampling import POLICIES, BlockShuffleSampler, split_epoch

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from dlhelpers.base.checks import check_whole
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
-from dlhelpers.data.counting import batches_per_epoch, describe, tensors_in
+from dlhelpers.data.batch_counts import batches_per_epoch, describe, tensors_in
 from dlhelpers.data.sampling import split_epoch
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.history import History

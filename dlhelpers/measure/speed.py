@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from dlhelpers.base.tables import ShownAsTable, Table
-from dlhelpers.data.counting import samples_in
+from dlhelpers.data.batch_counts import samples_in
 from dlhelpers.machine.devices import move, synchronize
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn, check_loader

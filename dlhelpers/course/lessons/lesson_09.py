@@ -205,7 +205,7 @@ stream_batches = Exercise(
         "`batches_per_epoch` of lesson 02 counts for one worker.",
     ],
     code="""
-    from dlhelpers.data.counting import batches_per_epoch
+    from dlhelpers.data.batch_counts import batches_per_epoch
 
 
     def stream_batches(samples, batch_size, workers):
