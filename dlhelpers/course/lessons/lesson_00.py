@@ -8,8 +8,8 @@ TITLE = "Start here"
 
 test_images = Prediction(
     "lesson_00.test_images",
-    "There are 1,797 scans. We number them from 0 and keep each fifth one (numbers 4, 9, 14, ...) for testing. How many"
-    " test images is that?",
+    "There are 1,797 scans. We number them from 0 and keep every fifth one (numbers 4, 9, 14, ...) for testing. How"
+    " many test images is that?",
     answer=359,
     because="1,797 holds 359 whole fives, and the two scans that remain are training images.",
     wrong={
@@ -23,7 +23,7 @@ test_images = Prediction(
 guessing = Prediction(
     "lesson_00.guessing",
     "Before it has learned anything, a model guesses. There are ten digits, about equally many scans of each in the"
-    " whole collection. Its **accuracy** is the share of images that it answers rightly. Near how many percent will it"
+    " whole collection. Its **accuracy** is the fraction of images it gets right. Near how many percent will it"
     " be? (Within five points counts as right.)",
     answer=10,
     within=5,

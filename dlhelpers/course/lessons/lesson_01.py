@@ -76,7 +76,7 @@ promised = Prediction(
 
 changes_length = Question(
     "lesson_01.changes_length",
-    "Which of these gives a dataset of another length?",
+    "Which of these changes the length of a dataset?",
     [
         Choice(
             "A larger batch size",
