@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from long_cases import FULL
 from memory_group import enter, memory_group
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,8 +40,8 @@ def test_binder_takes_our_environment_and_then_our_script():
 
 @pytest.fixture(scope="module")
 def group():
-    if not os.environ.get("DLHELPERS_FULL"):
-        pytest.skip("DLHELPERS_FULL=1 is not set: takes minutes")
+    if not FULL:
+        pytest.skip("takes long: only with DLHELPERS_FULL=1")
     try:
         with memory_group("dlhelpers-binder", LIMIT) as made:
             yield made

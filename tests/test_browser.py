@@ -1,11 +1,11 @@
 """The lessons in a real JupyterLab in headless Chromium: they run, and react to what a learner does."""
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 from lab import CHROMIUM, close, lab, run_all, run_cell
+from long_cases import FULL
 from run_notebooks import memory_line
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -28,9 +28,7 @@ TOO_WIDE = """() => {
     const parts = document.querySelectorAll('.jp-Notebook, .jp-WindowedPanel-outer, .jp-OutputArea-output');
     return [...parts].filter(wide).map(part => part.textContent.slice(0, 80));
 }"""
-if not os.environ.get(
-    "DLHELPERS_FULL"
-):  # `make test-browser` takes all; nbval has run every cell once already
+if not FULL:  # `make test-browser` takes all; nbval has run every cell once already
     LESSONS = [path for path in LESSONS if path.name.startswith(("00_", "02_"))]
 
 

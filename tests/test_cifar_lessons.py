@@ -1,7 +1,6 @@
 """The question that everyone asks, on its own dataset: the lessons' cells run on CIFAR-10 as torchvision loads it."""
 
 import hashlib
-import os
 import pickle
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from long_cases import only_full
 
 from dlhelpers.data import load
 
@@ -71,7 +71,7 @@ def test_lesson_02_counts_the_real_dataset_where_it_is(cifar10_here):
     assert [row[:3] for row in names["rows"]] == [[16, "113", 8], [128, "15", 8]]
 
 
-@pytest.mark.skipif(not os.environ.get("DLHELPERS_FULL"), reason="DLHELPERS_FULL=1 is not set")
+@only_full
 def test_lesson_05_compares_batch_sizes_16_and_128_on_the_real_dataset(cifar10_here):
     names = run("05", "cnn", until="exercise-peak", name="cifar10")
     assert names["name"] == "cifar10" and names["images"].shape == (1_438, 3, 32, 32)

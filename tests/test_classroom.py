@@ -7,7 +7,7 @@ import pytest
 
 from dlhelpers.course import progress
 from dlhelpers.course.classroom import pool
-from dlhelpers.course.records import lesson_tasks, record
+from dlhelpers.course.records import record, tasks_of
 
 
 def hand_in(folder, name, tasks):
@@ -31,8 +31,7 @@ def rows(folder):
 
 
 def test_every_task_of_a_lesson_that_was_begun_is_counted_in_the_order_of_the_lessons(folder):
-    asked = lesson_tasks()
-    order = [task.name for name in ("lesson_01", "lesson_02") for task in asked[name]]
+    order = [task.name for name in ("lesson_01", "lesson_02") for task in tasks_of(name)]
     assert list(rows(folder)) == order
     assert rows(folder)["lesson_01.promised"] == ["2", "0", "1", "2.0"]
     assert rows(folder)["lesson_02.batch_of"] == ["0", "1", "2", "4.0"]

@@ -1,7 +1,6 @@
 """Every task of every lesson answers: unsolved, solved, wrong in a known way, and broken."""
 
 import ast
-import os
 import re
 from functools import cache
 from importlib import import_module
@@ -9,14 +8,15 @@ from importlib import import_module
 import nbformat
 import pytest
 from judged import JUDGED
+from long_cases import FULL
 from nbformat.v4 import new_code_cell
 from run_notebooks import execute, lessons
 from solve import solve
 
-from dlhelpers.course.records import key, lesson_tasks, read
+from dlhelpers.course.records import key, lesson_names, read, tasks_of
 from dlhelpers.course.tasks import Exercise, Prediction, Question
 
-LESSONS = lesson_tasks()
+LESSONS = {name: tasks_of(name) for name in lesson_names()}
 TASKS = [
     pytest.param(task.name, task, id=task.name) for tasks in LESSONS.values() for task in tasks
 ]
@@ -161,8 +161,8 @@ def replies(cells):
 @pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
 def test_with_every_task_solved_a_lesson_says_right_to_each(path):
     name = f"lesson_{path.name[:2]}"
-    if name not in QUICK and not os.environ.get("DLHELPERS_FULL"):
-        pytest.skip("DLHELPERS_FULL=1 is not set: takes minutes")
+    if name not in QUICK and not FULL:
+        pytest.skip("takes long: only with DLHELPERS_FULL=1")
     book = solve(nbformat.read(path, as_version=4), LESSONS[name])
     once = len(book.cells)
     # and each reveal again, at the end, when cells further down may have changed what it looks at

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from long_cases import FULL
 
 SCRIPT = '''
 import json, os, sys, time
@@ -71,7 +72,7 @@ print(json.dumps(said))
 PHASES = ["first batch", "training", "validation", "checkpoint", "on_epoch_end"]
 KINDS = [(0, False), (2, False), (2, True)]
 CASES = [(phase, *KINDS[k % 3]) for k, phase in enumerate(PHASES)]
-if os.environ.get("DLHELPERS_FULL") == "1":
+if FULL:
     CASES = [(phase, *kind) for phase in PHASES for kind in KINDS]
 
 

@@ -20,6 +20,7 @@ from itertools import islice
 import nbformat
 import pytest
 import torch
+from long_cases import only_full
 from PIL import Image
 from rank_pool import free_port
 from run_notebooks import ROOT
@@ -41,9 +42,7 @@ def recipe(language, **names):
     return found.replace("\\\n", " ")  # lines that go on
 
 
-@pytest.mark.skipif(
-    not os.environ.get("DLHELPERS_FULL"), reason="two launchers take long: DLHELPERS_FULL=1"
-)
+@only_full
 def test_two_launchers_make_one_world(tmp_path):
     random = torch.Generator().manual_seed(0)
     images, labels = torch.rand(121, 1, 8, 8, generator=random).double(), torch.arange(121) % 10

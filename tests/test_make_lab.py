@@ -1,6 +1,5 @@
 """The newcomer's first minutes, in a real browser: a fresh clone, one command, a trained model."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,13 +7,12 @@ from time import monotonic
 
 import pytest
 from lab import CHROMIUM, made_lab, run_all
+from long_cases import only_full
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(
-        not os.environ.get("DLHELPERS_FULL"), reason="DLHELPERS_FULL=1 is not set: takes minutes"
-    ),
+    only_full,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
     pytest.mark.skipif(
         not shutil.which("make") or not shutil.which("git"), reason="make or git is not installed"

@@ -1,7 +1,5 @@
 """The lessons keep the course's anatomy, and the rules that say so can fail."""
 
-import importlib
-
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -9,7 +7,8 @@ from notebook_rules import CLOSING, RULES, tasks_are_used
 from prose_numbers import unshown
 from run_notebooks import VIEW, complaints, lessons, tidy
 
-from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question, Task
+from dlhelpers.course.records import tasks_of
+from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 each_lesson = pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
 
@@ -18,14 +17,8 @@ def read(path):
     return nbformat.read(path, as_version=4)
 
 
-def tasks_of(path):
-    name = f"lesson_{path.name[:2]}"
-    module = importlib.import_module(f"dlhelpers.course.lessons.{name}")
-    return {
-        f"{name}.{variable}": task
-        for variable, task in vars(module).items()
-        if isinstance(task, Task)
-    }
+def tasks_in(path):
+    return {task.name: task for task in tasks_of(f"lesson_{path.name[:2]}")}
 
 
 @each_lesson
@@ -41,12 +34,12 @@ def test_a_lesson_carries_nothing_that_a_machine_made(path):
 
 @each_lesson
 def test_a_lesson_shows_and_asks_each_of_its_tasks(path):
-    assert list(tasks_are_used(read(path), tasks_of(path))) == []
+    assert list(tasks_are_used(read(path), tasks_in(path))) == []
 
 
 @each_lesson
 def test_every_number_in_the_text_was_shown_by_a_cell(path):
-    assert list(unshown(read(path), tasks_of(path))) == []
+    assert list(unshown(read(path), tasks_in(path))) == []
 
 
 def test_the_set_up_cell_is_the_same_in_all():

@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from long_cases import FULL, only_full
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -19,7 +20,6 @@ from dlhelpers.data import ImageDataset, NumberedImages, Stream
 from dlhelpers.data.folders import decode_image
 from dlhelpers.packed import PackedDataset, pack_dataset, pack_folder, packing, verify, writer
 
-FULL = bool(os.environ.get("DLHELPERS_FULL"))
 ORIENTATION = 0x0112
 QUIET = {"progress": False}
 
@@ -144,7 +144,7 @@ def test_two_processes_write_the_bytes_of_one_and_leave_random_numbers_alone(
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.skipif(not FULL, reason="each worker imports torch: only with DLHELPERS_FULL=1")
+@only_full  # each worker imports torch
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_workers_that_are_not_forked_write_the_same_bytes(folder, tmp_path, method):
     code = (

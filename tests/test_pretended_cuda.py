@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from long_cases import only_full
 from pretended_cuda import POSSIBLE, pretended_cuda, switched_on
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -113,9 +114,7 @@ def test_a_capped_child_sees_no_gpu_and_takes_a_step(monkeypatch):
 # ---- from a process's start ----
 
 
-@pytest.mark.skipif(
-    not os.environ.get("DLHELPERS_FULL"), reason="takes minutes: set DLHELPERS_FULL=1"
-)
+@only_full
 @pytest.mark.parametrize("lesson", ["08", "11"])
 def test_a_whole_lesson_passes(tmp_path, lesson):
     (notebook,) = (ROOT / "notebooks").glob(f"{lesson}_*.ipynb")

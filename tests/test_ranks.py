@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from long_cases import FULL
 from rank_pool import RankPool, free_port
 from small_runs import LOSS, run, sgd
 from torch import nn
@@ -41,7 +42,7 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "train_distribut
 STANDALONE = "-m torch.distributed.run --standalone --nproc-per-node=2"
 # Under torchrun the example runs anyway, in the tests that kill it.
 KILLS, SIGNALS, LAUNCHERS = 1, [signal.SIGKILL], [""]
-if os.environ.get("DLHELPERS_FULL") == "1":
+if FULL:
     KILLS, LAUNCHERS = 10, ["", STANDALONE]
     SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 METRICS = {"accuracy": accuracy}

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from long_cases import FULL
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from dlhelpers.data import BlockShuffleSampler
@@ -19,7 +20,7 @@ from dlhelpers.packed import PackedDataset, PackedWriter, to_float
 IMAGES = np.random.default_rng(1).integers(0, 256, (60, 3, 5, 4), dtype=np.uint8)
 LABELS = np.arange(60) * 7 % 4
 STARTS = [("spawn", 0), ("fork", 2), ("spawn", 1)]
-if os.environ.get("DLHELPERS_FULL"):
+if FULL:
     STARTS += [("fork", 1), ("spawn", 2), ("forkserver", 1), ("forkserver", 2)]
 
 

@@ -109,6 +109,8 @@ def test_the_table_has_a_row_a_lesson_or_a_row_a_task_and_says_what_is_next():
     assert tasks["never_seen"] == ["question", "open", "", ""]
     (note,) = progress("lesson_02").notes
     assert note.endswith("done. Next: 03 Weigh your averages.")
+    with pytest.raises(ValueError, match="lesson_99"):
+        progress("lesson_99")
 
 
 def test_a_learner_exports_what_was_done_and_overwrites_nothing(kept_in, tmp_path):

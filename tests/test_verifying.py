@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import os
 
 import numpy as np
 import pytest
+from long_cases import FULL
 
 from dlhelpers.packed import PackedDataset, PackedWriter, verify
 from dlhelpers.packed import writer as writer_module
 
-FULL = bool(os.environ.get("DLHELPERS_FULL"))
 IMAGES = np.random.default_rng(1).integers(0, 256, (30, 1, 4, 4), dtype=np.uint8)
 
 

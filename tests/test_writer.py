@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from long_cases import FULL
 
 from dlhelpers.packed import PackedDataset, PackedWriter, verify
 from dlhelpers.packed import writer as writer_module
 
-FULL = bool(os.environ.get("DLHELPERS_FULL"))
 CLASSES = ("cat", "dog", "owl")
 SHAPE = (3, 16, 16)
 SAMPLES, ROWS = 50, 12  # five blocks, the last of two samples

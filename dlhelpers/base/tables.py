@@ -38,11 +38,10 @@ class Table:
         for column in zip(*self.rows, strict=True):
             numbers = sum(re.fullmatch(NUMBER, value) is not None for value in column)
             sides.append("right" if 2 * numbers > len(column) else "left")  # "unknown" may be there
-        lines = [_line("th", self.headers, sides or ["left"] * len(self.headers))]
-        lines += [_line("td", row, sides) for row in self.rows]
+        head = _line("th", self.headers, sides or ["left"] * len(self.headers))
+        body = "".join(_line("td", row, sides) for row in self.rows)
         notes = "".join(f"<p><strong>Note:</strong> {escape(note)}</p>" for note in self.notes)
         look = "border-collapse:collapse;font-variant-numeric:tabular-nums"
-        head, body = lines[0], "".join(lines[1:])
         return f'<table style="{look}"><thead>{head}</thead><tbody>{body}</tbody></table>{notes}'
 
 

@@ -241,9 +241,8 @@ REQUIREMENTS = {  # what is asked, and the rule
     "accuracy": (f"at least {ENOUGH:.0%} of {HELD_OUT:,} images", _accuracy),
     "resuming": ("as an unbroken run", _resumes),
 }
-found: dict[
-    tuple[str, type], str
-] = {}  # by the last check of a requirement with a class; "" where it was not met
+# by the last check of a requirement with a class; "" where it was not met
+found: dict[tuple[str, type], str] = {}
 
 
 def judge(requirement: str, answer: type) -> str | None:

@@ -11,6 +11,8 @@ from functools import partial
 from html import escape
 from typing import Any
 
+from dlhelpers.base.widgets import view_of
+
 LOOKS = {  # of each kind of task: icon, colour of the edge and the tint
     "predict": ("&#9670;", "#0072B2"),
     "question": ("?", "#E69F00"),
@@ -109,5 +111,4 @@ def alive(task: Any) -> dict[str, Any]:
     card.add_class(f"dl-{task.kind}")
     redraw()
     task.redraw = redraw
-    view = {"version_major": 2, "version_minor": 0, "model_id": card.model_id}
-    return {"application/vnd.jupyter.widget-view+json": view}
+    return view_of(card)

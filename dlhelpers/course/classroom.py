@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from dlhelpers.base.tables import Table
-from dlhelpers.course.records import key, lesson_tasks, read_file
+from dlhelpers.course.records import key, lesson_names, read_file, tasks_of
 
 
 def pool(folder: str | Path) -> Table:
@@ -40,7 +40,7 @@ def pool(folder: str | Path) -> Table:
             f"{folder} holds no file of progress; learners write theirs with progress.export('name.json')"
         )
     rows = []
-    for tasks in lesson_tasks().values():
+    for tasks in map(tasks_of, lesson_names()):
         found = [
             [own[key(task.name)] for own in handed_in.values() if key(task.name) in own]
             for task in tasks

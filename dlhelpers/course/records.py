@@ -92,9 +92,8 @@ def record(name: str, *, done: bool, first: str) -> None:
     path = progress_file()
     if path is None:
         return
-    known = key(
-        name
-    )  # imports a lesson, which may take longer than another kernel waits for the lock
+    # here: it imports a lesson, which may take longer than another kernel waits for the lock
+    known = key(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # another kernel would lose what this one adds, and this one what the other does
@@ -111,36 +110,55 @@ def record(name: str, *, done: bool, first: str) -> None:
         say_once(f"Your progress is not kept: {error}. (DLHELPERS_PROGRESS names another file.)")
 
 
-def lesson_tasks() -> dict[str, list[Any]]:
-    """Return the tasks of each lesson, by its name, as "lesson_02", in their order."""
-    return {
-        name: [value for value in vars(_lesson(name)).values() if hasattr(value, "hints")]
-        for _, name, _ in pkgutil.iter_modules(lessons.__path__)
-    }
+def lesson_names() -> list[str]:
+    """Return the names of all lessons, as "lesson_02", in their order."""
+    return [name for _, name, _ in pkgutil.iter_modules(lessons.__path__)]
+
+
+def tasks_of(lesson: str) -> list[Any]:
+    """Return the tasks of a lesson, in its order."""
+    return [value for value in vars(_lesson(lesson)).values() if hasattr(value, "hints")]
 
 
 def progress(lesson: str | None = None) -> Table:
     """Return how far you are: one row per lesson, or one per task of the lesson named, as "lesson_02".
 
-    `progress.export("name.json")` writes it to a file for your teacher.
+    `progress.export("name.json")` writes it to a file for your teacher. Raises ValueError for an unknown lesson.
     """
-    remembered, rows, after = read(), [], "all lessons are done"
-    for name, tasks in reversed(lesson_tasks().items()):
-        found = [remembered.get(key(task.name), OPEN) for task in tasks]
-        marks = [MARKS[known["state"]] for known in found]
-        count = marks.count(MARKS["done"])
-        title, done = f"{name[-2:]} {_lesson(name).TITLE}", f"{count} of {len(marks)}"
-        if name == lesson:
-            rows = []
-            for mark, task, known in zip(marks, tasks, found, strict=True):
-                kept = [known.get(part, "") for part in ("state", "tries", "first")]
-                rows.append([mark, task.name.partition(".")[2], task.kind, *kept])
-            headers = ["", "task", "kind", "state", "tries", "first try"]
-            return Table(headers, rows, notes=[f"{title}: {done} done. Next: {after}."])
-        rows.insert(0, [title, "".join(marks), done])
-        if lesson or count < len(marks):
-            after = title
-    return Table(["lesson", "tasks", "done"], rows, notes=[f"Next: {after}."])
+    remembered, names, rows = read(), lesson_names(), []
+    if lesson is not None:
+        following = names[names.index(lesson) + 1 :]
+        found = _kept(remembered, lesson)
+        for task, known in zip(tasks_of(lesson), found, strict=True):
+            kept = [known.get(part, "") for part in ("state", "tries", "first")]
+            rows.append([MARKS[known["state"]], task.name.partition(".")[2], task.kind, *kept])
+        headers = ["", "task", "kind", "state", "tries", "first try"]
+        note = f"{_title(lesson)}: {_done(found)} done. Next: {_next(following)}."
+        return Table(headers, rows, notes=[note])
+    unfinished = []
+    for name in names:
+        found = _kept(remembered, name)
+        rows.append([_title(name), "".join(MARKS[known["state"]] for known in found), _done(found)])
+        if any(known["state"] != "done" for known in found):
+            unfinished.append(name)
+    return Table(["lesson", "tasks", "done"], rows, notes=[f"Next: {_next(unfinished)}."])
+
+
+def _kept(remembered: dict[str, dict], lesson: str) -> list[dict]:
+    """What is remembered of each task of a lesson."""
+    return [remembered.get(key(task.name), OPEN) for task in tasks_of(lesson)]
+
+
+def _done(found: list[dict]) -> str:
+    return f"{sum(known['state'] == 'done' for known in found)} of {len(found)}"
+
+
+def _title(lesson: str) -> str:
+    return f"{lesson[-2:]} {_lesson(lesson).TITLE}"
+
+
+def _next(left: list[str]) -> str:
+    return _title(left[0]) if left else "all lessons are done"
 
 
 def export(path: str | Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 import ipywidgets
 
+from dlhelpers.base.widgets import view_of
 from dlhelpers.show.plots import Picture
 
 # The variable is the width of a control's label. .93 makes white the ground of a dark JupyterLab.
@@ -75,9 +76,7 @@ class Explorer:
         first, *others = map(_page, self.pictures)
         fold = f"<details><summary>With other values</summary>{''.join(others)}</details>"
         html = f"{STYLE}<div class='dl-explorer'>{first}{fold}</div>"
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        shown = {"text/plain": repr(self), "text/html": html}
-        return shown | {"application/vnd.jupyter.widget-view+json": view}
+        return {"text/plain": repr(self), "text/html": html} | view_of(self.widget)
 
 
 def _page(picture: Picture) -> str:

@@ -11,6 +11,7 @@ from dlhelpers.base.progress_bars import tqdm_bar
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.data.folders import CONTROL, ImageFiles, Unusable
+from dlhelpers.machine.devices import cores
 from dlhelpers.machine.memory import memory_budget
 
 ROOM = 0.5  # the part of what is free that a dataset may take
@@ -74,9 +75,9 @@ class FolderReport(ShownAsTable):
 def inspect_folder(folder: str | Path) -> FolderReport:
     """Decode each image of FOLDER/CLASS once, with all cores, and return what is there and how to read it.
 
-    Hidden files do not count, links to folders inside a class are not followed. Raises FileNotFoundError for what is no
-    folder, or empty; ValueError for images outside of a class, names with control characters, a class that is a link to
-    a folder above, and where no image can be decoded.
+    Links to folders inside a class are not followed; control characters in names are shown as "?". Raises OSError for
+    what is no folder, or has no class or a class without images; ValueError for a folder of splits, a class that is a
+    link to a folder above, and where no image can be decoded.
     """
     root = Path(folder)
     files = ImageFiles(root, size=1)  # with a size, images may differ in theirs
@@ -85,7 +86,7 @@ def inspect_folder(folder: str | Path) -> FolderReport:
             raise ValueError(f"{root / name} leads up to a folder that holds it: remove this link")
     sizes, damaged = Counter(), {}
     # on leaving, the pool drops what it has not begun, so an interrupt is quick
-    with ThreadPool() as pool, tqdm_bar(True, total=len(files), unit="image") as bar:
+    with ThreadPool(cores()) as pool, tqdm_bar(True, total=len(files), unit="image") as bar:
         for found in pool.imap(partial(_look, files), range(len(files))):
             if isinstance(found, Unusable):
                 name, reason = found.args
