@@ -230,7 +230,7 @@ def past(epochs, *, loss=lambda epoch: 1 / epoch, valid=None, **fields):
 
 
 def project(train=lambda self, data, checkpoint, epochs: past(epochs), **numbers):
-    """A learner's Project for lesson 11 that states these numbers, and pretends to train."""
+    """A learner's Project for lesson 15 that states these numbers, and pretends to train."""
     return type("Project", (), {**STATED, **numbers, "train": train})
 
 
@@ -296,7 +296,7 @@ JUDGED = {
         (exchanged, "take one step a batch, for `loss_fn(model(images), labels)`"),
         (3, "pass a name without brackets"),
     ],
-    "lesson_07.whole_batches": [
+    "lesson_09.whole_batches": [
         (len, "a class is expected"),
         (whole_batches(length=lambda labels: 3), "of six images its length is 3"),
         (
@@ -320,7 +320,7 @@ JUDGED = {
             "the labels are not theirs",
         ),
     ],
-    "lesson_08.block_order": [
+    "lesson_10.block_order": [
         (3, "pass a name without brackets"),
         (
             block_order(blocks=lambda items, random: random.shuffle(items)),
@@ -345,7 +345,7 @@ JUDGED = {
             "draw from the `random`",
         ),
     ],
-    "lesson_08.write_whole": [
+    "lesson_10.write_whole": [
         (3, "pass a name without brackets"),
         (lambda path, parts: renamed(path, list(parts)[:1]), "expected all of them, in order."),
         (
@@ -363,7 +363,7 @@ JUDGED = {
             "it has to be passed on, or nobody would know",
         ),
     ],
-    "lesson_09.shuffle_buffer": [
+    "lesson_12.shuffle_buffer": [
         (3, "pass a name without brackets"),
         (
             lambda samples, size, random: print(end=""),
@@ -383,7 +383,7 @@ JUDGED = {
         (four_at_a_time, "this mixes four samples, then the next four."),
         (buffered(rest=lambda buffer, random: buffer), "comes out in order: shuffle it."),
     ],
-    "lesson_09.checked": [
+    "lesson_12.checked": [
         (3, "pass a name without brackets"),
         (
             lambda samples, promised: len(list(samples)) == promised,
@@ -401,7 +401,7 @@ JUDGED = {
         ),
         (checked(refuse_with_one_number), "a ValueError that names both numbers is expected"),
     ],
-    "lesson_11.price": [
+    "lesson_15.price": [
         (project(dataset_bytes=606_781_440), "that is the price as float32."),
         (project(dataset_bytes=50_565_120), "an image has three channels."),
         (project(dataset_bytes=151_794_120), "leave the labels out."),
@@ -411,7 +411,7 @@ JUDGED = {
             "dataset_bytes is 151,700,000: that is not images x numbers in an image.",
         ),
     ],
-    "lesson_11.counts": [
+    "lesson_15.counts": [
         (project(last_batch=...), "last_batch is Ellipsis: a whole number is expected"),
         (
             project(batches=194),
@@ -422,14 +422,14 @@ JUDGED = {
             "optimizer_steps is 193: one for each of 193 batches, in each of 2 epochs.",
         ),
     ],
-    "lesson_11.under_cap": [
+    "lesson_15.under_cap": [
         (
             project(lambda self, *places: torch.zeros(100_000_000)),
             "out of memory under a cap of 30.00 MB",
         ),
         (project(lambda self, *places: 3), "`train` gave back int: return the history"),
     ],
-    "lesson_11.as_stated": [
+    "lesson_15.as_stated": [
         (
             project(lambda self, *places: past(3)),
             "the history has (193, 12345, 193), (193, 12345, 193), (193, 12345, 193).",
@@ -443,7 +443,7 @@ JUDGED = {
             "61,725 samples would be seen, and the budget is 60,000",
         ),
     ],
-    "lesson_11.learned": [
+    "lesson_15.learned": [
         (ran(), "the history ends with train of epoch 2, and no accuracy on held-out images"),
         (ran(valid=(12_345, 0.99)), "the accuracy is one of 12,345 images: 1,777 are held out"),
         (
@@ -451,7 +451,7 @@ JUDGED = {
             "35.0% of the held-out images are right, and 90% are needed.",
         ),
     ],
-    "lesson_11.resumes": [
+    "lesson_15.resumes": [
         (ran(), "the second run did not go on from the first"),
         (project(lambda self, *places: past(3)), "it had trained for [3, 3, 3]: obey `epochs`"),
         (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),

@@ -56,7 +56,7 @@ MUTATIONS = [
         "twice += key in seen",
         "twice += 0",
         "Two workers that both read the whole stream go unnoticed.",
-        "09",
+        "12",
         "test_batch_counts.py::test_count_finds_the_samples_that_two_workers_both_read",
     ),
     Mutation(
@@ -230,7 +230,7 @@ MUTATIONS = [
         "            if scheduler is not None:\n                scheduler.step()\n",
         "            if scheduler is not None:\n                scheduler.step()\n                scheduler.step()\n",
         "The learning rate is at its end when half of the training is still to come.",
-        "06",
+        "08",
         "test_schedules.py::test_the_learning_rates_are_those_of_a_loop_written_by_hand",
     ),
     Mutation(
@@ -303,7 +303,7 @@ MUTATIONS = [
         "parts.append((part_of(inputs, cut), part, len(part) / n))",
         "parts.append((part_of(inputs, cut), part, 1 / -(-n // size)))",
         "A smaller last micro-batch weighs as much as a full one, so the update is another.",
-        "06",
+        "08",
         "test_micro_batching.py::test_an_epoch_in_micro_batches_is_the_epoch_in_whole_batches",
     ),
     Mutation(
@@ -311,8 +311,8 @@ MUTATIONS = [
         "train/meter.py",
         "self.micro_batches += 1",
         "self.micro_batches = self.batches_seen + 1",
-        "Micro-batches are reported as if they were batches, two words that lesson 06 keeps apart.",
-        "06",
+        "Micro-batches are reported as if they were batches, two words that lesson 08 keeps apart.",
+        "08",
         "test_micro_batching.py::test_an_epoch_in_micro_batches_is_the_epoch_in_whole_batches",
     ),
     Mutation(
@@ -321,7 +321,7 @@ MUTATIONS = [
         "number == other and number not in (takes, ahead)",
         "False",
         "A schedule that was told of epochs is moved on by steps, and ends within the first epoch.",
-        "06",
+        "08",
         "test_schedules.py::test_a_scheduler_told_of_the_other_unit_is_refused",
     ),
     Mutation(
@@ -358,7 +358,7 @@ MUTATIONS = [
         "        part.load_state_dict(content[name][1])",
         '        if name != "optimizer":\n            part.load_state_dict(content[name][1])',
         "A resumed run begins with an optimizer that has forgotten everything.",
-        "06",
+        "08",
         "test_checkpoints.py::test_two_epochs_and_two_resumed_are_bit_equal_to_four",
     ),
     Mutation(
@@ -394,7 +394,7 @@ MUTATIONS = [
         '{"min": min, "max": max}[mode]',
         "max",
         "The epoch kept as the best is the one with the highest loss.",
-        "06",
+        "08",
         "test_history.py::test_best_agrees_with_min_and_max",
     ),
     Mutation(
@@ -413,7 +413,7 @@ MUTATIONS = [
         "return self.fitting[-1].batch_size",
         "return self[-1].batch_size",
         "A batch size is recommended that ran out of memory.",
-        "05",
+        "07",
         "test_batch_sizes.py::test_the_smallest_size_that_is_fast_enough_is_recommended",
     ),
     Mutation(
@@ -440,7 +440,7 @@ MUTATIONS = [
         "self.model, self.optimizer_fn = deepcopy(model), optimizer_fn",
         "self.model, self.optimizer_fn = model, optimizer_fn",
         "To measure a batch size spoils the model that is to be trained.",
-        "05",
+        "07",
         "test_batch_sizes.py::test_the_study_leaves_everything_bit_equal",
     ),
     Mutation(
@@ -449,7 +449,7 @@ MUTATIONS = [
         'return "data" if loader > model else "compute"',
         'return "compute" if loader > model else "data"',
         "A learner adds workers where the model is slow, and a faster device where the data are.",
-        "07",
+        "09",
         "test_speed.py::test_the_verdict_follows_from_the_three_times",
     ),
     Mutation(
@@ -458,7 +458,7 @@ MUTATIONS = [
         "loader + model - together < HIDDEN * shorter",
         "loader + model - together < -HIDDEN * longer",
         "That loading and training take turns, which one worker mends, is not said.",
-        "07",
+        "09",
         "test_speed.py::test_the_verdict_follows_from_the_three_times",
     ),
     Mutation(
@@ -522,16 +522,16 @@ MUTATIONS = [
         "for part in parts)) if parts else MemoryUse(resident)",
         "for part in [resident // 1024, *parts[1:]]))",
         "A file that is only mapped counts as memory that can run out, the error of reading RSS.",
-        "08",
+        "10",
         "test_memory.py::test_a_mapped_file_counts_as_file_backed_and_not_as_private",
     ),
     Mutation(
-        "cap-too-wide",  # without any cap the 60 GB that lesson 08 asks for could take the machine down
+        "cap-too-wide",  # without any cap the 60 GB that lesson 10 asks for could take the machine down
         "machine/capped.py",
         "memory_info().data + limit",
         "memory_info().data + 4 * limit",
         "What does not fit under the cap is said to fit.",
-        "08",
+        "10",
         "test_capped.py::test_the_limit_is_what_the_function_may_take_beyond_the_start",
     ),
     Mutation(
@@ -552,7 +552,7 @@ MUTATIONS = [
         'out of memory" if is_out_of_memory(error) else "failed",',
         'failed",',
         "A learner looks for a bug where memory ran out.",
-        "08",
+        "10",
         "test_capped.py::test_errors_of_memory_are_told_from_others",
     ),
     Mutation(
@@ -589,7 +589,7 @@ MUTATIONS = [
         "return Batch(images, labels)",
         "return Batch(images, labels.flip(0))",
         "The images of a batch come with the labels of others.",
-        "08",
+        "10",
         "test_reader.py::test_indices_count_as_in_a_list",
     ),
     Mutation(
@@ -607,7 +607,7 @@ MUTATIONS = [
         "    if found == expected:\n",
         "    if found:\n",
         "A damaged dataset passes for whole.",
-        "08",
+        "10",
         "test_verifying.py::test_a_flipped_bit_is_named_by_its_rows",
     ),
     Mutation(
@@ -616,7 +616,7 @@ MUTATIONS = [
         "hashlib.sha256(content).hexdigest()",
         "hashlib.sha256().hexdigest()",
         "Every block has the checksum of an empty one.",
-        "08",
+        "10",
         "test_verifying.py::test_what_was_written_has_no_faults",
     ),
     Mutation(
@@ -625,7 +625,7 @@ MUTATIONS = [
         "        self._write(self._journal, _line([block, self.skipped]))\n",
         "",
         "A writer that was stopped begins again from the first image.",
-        "08",
+        "10",
         "test_writer.py::test_an_exception_leaves_an_unfinished_dataset_and_a_start_for_the_next",
     ),
     Mutation(
@@ -643,7 +643,7 @@ MUTATIONS = [
         "        if self._filled:\n            self._write_block()\n        manifest",
         "        manifest",
         "The last samples never reach the dataset.",
-        "08",
+        "10",
         "test_writer.py::test_what_is_written_can_be_read_with_numpy_alone",
     ),
     Mutation(
@@ -670,7 +670,7 @@ MUTATIONS = [
         "            np.random.default_rng([*seed, window + 1]).shuffle(indices)\n",
         "",
         "Neighbours of the file stay neighbours in the batches, of one class where the file is sorted.",
-        "08",
+        "10",
         "test_block_shuffle.py::test_a_dataset_that_fits_one_window_is_shuffled_in_full",
     ),
     Mutation(
@@ -679,7 +679,7 @@ MUTATIONS = [
         "[self.seed, self.epoch], self.samples_done",
         "[self.seed, self.epoch], 0",
         "A run that goes on within an epoch sees its samples again from the first.",
-        "09",
+        "12",
         "test_block_shuffle.py::test_resume_gives_exactly_what_was_left",
     ),
     # ---- folders of images ----
@@ -708,7 +708,7 @@ MUTATIONS = [
         "first, step = (worker.id, worker.num_workers) if worker else (0, 1)",
         "first, step = (0, 1)",
         "With two workers every sample comes twice in an epoch.",
-        "09",
+        "12",
         "test_streams.py::test_a_split_stream_gives_each_sample_once",
     ),
     Mutation(
@@ -717,7 +717,7 @@ MUTATIONS = [
         "yield from buffer\n",
         "yield from buffer[:0]\n",
         "The last samples of the stream never come out of the shuffle buffer.",
-        "09",
+        "12",
         "test_streams.py::test_a_buffer_gives_each_sample_once_and_holds_no_more_than_its_size",
     ),
     Mutation(
@@ -726,7 +726,7 @@ MUTATIONS = [
         '"exact": rank < rest',
         '"exact": rest > 0',
         "Samples come twice under the policy that promises each once.",
-        "10",
+        "13",
         "test_splits.py::test_exact_takes_each_sample_once",
     ),
     Mutation(
@@ -744,7 +744,7 @@ MUTATIONS = [
         "sums, samples, batches, parts = zip(*current().gather(mine), strict=True)",
         "sums, samples, batches, parts = zip(mine, strict=True)",
         "Each rank reports the accuracy of its own part as that of the whole.",
-        "10",
+        "13",
         "test_ranks.py::test_evaluation_counts_each_sample_once",
     ),
     Mutation(
@@ -753,7 +753,7 @@ MUTATIONS = [
         "model, left, device = unwrap(model), own_samples(loader), device_of(model)",
         "model, left, device = unwrap(model), None, device_of(model)",
         "Samples that a sampler repeats count twice in the accuracy.",
-        "10",
+        "13",
         "test_ranks.py::test_evaluation_counts_each_sample_once",
     ),
     Mutation(
@@ -955,7 +955,7 @@ MUTATIONS = [
         "resumed,",
         "A project that begins anew at each call passes for one that resumes.",
         "",
-        f"{MISTAKE}[lesson_11.resumes]",
+        f"{MISTAKE}[lesson_15.resumes]",
     ),
     Mutation(
         "false-steps-accepted",
@@ -964,7 +964,7 @@ MUTATIONS = [
         "steps >= batches,",
         "A project whose steps are miscounted passes.",
         "",
-        f"{MISTAKE}[lesson_11.counts]",
+        f"{MISTAKE}[lesson_15.counts]",
     ),
     Mutation(
         "untouched-blocks-accepted",
@@ -973,7 +973,7 @@ MUTATIONS = [
         "if not orders:",
         "An order that leaves the blocks as they lie passes for a shuffle.",
         "",
-        f"{MISTAKE}[lesson_08.block_order]",
+        f"{MISTAKE}[lesson_10.block_order]",
     ),
     Mutation(
         "hoarding-buffer-accepted",
@@ -982,7 +982,7 @@ MUTATIONS = [
         "if held > 50:",
         "A buffer that holds the whole stream passes, the very thing it is to avoid.",
         "",
-        f"{MISTAKE}[lesson_09.shuffle_buffer]",
+        f"{MISTAKE}[lesson_12.shuffle_buffer]",
     ),
     Mutation(
         "capstone-under-no-pressure",
@@ -1099,7 +1099,7 @@ MUTATIONS = [
         "for start in range(0, len(batch), size)]",
         "for start in range(0, len(batch) - 1, size)]",
         "The figure of all counts lacks the smallest micro-batches.",
-        "06",
+        "08",
         "test_boxes.py::test_the_sentence_has_all_counts",
     ),
     # ---- before the lesson ----

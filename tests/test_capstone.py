@@ -1,4 +1,4 @@
-"""The project of lesson 11: its data, its runs, and a report that neither trains nor praises what was not run."""
+"""The project of lesson 15: its data, its runs, and a report that neither trains nor praises what was not run."""
 
 import ast
 
@@ -7,13 +7,13 @@ import torch
 from judged import STATED, going_on, past, project
 
 from dlhelpers.course import capstone
-from dlhelpers.course.lessons import lesson_11
+from dlhelpers.course.lessons import lesson_15
 from dlhelpers.machine import bytes_of
 from dlhelpers.machine.capped import LimitedRun
 from dlhelpers.packed import PackedDataset
 
 SIX = ("price", "counts", "under_cap", "as_stated", "learned", "resumes")
-SOLUTION = lesson_11.under_cap.solution().text
+SOLUTION = lesson_15.under_cap.solution().text
 
 
 def worked(*changes):
@@ -54,7 +54,7 @@ def test_the_data_are_removed_and_come_again():
 def test_a_report_says_what_the_checks_have_found_and_trains_nothing():
     some = going_on()
     assert states(capstone.report(some)) == ["open"] * 6
-    for task in (lesson_11.price, lesson_11.under_cap, lesson_11.as_stated, lesson_11.resumes):
+    for task in (lesson_15.price, lesson_15.under_cap, lesson_15.as_stated, lesson_15.resumes):
         task.check(some)
     expected = ["met", "open", "met", "not yet", "open", "met"]
     assert states(capstone.report(some)) == expected
@@ -66,12 +66,12 @@ def test_the_peak_decides_where_the_system_has_no_cap(monkeypatch, capped, above
     for peak, kind in ((capstone.CAP, "right"), (capstone.CAP + 1, above)):
         run = LimitedRun("returned", value=past(2), peak_private=peak, capped=capped)
         monkeypatch.setattr(capstone, "run_limited", lambda *args, run=run, **limits: run)
-        assert lesson_11.under_cap.check(project()).kind == kind
+        assert lesson_15.under_cap.check(project()).kind == kind
 
 
 def test_the_worked_solution_meets_all_six():
     solved = worked()
-    for task in (getattr(lesson_11, name) for name in SIX):
+    for task in (getattr(lesson_15, name) for name in SIX):
         reply = task.check(solved)
         assert reply.kind == "right", reply.text
     table = capstone.report(solved)
@@ -90,4 +90,4 @@ def test_a_schedule_resumes_when_it_is_planned_for_the_projects_own_epochs():
         (f"done = {load}", f"{plan}\n        done = {load[:-1]}, scheduler=schedule)"),
         ('"seed": 0,', '"seed": 0, "scheduler": schedule, "scheduler_unit": "step",'),
     )
-    assert lesson_11.resumes.check(planned).kind == "right"
+    assert lesson_15.resumes.check(planned).kind == "right"

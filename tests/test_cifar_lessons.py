@@ -16,7 +16,7 @@ from dlhelpers.data import load
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
-BATCH = 360  # images in each of six files, enough for lesson 05; the real files hold 10,000
+BATCH = 360  # images in each of six files, enough for lesson 07; the real files hold 10,000
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_lesson_02_counts_the_real_dataset_where_it_is(cifar10_here):
 
 
 @only_full
-def test_lesson_05_compares_batch_sizes_16_and_128_on_the_real_dataset(cifar10_here):
-    names = run("05", "cnn", until="exercise-peak", name="cifar10")
+def test_lesson_07_compares_batch_sizes_16_and_128_on_the_real_dataset(cifar10_here):
+    names = run("07", "cnn", until="exercise-peak", name="cifar10")
     assert names["name"] == "cifar10" and names["images"].shape == (1_438, 3, 32, 32)
     assert {size for size, _ in names["runs"]} == {16, 128}

@@ -60,7 +60,7 @@ def short(monkeypatch, free):
 
 
 def test_too_little_room_is_said_with_the_remedy(monkeypatch):
-    says = "750.00 MB are needed: lesson 11 writes there: set TMPDIR"
+    says = "750.00 MB are needed: lesson 15 writes there: set TMPDIR"
     short(monkeypatch, 1_000_000)
     finding = named(doctor.examine(), "temporary files")
     assert not finding.good and finding.found.startswith("1.00 MB") and says in finding.remedy

@@ -4,6 +4,7 @@ import ast
 import re
 from functools import cache
 from importlib import import_module
+from inspect import cleandoc
 
 import nbformat
 import pytest
@@ -46,7 +47,7 @@ def own_progress(tmp_path, monkeypatch):
 def defined_by(source):
     """Run a solution and return what it defined last: a function, a class, or a value.
 
-    The same one for the same text: the project of lesson 11 is trained once for all of its requirements.
+    The same one for the same text: the project of lesson 15 is trained once for all of its requirements.
     """
     space = {}
     exec(source, space)
@@ -136,6 +137,12 @@ def test_each_known_mistake_gets_the_message_that_names_it(name, task):
     for mistake, message in mistakes:
         reply = task.check(mistake)
         assert reply.kind == "wrong" and message in reply.text, reply
+
+
+@each_exercise
+def test_what_is_given_to_repair_is_wrong(name, task):
+    if task.given:
+        assert task.check(defined_by(cleandoc(task.given))).kind == "wrong"
 
 
 @each_exercise

@@ -115,7 +115,7 @@ def test_a_capped_child_sees_no_gpu_and_takes_a_step(monkeypatch):
 
 
 @only_full
-@pytest.mark.parametrize("lesson", ["08", "11"])
+@pytest.mark.parametrize("lesson", ["10", "15"])
 def test_a_whole_lesson_passes(tmp_path, lesson):
     (notebook,) = (ROOT / "notebooks").glob(f"{lesson}_*.ipynb")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(notebook)]

@@ -1,5 +1,7 @@
 """How predictions, questions and exercises answer, and what their replies say."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -187,6 +189,36 @@ def test_what_is_not_written_yet_is_open(answer):
 @pytest.mark.parametrize("answer", [lambda a, b: 0, 7])
 def test_what_is_written_is_judged_however_short(answer):
     assert exercise().check(answer).kind == "wrong"
+
+
+def add_backwards(a, b):
+    return a - b
+
+
+def test_code_to_repair_is_open_until_it_is_changed():
+    repair = exercise(given=inspect.getsource(add_backwards))
+    assert (
+        repair.check(add_backwards).kind == "open"
+        and "change it" in repair.check(add_backwards).text
+    )
+    assert repair.check(lambda a, b: a * b).kind == "wrong"
+    assert repair.check(lambda a, b: b + a).kind == "right"
+    assert "REPAIR" in html(repair)
+
+
+def endless(a, b):
+    while True:
+        a += b
+
+
+def test_code_that_loops_for_ever_is_stopped_and_told_so():
+    reply = exercise(seconds=0.2).check(endless)
+    assert reply.kind == "wrong" and "does each of its loops come to an end?" in reply.text
+
+
+def test_code_that_changes_what_it_is_given_is_told_so():
+    reply = exercise(cases=[(([1, 2],), 2)]).check(lambda given: given.pop())
+    assert reply.kind == "wrong" and "changed what it was given" in reply.text
 
 
 def test_code_in_a_message_is_shown_as_code_and_nothing_else_as_html():

@@ -1,4 +1,4 @@
-"""What lesson 08 runs in children: the writers write the same images, whole or to where they were killed."""
+"""What lesson 10 runs in children: the writers write the same images, whole or to where they were killed."""
 
 from pathlib import Path
 

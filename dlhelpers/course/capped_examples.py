@@ -1,4 +1,4 @@
-"""What lesson 08 runs in a child process, under a cap on memory or until it is killed.
+"""What lesson 10 runs in a child process, under a cap on memory or until it is killed.
 
 They stand in a module, so that tests and benchmarks run the very code that the lesson shows.
 """

@@ -1,4 +1,4 @@
-"""The project of lesson 11: its data, the runs of a learner's project under its conditions, and six requirements.
+"""The project of lesson 15: its data, the runs of a learner's project under its conditions, and six requirements.
 
 A project is a class with the numbers in COUNTS, `dataset_bytes`, and a method `train(data, checkpoint, epochs)`, which
 trains until `epochs` epochs are done, those in the file `checkpoint` included, and returns the History. What is still

@@ -17,6 +17,7 @@ LOOKS = {  # of each kind of task: icon, colour of the edge and the tint
     "predict": ("&#9670;", "#0072B2"),
     "question": ("?", "#E69F00"),
     "exercise": ("&#9998;", "#009E73"),
+    "repair": ("&#9881;&#65038;", "#A8548A"),
 }
 VERDICTS = {"Right": "#00755A", "Not yet": "#B04A00", "Not so": "#B04A00"}
 BOX = "max-width:800px;box-sizing:border-box;margin:6px 0;padding:12px 18px 14px;border-radius:10px"

@@ -85,9 +85,9 @@ def _device() -> Finding:
 
 def _room() -> list[Finding]:
     """Is there enough memory, and room in the folders that lessons write to?"""
-    start = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 07"
-    copy = "lesson 08 writes there: copy the course to another folder"
-    move = "lesson 11 writes there: set TMPDIR to another folder"
+    start = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 09"
+    copy = "lesson 10 writes there: copy the course to another folder"
+    move = "lesson 15 writes there: set TMPDIR to another folder"
     rooms = [
         # the largest lesson and its kernel, with room to spare
         (
@@ -98,9 +98,9 @@ def _room() -> list[Finding]:
         ),
         # two workers' batches; Docker gives no more unless asked
         ("shared memory", "/dev/shm", 64_000_000, start),
-        # three times what lesson 08 writes, beside the notebook
+        # three times what lesson 10 writes, beside the notebook
         ("lessons", os.getcwd(), 1_500_000_000, copy),
-        # three times what lesson 11 writes
+        # three times what lesson 15 writes
         ("temporary files", tempfile.gettempdir(), 750_000_000, move),
     ]
     findings = []

@@ -4,15 +4,21 @@ A judge takes the answer and returns None where it is right, else a sentence on 
 where there is nothing to judge yet.
 """
 
+import _thread
+import ast
 import dis
+import inspect
 import math
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from itertools import groupby, islice
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from textwrap import dedent
 from typing import Any
 from unittest.mock import patch
 
@@ -31,6 +37,27 @@ def is_blank(function: Any) -> bool:
     return len(steps) <= 2 and steps[0].argval is None
 
 
+def is_given(function: Any, given: str) -> bool:
+    """Say whether a function still is the code that the learner was given to repair."""
+    try:
+        source = dedent(inspect.getsource(function))
+    except (TypeError, OSError):
+        return False
+    return bool(given) and ast.dump(ast.parse(source)) == ast.dump(ast.parse(dedent(given)))
+
+
+@contextmanager
+def stopped_after(seconds: float) -> Iterator[None]:
+    """Raise KeyboardInterrupt in what runs for longer, in the main thread, where a notebook's cells run."""
+    timer = threading.Timer(seconds, _thread.interrupt_main)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 # ---- functions on cases ----
 
 
@@ -44,10 +71,12 @@ def judge_cases(
     results, expected = [], [result for _, result in cases]
     for arguments, _ in cases:
         try:
-            # a copy, as a function may change what it is given
-            results.append(function(*deepcopy(arguments)))
+            own = deepcopy(arguments)
+            results.append(function(*own))
         except Exception as error:  # a learner's code may fail in any way
             return f"{_call(function, arguments)} raised {type(error).__name__}: {error}"
+        if not same(own, arguments):
+            return f"{_call(function, arguments)} changed what it was given: work on a copy."
     if same(results, expected):
         return None
     for mistake, message in wrong:

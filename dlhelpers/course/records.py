@@ -51,11 +51,19 @@ def read_file(path: Path) -> dict[str, Any]:
         good = False
     if not good:
         raise ValueError(f"{path.name!r} is no file of progress")
-    for number, title in enumerate(FIRST_EDITION):
-        old = f"lesson_{number:02}."
-        for name in [name for name in content["tasks"] if name.startswith(old)]:
-            content["tasks"][name.replace(old, f"{title}.")] = content["tasks"].pop(name)
+    for name in [name for name in content["tasks"] if name.startswith("lesson_")]:
+        content["tasks"][_second_edition(name)] = content["tasks"].pop(name)
     return content
+
+
+def _second_edition(name: str) -> str:
+    """The key of a task of the first edition, as lesson_04.handed_over, which may have moved to another lesson."""
+    lesson, _, task = name.partition(".")
+    titles = {f"lesson_{number:02}": title for number, title in enumerate(FIRST_EDITION)}
+    kept = f"{titles.get(lesson, lesson)}.{task}"
+    now = [key(one.name) for lesson in lesson_names() for one in tasks_of(lesson)]
+    moved = [one for one in now if one.endswith(f".{task}")]
+    return moved[0] if moved and kept not in moved else kept
 
 
 def _own() -> dict[str, Any]:

@@ -13,7 +13,14 @@ from inspect import cleandoc
 from typing import Any
 
 from dlhelpers.course.cards import alive, head, marked_up, still, verdict
-from dlhelpers.course.judges import NotWritten, is_blank, judge_cases, show_value
+from dlhelpers.course.judges import (
+    NotWritten,
+    is_blank,
+    is_given,
+    judge_cases,
+    show_value,
+    stopped_after,
+)
 from dlhelpers.course.records import record
 
 WORDS = {
@@ -128,6 +135,7 @@ class Task:
 class Prediction(Task):
     """A guess made before a result: `predict(guess)` notes it, `reveal(result)` holds it against what was measured.
 
+    belief   the false belief that it tests, and where one meets that; no learner sees it
     answer   what the result will be: a number or one of `choices`; a guess `within` that distance counts as right
     wrong    the message for each known wrong guess
     because  the reason in a sentence, given with every result
@@ -136,6 +144,7 @@ class Prediction(Task):
     answer: float | str
     because: str
     wrong: Mapping[Any, str]
+    belief: str = ""
     choices: Sequence[str] = ()
     within: float = 1e-9
 
@@ -285,20 +294,29 @@ class Exercise(Task):
     """A small piece of code to write, judged on cases.
 
     code   a solution
+    given  code that runs and is wrong, which the learner finds in the cell and repairs; else there are dots
     cases  arguments and the result that is expected of the learner's function
     wrong  functions that are known mistakes, each with its message: who answers as they do is told so
     judge  instead of cases: takes the answer, returns None where it is right, else what is wrong
+    seconds  after which an answer is stopped
     """
 
     minutes: int
     code: str
+    given: str = ""
     cases: Sequence[tuple[tuple, Any]] = ()
     wrong: Sequence[tuple[Callable, str]] = ()
     judge: Callable[[Any], str | None] | None = None
     praise: str = "every case holds."
+    seconds: float = 20
 
     kind = "exercise"
     how = "write your code in place of the dots in the next cell and run it"
+
+    def __post_init__(self) -> None:
+        if self.given:
+            self.kind, self.how = "repair", "repair the code in the next cell and run it"
+        super().__post_init__()
 
     def solution(self) -> Reply:
         """Return code that solves it."""
@@ -308,14 +326,21 @@ class Exercise(Task):
         """Judge an answer; an empty one is open, and whatever it raises is reported, not raised."""
         problem: str | None = f"{answer!r} cannot be called: pass a name without brackets."
         try:
-            if answer is ... or is_blank(answer):
+            if answer is ... or is_blank(answer) or is_given(answer, self.given):
                 raise NotWritten
             if callable(answer):
                 judge = self.judge or partial(judge_cases, cases=self.cases, wrong=self.wrong)
-                problem = judge(answer)
+                with stopped_after(self.seconds):
+                    problem = judge(answer)
         except NotWritten:
             how = "put your code in place of the dots and run this cell again"
+            if self.given:
+                how = (
+                    "this is the code as you found it: change what is wrong and run this cell again"
+                )
             return Reply("open", f"{how}. Stuck? `{self.name}.hint()`", self)
+        except KeyboardInterrupt:
+            problem = f"your code was stopped ({self.seconds:g} s at most): does each of its loops come to an end?"
         except Exception as error:  # a learner's code may fail in any way
             problem = f"your code raised {type(error).__name__}: {error}"
         known = [message for _, message in self.wrong]

@@ -1,289 +1,251 @@
-"""What lesson 07, Feed the device, asks."""
+"""What lesson 07, Choose a batch size, asks."""
 
-from collections.abc import Callable
-from unittest.mock import patch
-
-import numpy as np
-import torch
-from torch import Tensor
-
-from dlhelpers.course.judges import NotWritten, is_blank
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
-TITLE = "Feed the device"
+TITLE = "Choose a batch size"
 
-one_worker = Prediction(
-    "lesson_07.one_worker",
-    "A batch takes 160 ms to load and 120 ms to train on. With `num_workers=1`, does an iteration take about the"
-    ' "sum" of the two, the "longer" of the two, or the "shorter"?',
+what_grows = Prediction(
+    "lesson_07.what_grows",
+    'The batch grows from 1 image to 64. Which of the four grows: the "parameters", the "gradients", the "optimizer'
+    ' state" or the "activations"?',
+    answer="activations",
+    choices=("parameters", "gradients", "optimizer state", "activations"),
+    because="Each image has activations of its own. The other three have one entry or a few for each parameter.",
+    wrong={
+        "parameters": "The model is the same, however many images pass through it.",
+        "gradients": "There is one gradient for each parameter: the batch's images are averaged in it.",
+        "optimizer state": "Adam keeps two numbers for each parameter, and knows nothing of images.",
+    },
+    hints=["For each of the four, ask: does every image need its own?"],
+)
+
+doubled_memory = Prediction(
+    "lesson_07.doubled_memory",
+    "Now from 64 images to 128. The four together then take how much memory:"
+    ' "less than twice", "twice" or "more than twice" as much?',
+    answer="less than twice",
+    choices=("less than twice", "twice", "more than twice"),
+    because="Only the activations double. What does not depend on the batch is paid once.",
+    wrong={
+        "twice": "It would be twice if everything belonged to an image.",
+        "more than twice": "Nothing grows faster than the number of images.",
+    },
+    hints=["Write the sum as a part that stays and a part that doubles."],
+)
+
+iteration_time = Prediction(
+    "lesson_07.iteration_time",
+    'One iteration with 128 images, compared with one with 16: is it "shorter", "about equal" or "longer"?',
     answer="longer",
-    choices=("sum", "longer", "shorter"),
-    because="While one batch is learned from, the worker makes the next: the slower of the two sets the pace.",
+    choices=("shorter", "about equal", "longer"),
+    because="More images are more to compute; where a device had idle parts to spare, the time may stay the same.",
     wrong={
-        "sum": "That was so without a worker. Now two processes work at the same time.",
-        "shorter": "Training cannot start on a batch that has not come.",
+        "shorter": "More images in an iteration hardly ever make the iteration shorter; they make iterations fewer.",
+        "about equal": "That happens on a large GPU which 16 images leave idle. A CPU has work enough with 16.",
     },
-    hints=["Two people work at one table, and each batch has to pass both."],
+    hints=["Nothing is asked here about an epoch. How much work is in one iteration?"],
 )
 
-processes = Prediction(
-    "lesson_07.processes",
-    "A loader has `num_workers=2`. We iterate over it twice, which is two epochs. How many worker processes are started"
-    " in all?",
-    answer=4,
-    because="Workers end with their epoch, and the next epoch starts two new ones.",
+largest_found = Prediction(
+    "lesson_07.largest_found",
+    "This device fails above 100 images. The study tries 16, 32, 64, 128, and then one more, half-way."
+    " Which batch size does it report as the largest?",
+    answer=96,
+    because="128 fails, 96 is half-way between 64 and 128, and it runs.",
     wrong={
-        2: "That would be so if the two were kept for the second epoch. One has to ask for it.",
-        16: "A worker makes many samples; no process is started for each.",
+        100: "100 would fit, but it was never tried, and the study promises nothing untried.",
+        64: "That is the last doubling that ran. The study looks once more, half-way to the size that failed.",
+        128: "128 is above 100, so it fails.",
     },
-    hints=["What happens to the workers at the end of an epoch?"],
+    hints=["Which is the first size that fails, and which the last before it?", "(64 + 128) / 2"],
 )
 
-ordered = Prediction(
-    "lesson_07.ordered",
-    "A loader has 20 batches, `num_workers=2` and `prefetch_factor=2`, its default. A loop starts, and has not asked"
-    " for a batch yet. How many batches have been ordered from the workers?",
-    answer=4,
-    because="Each of 2 workers is given 2 batches to make in advance.",
+noise_ratio = Prediction(
+    "lesson_07.noise_ratio",
+    "The batch size doubles. By which factor does this variance fall?",
+    answer=2,
+    within=0.2,
+    because="A mean of B independent samples has one B-th of the variance of a single one.",
     wrong={
-        0: "That would be so without workers: then a batch is made when it is asked for.",
-        2: "That is what one worker gets.",
+        1: "More images do average some of the noise away.",
+        4: "That would be so if the standard deviation halved. It falls by 1.41, and the variance by its square.",
+        1.41: "That is the factor for the standard deviation, the square root of the variance.",
+        0.5: "It is divided by this factor, so write a number above 1.",
     },
-    hints=["prefetch_factor counts batches for each worker."],
+    hints=["Throw one die, or average two: the variance of the mean of two is half that of one."],
 )
 
-calls = Prediction(
-    "lesson_07.calls",
-    "The 1,438 training digits, in batches of 100. How often does a loader call `__getitems__` in an epoch?",
-    answer=15,
-    because="There is one call a batch: 14 full batches and a ragged one.",
+equal_epochs = Prediction(
+    "lesson_07.equal_epochs",
+    'Both batch sizes learn with the rate 0.03, for 6 epochs. By our rule, which has won: "16", "128", or "cannot'
+    ' tell"?',
+    answer="16",
+    choices=("16", "128", "cannot tell"),
+    because="The epochs are equal and the steps are not: in its many more steps of the same kind it gets further.",
     wrong={
-        1438: "That is `__getitem__`, which makes one sample. `__getitems__`, with an s, is given many indices.",
-        14: "The last batch is not full, and it has to be fetched too.",
-        100: "That is how many indices one call is given.",
+        "128": "Its gradients are less noisy, but it takes far fewer steps.",
+        "cannot tell": "The runs lie far apart here.",
     },
-    hints=["It is given the indices of one batch.", "How many batches do 1,438 images make?"],
+    hints=["How many optimizer steps does each of them take in 6 epochs?"],
 )
 
-names_read = Prediction(
-    "lesson_07.names_read",
-    "The worker reads each name once and changes none. Meanwhile, does the memory that it has to itself grow by more"
-    ' than 5 MB: "yes" or "no"?',
-    answer="yes",
-    choices=("yes", "no"),
-    because="To read a Python object is to count a reference to it, and the count is written beside the object.",
+equal_steps = Prediction(
+    "lesson_07.equal_steps",
+    'The same runs, now compared after 216 optimizer steps. By our rule, which has won: "16", "128", or "cannot tell"?',
+    answer="cannot tell",
+    choices=("16", "128", "cannot tell"),
+    because="The runs of one lie among those of the other. Seed by seed, one may still be ahead: we look below.",
     wrong={
-        "no": "Nothing changes in the names. What changes is the count that Python keeps beside each of them."
-    },
-    hints=["What does Python note in an object each time somebody takes hold of it?"],
-)
-
-kept_generator = Prediction(
-    "lesson_07.kept_generator",
-    "A dataset makes one NumPy generator when it is created, and draws one number from it for each sample. Eight"
-    " samples, two workers, two epochs: 16 draws. How many different numbers come?",
-    answer=4,
-    because="Each new worker starts with a copy of the generator as it was made, and makes four samples with it.",
-    wrong={
-        16: "That would hold if all workers drew from one generator that went on. Each starts from the same copy.",
-        8: "The second worker of an epoch starts from the same copy as the first, and so do those of the next epoch.",
+        "128": "It may be a little ahead, as it has looked at 7.5 times as many images. Our rule does not see it.",
+        "16": "Its lead came from more steps, and now the steps are equal.",
     },
     hints=[
-        "What does a worker get: the main process's generator, or a copy of it?",
-        "How many draws has each worker?",
+        "The rate is the same, and so is the number of steps. What do the additional images buy?"
     ],
 )
 
-who_gains = Question(
-    "lesson_07.who_gains",
-    "A machine has 8 cores and a GPU. Which of these trainings gains most from `num_workers=4`?",
+higher_rate = Prediction(
+    "lesson_07.higher_rate",
+    'The small batch with the rate 0.24, and with 0.03, after 6 epochs. By our rule, which rate has won: "0.03",'
+    ' "0.24", or "cannot tell"?',
+    answer="0.24",
+    choices=("0.03", "0.24", "cannot tell"),
+    because="All five runs with the high rate are below all five with the low one.",
+    wrong={
+        "0.03": "It would be so if 0.24 were too high for noisy gradients. Here it is not.",
+        "cannot tell": "The runs lie far apart here: 540 steps, each at 8 times the rate, lead further.",
+    },
+    hints=["Nobody has searched for the best rate of the small batch. 0.03 may be too low."],
+)
+
+held_equal = Question(
+    "lesson_07.held_equal",
+    'A report says: "We trained for 90 epochs with batches of 256, and for 90 epochs with batches of 8,192, at the same'
+    ' learning rate. The large batch ended with the worse model." What was held equal, and what was not?',
     [
         Choice(
-            "Small images in a TensorDataset",
-            "fetching one is cheap; carrying a batch to another process is not.",
+            "Optimizer steps were equal, and images were not",
+            "an epoch of larger batches has fewer steps.",
         ),
         Choice(
-            "A million JPEG files, a waiting GPU",
-            "four cores decode at once, and the GPU learns on.",
+            "Images were equal, and the small batch had about 32 times the steps",
+            "equal epochs are equal images. The report suggests that the large batch learns less from fewer steps of"
+            " the same kind. It does not show that it learns less from as many, nor with a rate of its own.",
             right=True,
         ),
         Choice(
-            "A large model, compute-bound",
-            "loading is a small part of the time. Only the model can gain.",
+            "Seconds were equal, since both had 90 epochs",
+            "an epoch takes as long as batch size and machine say.",
         ),
         Choice(
-            "Tensors that do not fit into memory",
-            "workers make no data smaller. Lesson 08 has what helps.",
+            "Everything was equal but the batch size, so it made the model worse",
+            "no two batch sizes are equal in everything: with equal epochs, the steps differ.",
         ),
     ],
-    hints=["In which of them does making a batch take longer than learning from it?"],
+    hints=["How many images does a run of 90 epochs look at? How many steps does it take?"],
 )
 
-epoch_seconds = Exercise(
-    "lesson_07.epoch_seconds",
-    """
-    Write `epoch_seconds(batches, load_ms, train_ms, workers)`: how many seconds an epoch takes when a batch needs
-    `load_ms` milliseconds to make and `train_ms` to learn from. Assume that the loop waits for each step,
-    that workers share the loading evenly and have a core each. Neglect the wait for the first batch. Do not round.
-    """,
-    minutes=5,
-    cases=[
-        ((100, 80, 60, 0), 14.0),
-        ((100, 80, 60, 1), 8.0),
-        ((100, 80, 60, 2), 6.0),
-        ((1_000, 30, 10, 2), 15.0),
-    ],
-    wrong=[
-        (
-            lambda n, load, train, w: n * (load + train) / 1000,
-            "with workers the slower of the two sets the pace.",
+may_conclude = Question(
+    "lesson_07.may_conclude",
+    "Two batch sizes, three seeds each, all else equal. The test losses are 0.52, 0.47 and 0.50 for the first, and"
+    " 0.49, 0.45 and 0.53 for the second. What may you write?",
+    [
+        Choice(
+            "The second is better: it has the best run",
+            "it has the worst, too. Each setting has lucky runs.",
         ),
-        (
-            lambda n, load, train, w: n * max(load, train) / 1000,
-            "without workers nothing overlaps: add the two.",
+        Choice(
+            "The second is better: its mean is lower",
+            "the means, 0.497 and 0.490, are closer than any two seeds.",
         ),
-        (
-            lambda n, load, train, w: n * (load / (w or 1) + train) / 1000,
-            "with a worker the two overlap: do not add.",
+        Choice(
+            "Both are equally good",
+            "noisy runs cannot show that either: a small difference may be there.",
         ),
-        (
-            lambda n, load, train, w: n * max(load / (w or 1), train) / 1000,
-            "without workers the two take turns: add.",
-        ),
-        (
-            lambda n, load, train, w: n * (max(load / w, train) if w else load + train),
-            "these are milliseconds, and seconds are asked for.",
-        ),
-        (
-            lambda n, load, train, w: n * (max(load, train) / w if w else load + train) / 1000,
-            "workers share the loading alone. The training is not divided between them.",
-        ),
-        (
-            lambda n, load, train, w: n * (max(load, train) if w else load + train) / 1000,
-            "right for 0 and 1 workers. Two of them make two batches in the time of one.",
+        Choice(
+            "The difference is smaller than the spread, so these runs cannot tell",
+            "and this is a result: if there is a difference, it is small, or it takes more seeds to see.",
+            right=True,
         ),
     ],
-    hints=[
-        "Treat 0 workers by itself.",
-        "With workers a batch arrives every load_ms / workers; the model may be slower.",
-    ],
-    code="""
-    def epoch_seconds(batches, load_ms, train_ms, workers):
-        batch_ms = max(load_ms / workers, train_ms) if workers else load_ms + train_ms
-        return batches * batch_ms / 1000
-    """,
+    hints=["How far apart are runs of the same setting? How far apart are the two means?"],
 )
 
-sample_noise = Exercise(
-    "lesson_07.sample_noise",
+peak_at = Exercise(
+    "lesson_07.peak_at",
     """
-    Write `sample_noise(seed, epoch, index)`: one random number from 0 to 1, the first that `random()` of a NumPy
-    generator gives. The generator is made in the call, from a list of the three numbers in this order.
-    """,
-    minutes=5,
-    cases=[
-        (case, float(np.random.default_rng(list(case)).random()))
-        for case in ((0, 1, 2), (0, 2, 1), (3, 0, 2))
-    ],
-    wrong=[
-        (
-            lambda s, e, k: np.random.default_rng(s).random(),
-            "this gives each sample the same number, in each epoch.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([s, k]).random(),
-            "without the epoch, each epoch repeats the first.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([s, e]).random(),
-            "without the index, all samples get the same number.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng(s + e + k).random(),
-            "the sum is equal for (0, 1, 2) and (0, 2, 1).",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([e, k]).random(),
-            "without the seed, every run draws the same numbers.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([k, e, s]).random(),
-            "the order is seed, epoch, index.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([s, k, e]).random(),
-            "the order is seed, epoch, index.",
-        ),
-    ],
-    hints=[
-        "`np.random.default_rng` takes a list of whole numbers as its seed.",
-        "A new generator gives `random()`.",
-    ],
-    code="""
-    import numpy as np
-
-
-    def sample_noise(seed, epoch, index):
-        return np.random.default_rng([seed, epoch, index]).random()
-    """,
-)
-
-
-def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | None:
-    """What is wrong with a learner's WholeBatches class, or None."""
-    if not isinstance(answer, type):
-        return "a class is expected: pass its name without brackets."
-    if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitems__")):
-        raise NotWritten
-    images, labels, wanted = torch.arange(24.0).view(6, 1, 2, 2), torch.arange(6) + 10, [4, 1, 3]
-    whole = answer(images.clone(), labels.clone())
-    if (length := type(whole).__len__(whole)) != 6:
-        return f"of six images its length is {length}: 6 is expected."
-    with patch("torch.stack", wraps=torch.stack) as stacked:
-        batch = whole.__getitems__(list(wanted))
-    if stacked.called:
-        return "it picks rows one by one and stacks them: index the tensors with the list, which is one copy."
-    if isinstance(batch, list) and len(batch) == 3:
-        return "it returns a list of samples, which would be stacked one by one. Index the tensors with the list."
-    if (
-        not isinstance(batch, (tuple, list))
-        or len(batch) != 2
-        or not all(isinstance(part, Tensor) for part in batch)
-    ):
-        came = ", ".join(
-            type(part).__name__ for part in (batch if isinstance(batch, (tuple, list)) else [batch])
-        )
-        return f"`__getitems__` gave back {came or 'nothing'}: two tensors are expected, images and labels."
-    if not torch.equal(batch[0], images[wanted]):
-        return "asked for the images 4, 1 and 3 it gives others, or another order: index with the list as it came."
-    if not torch.equal(batch[1], labels[wanted]):
-        return "the images are right, and the labels are not theirs: index both with the same list."
-    return None
-
-
-whole_batches = Exercise(
-    "lesson_07.whole_batches",
-    """
-    Write the class `WholeBatches`: it keeps `images` and `labels`, two tensors of equal length, and says how many
-    samples there are. Its `__getitems__` is given a list of indices, in any order, and returns two tensors: the images
-    at these indices, and their labels. It needs no `__getitem__`.
+    You have measured the peak at two batch sizes. Write `peak_at(size, small, large)`: the peak to expect at batch size
+    `size`, where `small` and `large` are pairs of a batch size and its peak in MB. Do not round.
     """,
     minutes=10,
-    judge=judge_whole_batches,
-    praise="the batch comes at once, in the order asked for.",
+    cases=[
+        ((256, (64, 20.0), (128, 30.0)), 50.0),
+        ((1_024, (32, 9.0), (64, 13.0)), 133.0),
+        ((96, (64, 20.0), (128, 30.0)), 25.0),
+        ((64, (64, 20.0), (128, 30.0)), 20.0),
+    ],
+    wrong=[
+        (
+            lambda size, small, large: large[1] * size / large[0],
+            "this takes the whole peak in proportion to the batch size. A part of it is constant: two measurements"
+            " give the slope.",
+        ),
+        (
+            lambda size, small, large: small[1] * size / small[0],
+            "a part of the peak does not grow with the images.",
+        ),
+        (
+            lambda size, small, large: (large[1] - small[1]) / (large[0] - small[0]) * size,
+            "the slope is right, and the constant is missing: start from a peak that was measured.",
+        ),
+        (
+            lambda size, small, large: (
+                small[1] + (large[1] - small[1]) / (large[0] - small[0]) * size
+            ),
+            "the peak at `small` holds the activations of its own images. Add the slope only for those beyond them.",
+        ),
+    ],
     hints=[
-        "A tensor can be indexed with a list: `images[[4, 1, 3]]` has three rows.",
-        "Return two tensors as a pair.",
+        "Which part of the difference of the peaks belongs to one image?",
+        "Start from a peak that was measured.",
     ],
     code="""
-    class WholeBatches:
-        def __init__(self, images, labels):
-            self.images, self.labels = images, labels
+    def peak_at(size, small, large):
+        slope = (large[1] - small[1]) / (large[0] - small[0])
+        return small[1] + slope * (size - small[0])
+    """,
+)
 
-        def __len__(self):
-            return len(self.labels)
-
-        def __getitems__(self, indices):
-            return self.images[indices], self.labels[indices]
+scaled_rate = Exercise(
+    "lesson_07.scaled_rate",
+    """
+    A recipe names a learning rate for a batch size, and you want to use another batch size. Write
+    `scaled_rate(rate, size, new_size)`: the learning rate by the linear rule. Do not round.
+    """,
+    minutes=5,
+    cases=[
+        ((0.03, 16, 128), 0.24),
+        ((0.1, 256, 64), 0.025),
+        ((0.5, 100, 150), 0.75),
+        ((0.2, 32, 32), 0.2),
+    ],
+    wrong=[
+        (
+            lambda rate, size, new_size: rate * size / new_size,
+            "the other way round: a larger batch takes fewer steps in an epoch, so each has to be longer.",
+        ),
+        (
+            lambda rate, size, new_size: rate * (new_size / size) ** 0.5,
+            "the square-root rule, and not the linear one.",
+        ),
+        (
+            lambda rate, size, new_size: rate * (new_size // size),
+            "`//` is whole division: it cuts the quotient, down to 0 for a smaller batch. Use `/`.",
+        ),
+    ],
+    hints=["From 16 to 128 images the batch is 8 times as large. What happens to the rate?"],
+    code="""
+    def scaled_rate(rate, size, new_size):
+        return rate * new_size / size
     """,
 )

@@ -1,239 +1,289 @@
-"""What lesson 09, Stream your data, asks."""
+"""What lesson 09, Feed the device, asks."""
 
-from math import ceil
+from collections.abc import Callable
+from unittest.mock import patch
 
-from dlhelpers.course.judges import judge_buffer, judge_checked
+import numpy as np
+import torch
+from torch import Tensor
+
+from dlhelpers.course.judges import NotWritten, is_blank
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
-TITLE = "Stream your data"
+TITLE = "Feed the device"
 
-stream_length = Prediction(
-    "lesson_09.stream_length",
-    'A loader takes this stream of 12 images in batches of 4. What does `len(loader)` give: "3", "12" or "an error"?',
-    answer="an error",
-    choices=("3", "12", "an error"),
-    because="A loader computes its length from that of the dataset, and a stream has none.",
+one_worker = Prediction(
+    "lesson_09.one_worker",
+    "A batch takes 160 ms to load and 120 ms to train on. With `num_workers=1`, does an iteration take about the"
+    ' "sum" of the two, the "longer" of the two, or the "shorter"?',
+    answer="longer",
+    choices=("sum", "longer", "shorter"),
+    because="While one batch is learned from, the worker makes the next: the slower of the two sets the pace.",
     wrong={
-        "3": "That many batches will come, and nobody knows it before: the stream has no length to divide by 4.",
-        "12": "Nothing has counted the images. A stream hands out the next one, and knows no more.",
+        "sum": "That was so without a worker. Now two processes work at the same time.",
+        "shorter": "Training cannot start on a batch that has not come.",
     },
-    hints=["From which two numbers did lesson 02 compute it?"],
+    hints=["Two people work at one table, and each batch has to pass both."],
 )
 
-warnings_given = Prediction(
-    "lesson_09.warnings_given",
-    "The stream promises 10 samples, and 30 come. We ask for `len(loader)`, and then iterate in batches of 4. How many"
-    " warnings does PyTorch give?",
-    answer=0,
-    because="It compares the number of batches, 8, with the number of samples promised, 10, and 8 is not more than 10.",
-    wrong={
-        20: "That would be a warning for each sample too many. Samples are not what is counted.",
-        5: "That would be a warning for each batch beyond the three that were promised. Three is not what it looks at.",
-        1: "One for the whole stream would be enough. It comes with each batch beyond a number, or not at all.",
-    },
-    hints=[
-        "How many batches come? PyTorch counts those.",
-        "Which number does it hold the batches against?",
-    ],
-)
-
-two_workers = Prediction(
-    "lesson_09.two_workers",
-    "The stream of 12 images, in batches of 4, with `num_workers=2`. How many samples come in an epoch?",
-    answer=24,
-    because="Each of the two workers has a copy of the stream, and reads all of it.",
-    wrong={
-        12: "That is what a map-style dataset gives: its indices are dealt out. A stream has no indices to deal out.",
-        6: "That is the share that each worker should have.",
-    },
-    hints=["What does a worker get: a part of the stream, or a copy of it?"],
-)
-
-classes_in_batch = Prediction(
-    "lesson_09.classes_in_batch",
-    "10,000 samples, sorted by their 10 classes, pass through a buffer of 1,000. In a batch of 50, how many different"
-    " classes are there on average? Which is nearest: 1, 2, 4 or 9?",
+processes = Prediction(
+    "lesson_09.processes",
+    "A loader has `num_workers=2`. We iterate over it twice, which is two epochs. How many worker processes are started"
+    " in all?",
     answer=4,
-    because="The buffer holds a tenth of the data, most of it from the last two or three classes that came by, and a"
-    " few from each of those before.",
+    because="Workers end with their epoch, and the next epoch starts two new ones.",
     wrong={
-        9: "That is what a shuffle of all samples gives, nearly. The buffer has not seen the later classes yet.",
-        1: "That is the stream without a buffer: each class fills 20 batches by itself.",
-        2: "The buffer holds samples of more than two classes: some stay while two or three others pass.",
+        2: "That would be so if the two were kept for the second epoch. One has to ask for it.",
+        16: "A worker makes many samples; no process is started for each.",
+    },
+    hints=["What happens to the workers at the end of an epoch?"],
+)
+
+ordered = Prediction(
+    "lesson_09.ordered",
+    "A loader has 20 batches, `num_workers=2` and `prefetch_factor=2`, its default. A loop starts, and has not asked"
+    " for a batch yet. How many batches have been ordered from the workers?",
+    answer=4,
+    because="Each of 2 workers is given 2 batches to make in advance.",
+    wrong={
+        0: "That would be so without workers: then a batch is made when it is asked for.",
+        2: "That is what one worker gets.",
+    },
+    hints=["prefetch_factor counts batches for each worker."],
+)
+
+calls = Prediction(
+    "lesson_09.calls",
+    "The 1,438 training digits, in batches of 100. How often does a loader call `__getitems__` in an epoch?",
+    answer=15,
+    because="There is one call a batch: 14 full batches and a ragged one.",
+    wrong={
+        1438: "That is `__getitem__`, which makes one sample. `__getitems__`, with an s, is given many indices.",
+        14: "The last batch is not full, and it has to be fetched too.",
+        100: "That is how many indices one call is given.",
+    },
+    hints=["It is given the indices of one batch.", "How many batches do 1,438 images make?"],
+)
+
+names_read = Prediction(
+    "lesson_09.names_read",
+    "The worker reads each name once and changes none. Meanwhile, does the memory that it has to itself grow by more"
+    ' than 5 MB: "yes" or "no"?',
+    answer="yes",
+    choices=("yes", "no"),
+    because="To read a Python object is to count a reference to it, and the count is written beside the object.",
+    wrong={
+        "no": "Nothing changes in the names. What changes is the count that Python keeps beside each of them."
+    },
+    hints=["What does Python note in an object each time somebody takes hold of it?"],
+)
+
+kept_generator = Prediction(
+    "lesson_09.kept_generator",
+    "A dataset makes one NumPy generator when it is created, and draws one number from it for each sample. Eight"
+    " samples, two workers, two epochs: 16 draws. How many different numbers come?",
+    answer=4,
+    because="Each new worker starts with a copy of the generator as it was made, and makes four samples with it.",
+    wrong={
+        16: "That would hold if all workers drew from one generator that went on. Each starts from the same copy.",
+        8: "The second worker of an epoch starts from the same copy as the first, and so do those of the next epoch.",
     },
     hints=[
-        "A class has 1,000 samples, and a sample leaves the buffer at random: some at once, some after a long time."
+        "What does a worker get: the main process's generator, or a copy of it?",
+        "How many draws has each worker?",
     ],
 )
 
-shard_orders = Prediction(
-    "lesson_09.shard_orders",
-    "`WebDataset(shards, shardshuffle=10, seed=0)` shuffles our 10 shards. Is the seed used once, or anew in each"
-    " epoch? We read three epochs. How many different orders of the shards do we see?",
-    answer=1,
-    because="The random numbers start anew in each epoch, from the same seed, as the seed is given.",
-    wrong={
-        3: "That is what one would wish for, and what `shuffle=True` does in a loader of a map-style dataset."
-    },
-    hints=["At what time are the random numbers made: once, or at the start of each epoch?"],
-)
-
-cut_shard = Prediction(
-    "lesson_09.cut_shard",
-    "A shard of 150 samples was cut off after the 60th, as by a copy that was broken off. We read it to its end."
-    ' What tells us: "an error", or "nothing"?',
-    answer="nothing",
-    choices=("an error", "nothing"),
-    because="A tar file ends with a mark, 1,024 bytes of zeros, and the readers do not insist on it: one that ends"
-    " early looks like a short one.",
-    wrong={
-        "an error": "The mark at the end is missing, so a reader could complain. This one takes the end of the file for"
-        " the end of the archive."
-    },
-    hints=["Does the reader need anything after the last whole file?"],
-)
-
-samples_read = Prediction(
-    "lesson_09.samples_read",
-    "An epoch has 1,000 samples, and training stopped after 800. To hand out the other 200, how many samples does the"
-    " stream have to read?",
-    answer=1000,
-    because="A stream can be entered at its start only: 800 samples are read again and thrown away.",
-    wrong={
-        200: "That is what a dataset with an index reads. A stream cannot be asked for sample 800.",
-        800: "Those are the ones that are read for nothing. The others have to be read too.",
-    },
-    hints=["Where does a stream begin?"],
-)
-
-what_to_save = Question(
-    "lesson_09.what_to_save",
-    "Training on a map-style dataset, with a `BlockShuffleSampler` and two workers, may be stopped at any moment. What"
-    " has to be saved about the data, beside the model and the optimizer, so that no sample is repeated or lost?",
+who_gains = Question(
+    "lesson_09.who_gains",
+    "A machine has 8 cores and a GPU. Which of these trainings gains most from `num_workers=4`?",
     [
         Choice(
-            "How many indices the sampler gave",
-            "workers are batches ahead: what nobody trained on would be lost.",
+            "Small images in a TensorDataset",
+            "fetching one is cheap; carrying a batch to another process is not.",
         ),
         Choice(
-            "The epoch, and how many samples were trained on",
-            "seed and epoch give the order again.",
+            "A million JPEG files, a waiting GPU",
+            "four cores decode at once, and the GPU learns on.",
             right=True,
         ),
         Choice(
-            "The index of the last sample",
-            "each epoch has it at another place: without the epoch it does not say what came before.",
+            "A large model, compute-bound",
+            "loading is a small part of the time. Only the model can gain.",
         ),
         Choice(
-            "The state of all random numbers",
-            "this gives the augmentations, and not the place in the epoch.",
+            "Tensors that do not fit into memory",
+            "workers make no data smaller. Lesson 10 has what helps.",
         ),
     ],
-    hints=[
-        "The order can be made again. What else do you need, and who knows it without running ahead?"
-    ],
+    hints=["In which of them does making a batch take longer than learning from it?"],
 )
 
-shuffle_buffer = Exercise(
-    "lesson_09.shuffle_buffer",
+epoch_seconds = Exercise(
+    "lesson_09.epoch_seconds",
     """
-    Write the buffer: `shuffle_buffer(samples, size, random)` is a generator that does what the text above says. Draw
-    with the `random` that it is given.
-    """,
-    minutes=10,
-    judge=judge_buffer,
-    praise="each sample comes once, and no more are held than the buffer has places.",
-    hints=[
-        "`buffer.pop(k)` takes out the sample at place k.",
-        "After the loop, the list is not empty yet.",
-    ],
-    code="""
-    def shuffle_buffer(samples, size, random):
-        buffer = []
-        for sample in samples:
-            buffer.append(sample)
-            if len(buffer) == size:
-                yield buffer.pop(random.randrange(size))
-        random.shuffle(buffer)
-        yield from buffer
-    """,
-)
-
-stream_batches = Exercise(
-    "lesson_09.stream_batches",
-    """
-    Write `stream_batches(samples, batch_size, workers)`: how many batches come from a stream that is split by worker as
-    `SplitStream` does it, without `drop_last`. With 0 workers the main process reads all of it.
+    Write `epoch_seconds(batches, load_ms, train_ms, workers)`: how many seconds an epoch takes when a batch needs
+    `load_ms` milliseconds to make and `train_ms` to learn from. Assume that the loop waits for each step,
+    that workers share the loading evenly and have a core each. Neglect the wait for the first batch. Do not round.
     """,
     minutes=5,
     cases=[
-        ((12, 4, 2), 4),
-        ((12, 4, 0), 3),
-        ((9, 4, 2), 3),
-        ((100, 16, 2), 8),
-        ((10_000, 32, 4), 316),
-        ((2, 4, 3), 2),
+        ((100, 80, 60, 0), 14.0),
+        ((100, 80, 60, 1), 8.0),
+        ((100, 80, 60, 2), 6.0),
+        ((1_000, 30, 10, 2), 15.0),
     ],
     wrong=[
         (
-            lambda n, b, w: sum(ceil(len(range(k, n, w)) / b) for k in range(w)),
-            "with 0 workers it counts 0 batches: the main process then reads all of it, as one worker would.",
+            lambda n, load, train, w: n * (load + train) / 1000,
+            "with workers the slower of the two sets the pace.",
         ),
         (
-            lambda n, b, w: ceil(n / b),
-            "that is one process. With workers, each ends with a ragged batch of its own.",
+            lambda n, load, train, w: n * max(load, train) / 1000,
+            "without workers nothing overlaps: add the two.",
         ),
         (
-            lambda n, b, w: (w or 1) * ceil(n / b),
-            "here the workers share the stream: each reads a part.",
+            lambda n, load, train, w: n * (load / (w or 1) + train) / 1000,
+            "with a worker the two overlap: do not add.",
         ),
         (
-            lambda n, b, w: (w or 1) * (n // (w or 1) // b),
-            "this counts full batches. Each worker's rest makes one more.",
+            lambda n, load, train, w: n * max(load / (w or 1), train) / 1000,
+            "without workers the two take turns: add.",
         ),
         (
-            lambda n, b, w: (w or 1) * ceil(n // (w or 1) / b),
-            "a remainder is lost: the shares of 9 are 5 and 4.",
+            lambda n, load, train, w: n * (max(load / w, train) if w else load + train),
+            "these are milliseconds, and seconds are asked for.",
         ),
         (
-            lambda n, b, w: (w or 1) * ceil(n / (w or 1) / b),
-            "the shares differ by one: of 9 samples, 5 and 4.",
+            lambda n, load, train, w: n * (max(load, train) / w if w else load + train) / 1000,
+            "workers share the loading alone. The training is not divided between them.",
+        ),
+        (
+            lambda n, load, train, w: n * (max(load, train) if w else load + train) / 1000,
+            "right for 0 and 1 workers. Two of them make two batches in the time of one.",
         ),
     ],
     hints=[
-        "First find each worker's share: the first `samples % workers` workers have one sample more.",
-        "`batches_per_epoch` of lesson 02 counts for one worker.",
+        "Treat 0 workers by itself.",
+        "With workers a batch arrives every load_ms / workers; the model may be slower.",
     ],
     code="""
-    from dlhelpers.data.batch_counts import batches_per_epoch
-
-
-    def stream_batches(samples, batch_size, workers):
-        shares = [len(range(w, samples, workers or 1)) for w in range(workers or 1)]
-        return sum(batches_per_epoch(share, batch_size) for share in shares)
+    def epoch_seconds(batches, load_ms, train_ms, workers):
+        batch_ms = max(load_ms / workers, train_ms) if workers else load_ms + train_ms
+        return batches * batch_ms / 1000
     """,
 )
 
-checked = Exercise(
-    "lesson_09.checked",
+sample_noise = Exercise(
+    "lesson_09.sample_noise",
     """
-    Write `checked(samples, promised)`: a generator that passes on each sample as it comes, counts, and raises a
-    `ValueError` at the end if not exactly `promised` samples came. The message names both numbers.
+    Write `sample_noise(seed, epoch, index)`: one random number from 0 to 1, the first that `random()` of a NumPy
+    generator gives. The generator is made in the call, from a list of the three numbers in this order.
     """,
     minutes=5,
-    judge=judge_checked,
-    praise="a stream with a number to compare with can no longer end early in silence.",
+    cases=[
+        (case, float(np.random.default_rng(list(case)).random()))
+        for case in ((0, 1, 2), (0, 2, 1), (3, 0, 2))
+    ],
+    wrong=[
+        (
+            lambda s, e, k: np.random.default_rng(s).random(),
+            "this gives each sample the same number, in each epoch.",
+        ),
+        (
+            lambda s, e, k: np.random.default_rng([s, k]).random(),
+            "without the epoch, each epoch repeats the first.",
+        ),
+        (
+            lambda s, e, k: np.random.default_rng([s, e]).random(),
+            "without the index, all samples get the same number.",
+        ),
+        (
+            lambda s, e, k: np.random.default_rng(s + e + k).random(),
+            "the sum is equal for (0, 1, 2) and (0, 2, 1).",
+        ),
+        (
+            lambda s, e, k: np.random.default_rng([e, k]).random(),
+            "without the seed, every run draws the same numbers.",
+        ),
+        (
+            lambda s, e, k: np.random.default_rng([k, e, s]).random(),
+            "the order is seed, epoch, index.",
+        ),
+        (
+            lambda s, e, k: np.random.default_rng([s, k, e]).random(),
+            "the order is seed, epoch, index.",
+        ),
+    ],
     hints=[
-        "`yield` each sample inside the loop, and compare after it.",
-        "Start a count at 0 before the loop.",
+        "`np.random.default_rng` takes a list of whole numbers as its seed.",
+        "A new generator gives `random()`.",
     ],
     code="""
-    def checked(samples, promised):
-        came = 0
-        for sample in samples:
-            yield sample
-            came += 1
-        if came != promised:
-            raise ValueError(f"{came} samples came, {promised} were promised")
+    import numpy as np
+
+
+    def sample_noise(seed, epoch, index):
+        return np.random.default_rng([seed, epoch, index]).random()
+    """,
+)
+
+
+def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | None:
+    """What is wrong with a learner's WholeBatches class, or None."""
+    if not isinstance(answer, type):
+        return "a class is expected: pass its name without brackets."
+    if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitems__")):
+        raise NotWritten
+    images, labels, wanted = torch.arange(24.0).view(6, 1, 2, 2), torch.arange(6) + 10, [4, 1, 3]
+    whole = answer(images.clone(), labels.clone())
+    if (length := type(whole).__len__(whole)) != 6:
+        return f"of six images its length is {length}: 6 is expected."
+    with patch("torch.stack", wraps=torch.stack) as stacked:
+        batch = whole.__getitems__(list(wanted))
+    if stacked.called:
+        return "it picks rows one by one and stacks them: index the tensors with the list, which is one copy."
+    if isinstance(batch, list) and len(batch) == 3:
+        return "it returns a list of samples, which would be stacked one by one. Index the tensors with the list."
+    if (
+        not isinstance(batch, (tuple, list))
+        or len(batch) != 2
+        or not all(isinstance(part, Tensor) for part in batch)
+    ):
+        came = ", ".join(
+            type(part).__name__ for part in (batch if isinstance(batch, (tuple, list)) else [batch])
+        )
+        return f"`__getitems__` gave back {came or 'nothing'}: two tensors are expected, images and labels."
+    if not torch.equal(batch[0], images[wanted]):
+        return "asked for the images 4, 1 and 3 it gives others, or another order: index with the list as it came."
+    if not torch.equal(batch[1], labels[wanted]):
+        return "the images are right, and the labels are not theirs: index both with the same list."
+    return None
+
+
+whole_batches = Exercise(
+    "lesson_09.whole_batches",
+    """
+    Write the class `WholeBatches`: it keeps `images` and `labels`, two tensors of equal length, and says how many
+    samples there are. Its `__getitems__` is given a list of indices, in any order, and returns two tensors: the images
+    at these indices, and their labels. It needs no `__getitem__`.
+    """,
+    minutes=10,
+    judge=judge_whole_batches,
+    praise="the batch comes at once, in the order asked for.",
+    hints=[
+        "A tensor can be indexed with a list: `images[[4, 1, 3]]` has three rows.",
+        "Return two tensors as a pair.",
+    ],
+    code="""
+    class WholeBatches:
+        def __init__(self, images, labels):
+            self.images, self.labels = images, labels
+
+        def __len__(self):
+            return len(self.labels)
+
+        def __getitems__(self, indices):
+            return self.images[indices], self.labels[indices]
     """,
 )

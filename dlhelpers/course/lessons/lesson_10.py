@@ -1,272 +1,250 @@
-"""What lesson 10, Leave one machine, asks."""
+"""What lesson 10, Outgrow your memory, asks."""
 
+from math import prod
+
+from dlhelpers.course.judges import judge_block_order, judge_write_whole
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
-TITLE = "Leave one machine"
+TITLE = "Outgrow your memory"
 
-unsplit = Prediction(
-    "lesson_10.unsplit",
-    "A script makes a `DataLoader` over 1,438 images, with `shuffle=True` and nothing else. It is started in two"
-    " processes, and each goes through its loader once. How many images are handed out in all?",
-    answer=2876,
-    because="The loader knows nothing of other processes, so each hands out the whole dataset.",
+fails_first = Prediction(
+    "lesson_10.fails_first",
+    'Under a cap of 80 MB, which line of `usual_example` raises the error? Give its first word: "images", "dataset",'
+    ' "loader" or "return".',
+    answer="images",
+    choices=("images", "dataset", "loader", "return"),
+    because="`torch.randn` asks for all bytes at once. Dataset, loader and workers are never made.",
     wrong={
-        1438: "Nobody has told the loader that there are others: it goes through all it has.",
-        719: "That would be one process's half, and nobody has split the images.",
-        90: "That is the number of batches in both.",
+        "dataset": "A `TensorDataset` copies nothing: it needs no more than the tensors that it is given.",
+        "loader": "A loader is only told how to make batches. It takes memory when it is iterated over.",
+        "return": "Here the workers would start and the batches come. It never gets that far.",
     },
-    hints=[
-        "What does a loader know of the other process?",
-        "Each of the two goes through a whole dataset.",
-    ],
+    hints=["Which line makes the numbers?"],
 )
 
-steps = Prediction(
-    "lesson_10.steps",
-    "1,438 images are split between two ranks, each image goes to one of them, and each has a loader with a batch size"
-    " of 32. One process alone takes 45 optimizer steps an epoch. How many does the model take now?",
-    answer=23,
-    because="Each rank has 719 images, which are 23 batches, and the model takes one step for both ranks' batches.",
+fails_to_read = Prediction(
+    "lesson_10.fails_to_read",
+    "We add up the bytes of the whole file twice, each time in a child under the cap: once with `mmap_mode=None`, the"
+    ' default, and once with `mmap_mode="r"`. Which of them fails: "default", "r", "both" or "neither"?',
+    answer="default",
+    choices=("default", "r", "both", "neither"),
+    because="The default makes an array of the file's size first. The map makes none, and reads what is asked for.",
     wrong={
-        45: "Each rank has half of the images, and so about half of the batches.",
-        46: "There are 46 batches in all, but two of them, one of each rank, make one step.",
-        90: "That would be two runs side by side, each on all images.",
-        22: "719 / 32 is more than 22: the ragged last batch is a step as well.",
-        22.5: "The images come in whole batches: halve the images, then round up.",
+        "r": "It is the other way round: a map, opened for reading, takes no private memory for the file.",
+        "both": "Both read every byte. Only one of them holds all bytes at the same time, in memory of its own.",
+        "neither": "The file is more than three times the cap, and the default copies all of it into memory.",
     },
-    hints=[
-        "How many images has each rank?",
-        "How many batches of 32 are these? Both ranks step at the same time.",
-    ],
+    hints=["Which of them needs a private copy of the file?"],
 )
 
-padded_twice = Prediction(
-    "lesson_10.padded_twice",
-    '1,438 images, 64 ranks, and the policy "pad": all ranks get the same number of images. How many images come'
-    " twice?",
-    answer=34,
-    because="Each rank gets 23, which makes 1,472 places for 1,438 images.",
+resident_size = Prediction(
+    "lesson_10.resident_size",
+    "The child that read the file through the map stayed under its cap of 80 MB. By how much did its resident memory"
+    ' grow while it read the 252 MB: by less than 80 MB ("below") or by more ("above")?',
+    answer="above",
+    choices=("below", "above"),
+    because="Pages of the file that are in memory count as resident, though the system may drop them at any time.",
     wrong={
-        30: 'That is the remainder, which "drop" leaves out. What is missing to the next full round?',
-        0: "64 does not divide 1,438, so some have to fill the last round.",
-        64: "A whole round more would be 64. Some of the last round is there already.",
-        23: "That is the number of images on each rank.",
+        "below": "So it would be if the cap counted resident memory. It counts what is private."
     },
-    hints=[
-        "How many images does each rank get, rounded up?",
-        "How many places is that on 64 ranks?",
-    ],
+    hints=["Where are the bytes of the file while they are added up, and who counts them?"],
 )
 
-mean_of_ranks = Prediction(
-    "lesson_10.mean_of_ranks",
-    "Ten images, not shuffled, on four ranks, as in the row exact: rank 0 has the images 0, 4 and 8, and so on. The"
-    " model is wrong on images 0 and 1, so it is right on 8 of 10. Each rank computes its own accuracy, and the four"
-    " are averaged. What comes out, to three decimal places?",
-    answer=0.833,
-    within=0.0006,
-    because="Two ranks have 2 of 3 right and two have 2 of 2: the larger ranks, with the errors, weigh too little.",
+promised_rows = Prediction(
+    "lesson_10.promised_rows",
+    "The writer of the one file was to write 1,000 images, and was killed after 600. We open the file: how many images"
+    " does it say it has?",
+    answer=1000,
+    because="The length stands in the header, which was written first, and the file was made long enough at once.",
     wrong={
-        0.8: "That is the truth. But a mean of means weighs ranks, not images.",
-        0.667: "That is the accuracy of the two ranks that have an image the model gets wrong.",
-        0.75: "That would be so if the ranks with two images had one error each. Which ranks have the images 0 and 1?",
+        600: "That is what was written. The header tells what was meant.",
+        0: "It opens without an error. Nothing in it says that it is unfinished.",
     },
-    hints=["Rank 0 has the images 0, 4 and 8. What is its accuracy?", "(2/3 + 2/3 + 1 + 1) / 4"],
+    hints=["Which of the two does the file's header know: what was meant, or what was done?"],
 )
 
-steps_in_all = Prediction(
-    "lesson_10.steps_in_all",
-    "A run of several ranks takes two epochs of 23 optimizer steps each, with a checkpoint after each epoch. After"
-    " step 31 one of the ranks dies. The launcher starts all of them again, and the script goes on from the checkpoint."
-    " How many steps has the run taken when both epochs are finished?",
-    answer=54,
-    because="31 up to the death, and then the whole second epoch from its start, 23.",
+drawn_again = Prediction(
+    "lesson_10.drawn_again",
+    "The writer of blocks, 651 images each, was killed after 700 of 1,000 images, and starts again with equal settings."
+    " How many images does it draw this time?",
+    answer=349,
+    because="One block was finished and is kept. The 49 images of the second were still in memory.",
     wrong={
-        46: "The steps taken since the checkpoint are lost: they have to be taken again.",
-        77: "That would be a start from nothing. The first epoch is in the checkpoint.",
-        31: "The second epoch was not finished then.",
-        8: "That is how many are taken twice. How many are there in all?",
-        69: "The epoch that broke off had taken 8 steps, not 23.",
+        300: "49 of the 700 were waiting for their block to fill, and died with the process.",
+        1000: "Finished blocks are kept: their hashes show that they are right.",
     },
-    hints=[
-        "What is in the checkpoint, and what is not?",
-        "31 steps were taken, and 23 of them are in the checkpoint.",
-    ],
+    hints=["How many blocks of 651 had been finished?", "An unfinished block is in memory only."],
 )
 
-fewer_ranks = Question(
-    "lesson_10.fewer_ranks",
-    "A run used 4 ranks with a batch size of 64 on each. Tomorrow you have 2 ranks, and want to go on from its"
-    " checkpoint with the same optimizer steps on the same images. What do you change?",
+memory_growth = Prediction(
+    "lesson_10.memory_growth",
+    "Each of the three gets an epoch in a child under the cap. From the smallest to the largest, the dataset grows 16"
+    ' times, by 236 MB. How much does the peak of private memory grow: by "most" of that, so that the largest breaks'
+    ' the cap, by "little" (less than 32 MB), or by "some" amount in between?',
+    answer="little",
+    choices=("most", "some", "little"),
+    because="Training holds a batch, the model, and the indices of at most eight blocks, however long the dataset is.",
+    wrong={
+        "most": "That is what loading the dataset would cost.",
+        "some": "Nothing keeps part of the images either.",
+    },
+    hints=["What is held at any one time, and which part of it depends on the length?"],
+)
+
+classes_in_batch = Prediction(
+    "lesson_10.classes_in_batch",
+    "30,000 images of 3 classes lie in one file, sorted by class. An epoch takes blocks of 1,000 neighbours in random"
+    " order and shuffles each in itself. How many classes does a batch of 60 hold on average, to the nearest whole"
+    " number?",
+    answer=1,
+    because="Whatever is shuffled inside a block of one class stays one class.",
+    wrong={
+        3: "A batch comes from one block, or at a border from two, and a block holds one class.",
+        2: "Only a batch at the border of two blocks can hold two, and few batches do.",
+    },
+    hints=["Which classes does one block hold?"],
+)
+
+finds_flip = Prediction(
+    "lesson_10.finds_flip",
+    'One bit of the 252 MB is wrong. Who finds it: "opening", "verify", "both" or "neither"?',
+    answer="verify",
+    choices=("opening", "verify", "both", "neither"),
+    because="The file is as long as before, and its header is right. Only a look at every byte can tell.",
+    wrong={
+        "opening": "A flipped bit makes no file longer or shorter.",
+        "both": "The lengths agree with the manifest.",
+        "neither": "`verify` reads every byte and compares its hash with that of what was written.",
+    },
+    hints=["What has changed about the file, and who would see it?"],
+)
+
+which_number = Question(
+    "lesson_10.which_number",
+    "A training without workers reads a memory map of 50 GB in a container that allows 4 GB. A monitor shows 3.9 GB"
+    " resident. Which number says whether the training is about to be killed?",
     [
         Choice(
-            "Nothing",
-            "the effective batch would fall from 256 to 128, and each epoch take twice as many steps.",
+            "The 3.9 GB: hardly anything is left",
+            "most of it may be pages of the file, which can be dropped.",
         ),
         Choice(
-            "A batch size of 128 on each rank",
-            "2 x 128 is 256 as before. So the steps of an epoch, the learning rate and a scheduler's plan stay"
-            " right, and each step sees the images it would have seen. If memory is too small, `micro_batch_size`"
-            " (lesson 06) divides the batch again.",
-            right=True,
+            "The 50 GB: it cannot fit",
+            "a map reserves addresses, and takes memory for what is being read.",
         ),
         Choice(
-            "Half the learning rate",
-            "it may learn well, but with batches of 128 the steps are not the same.",
+            "Its anonymous memory",
+            "here only that cannot be dropped. Far below 4 GB, all is well.",
+            True,
         ),
         Choice(
-            "Twice the epochs",
-            "each step would still see 128 images, and the run see every image more often.",
+            "The free memory of the machine",
+            "the container's limit counts here, not what the machine has.",
         ),
     ],
-    hints=["How many images went into a step?", "Ranks times batch size should stay what it was."],
+    hints=["Which part of the memory can the system take back without asking?"],
 )
 
-steps_an_epoch = Exercise(
-    "lesson_10.steps_an_epoch",
+shards_needed = Exercise(
+    "lesson_10.shards_needed",
     """
-    Write `steps_an_epoch(samples, batch_size, world)`: the optimizer steps of an epoch on `world` ranks, where each
-    sample goes to one rank (policy "exact"), each rank has a loader with this batch size, and the step counts for all
-    ranks. The largest rank decides.
+    Some formats cut a dataset into several files, *shards* (lesson 12 has some). Write
+    `shards_needed(samples, shape, shard_bytes)`: how many shards hold `samples` images of bytes (uint8) of this
+    shape, when the images of a shard may take at most `shard_bytes`? Leave labels and headers out. An image is never
+    cut in two.
     """,
     minutes=5,
     cases=[
-        ((1_438, 32, 1), 45),
-        ((1_438, 32, 2), 23),
-        ((10, 2, 4), 2),
-        ((64, 8, 8), 1),
-        ((65, 8, 8), 2),
+        ((9, (3, 4, 4), 230), 3),
+        ((20, (3, 4, 4), 200), 5),
+        ((1_000, (3, 224, 224), 64_000_000), 3),
     ],
     wrong=[
         (
-            lambda n, b, w: -(-n // b),
-            "these are the steps of one process: its share is smaller with more ranks.",
-        ),
-        (lambda n, b, w: -(-n // b) * w, "more ranks take fewer steps an epoch, not more."),
-        (
-            lambda n, b, w: n // (b * w),
-            "this leaves out the last step, in which the batches are smaller.",
+            lambda n, shape, size: -(-n * prod(shape) // size),
+            "a part of an image is in each of them.",
         ),
         (
-            lambda n, b, w: -(-(n // w) // b),
-            "this is the smallest rank's count. Round the largest share up, too.",
+            lambda n, shape, size: n // (size // prod(shape)),
+            "the last shard may be short. Round up.",
         ),
-        (lambda n, b, w: n / (b * w), "steps are whole: round up."),
         (
-            lambda n, b, w: -(-n // b) // w,
-            "this leaves out the last step, which not all ranks have: round up.",
+            lambda n, shape, size: n // (size // prod(shape)) + 1,
+            "where the last shard is full, no other follows.",
+        ),
+        (
+            lambda n, shape, size: -(-n // (size // (4 * prod(shape)))),
+            "an image of uint8 takes a byte a number.",
+        ),
+        (
+            lambda n, shape, size: -(-n * 4 * prod(shape) // size),
+            "an image of uint8 takes a byte a number, not four.",
         ),
     ],
     hints=[
-        "First the samples of the largest rank, then its batches.",
-        "To round up, write `-(-a // b)`.",
+        "How many whole images fit into one shard?",
+        "Then it is the question of lesson 02: round up.",
     ],
     code="""
-    def steps_an_epoch(samples, batch_size, world):
-        share = -(-samples // world)
-        return -(-share // batch_size)
+    from math import ceil, prod
+
+
+    def shards_needed(samples, shape, shard_bytes):
+        rows = shard_bytes // prod(shape)
+        return ceil(samples / rows)
     """,
 )
 
-padded = Exercise(
-    "lesson_10.padded",
+block_order = Exercise(
+    "lesson_10.block_order",
     """
-    Write `padded(samples, rank, world)`: the list of positions that a rank takes under the policy "pad". It takes
-    `rank`, then every `world`-th, and all ranks take equally many; what goes beyond the last position begins again
-    at 0, more than once if there are more ranks than samples.
+    Write `block_order(samples, block, random)`: a list of the indices 0 to `samples` - 1, in which blocks of `block`
+    neighbours come in random order, and each block is shuffled in itself. The last block may be short. `random` is a
+    generator of Python's `random` module: `random.shuffle(items)` shuffles a list in place.
     """,
-    minutes=5,
-    cases=[
-        ((10, 0, 4), [0, 4, 8]),
-        ((10, 2, 4), [2, 6, 0]),
-        ((10, 3, 4), [3, 7, 1]),
-        ((8, 1, 2), [1, 3, 5, 7]),
-        ((2, 4, 5), [0]),
-    ],
-    wrong=[
-        (
-            lambda n, r, w: (list(range(n)) + list(range(n))[: -n % w])[r::w],
-            "with more ranks than samples one more round is not enough: begin again as often as needed.",
-        ),
-        (
-            lambda n, r, w: [p - n * (p >= n) for p in range(r, -(-n // w) * w, w)],
-            "begin again as often as needed.",
-        ),
-        (
-            lambda n, r, w: list(range(r, n, w)),
-            'this is "exact": the last ranks may have one fewer. Go round.',
-        ),
-        (
-            lambda n, r, w: [r + k * w for k in range(-(-n // w))],
-            "beyond the last position begin again at 0.",
-        ),
-        (
-            lambda n, r, w: [r + k * w for k in range(n // w)],
-            'this is "drop": what does not fill a round is lost.',
-        ),
-        (
-            lambda n, r, w: [(r + k * w) % n for k in range(n // w + 1)],
-            "where the ranks divide the samples, nothing is to be filled up.",
-        ),
-        (
-            lambda n, r, w: [(r * -(-n // w) + k) % n for k in range(-(-n // w))],
-            "these are neighbours. A rank takes every `world`-th position.",
-        ),
-        (
-            lambda n, r, w: [min(r + k * w, n - 1) for k in range(-(-n // w))],
-            "this fills up with the last position. It is to begin again at 0.",
-        ),
-    ],
+    minutes=10,
+    judge=judge_block_order,
+    praise="each index once, neighbours together, and both orders drawn at random.",
     hints=[
-        "How many positions does each rank take? Round up.",
-        "`position % samples` begins again at 0.",
+        "Make a list of blocks first, each a list of indices.",
+        "`range(0, samples, block)` gives their starts.",
     ],
     code="""
-    def padded(samples, rank, world):
-        count = -(-samples // world)
-        return [(rank + k * world) % samples for k in range(count)]
+    def block_order(samples, block, random):
+        blocks = [list(range(k, min(k + block, samples))) for k in range(0, samples, block)]
+        random.shuffle(blocks)
+        for indices in blocks:
+            random.shuffle(indices)
+        return [index for indices in blocks for index in indices]
     """,
 )
 
-accuracy_of_all = Exercise(
-    "lesson_10.accuracy_of_all",
+write_whole = Exercise(
+    "lesson_10.write_whole",
     """
-    Each rank sends a pair: its accuracy, and how many samples it has measured. Write `accuracy_of_all(pairs)`: the
-    accuracy over all samples. Do not round.
+    Write `write_whole(path, parts)`: it writes the pieces of bytes that `parts` yields, one after the other, so that
+    `path` (a `Path`) leads to the whole new content or to what was there before, even if the process is killed at any
+    moment. What an earlier attempt has left behind must not matter. An error that comes out of `parts` is passed on.
+    `os.replace(old, new)` renames a file in one stroke.
     """,
-    minutes=5,
-    cases=[
-        (([(2 / 3, 3), (2 / 3, 3), (1.0, 2), (1.0, 2)],), 0.8),
-        (([(0.5, 100), (1.0, 1)],), 51 / 101),
-        (([(0.25, 4)],), 0.25),
-        (([(0.5, 2), (0.0, 0)],), 0.5),
-    ],
-    wrong=[
-        (
-            lambda pairs: sum(a for a, n in pairs) / len(pairs),
-            "this is the mean of means: a rank with one sample weighs as much as one with a hundred.",
-        ),
-        (
-            lambda pairs: sum(a * n for a, n in pairs) / len(pairs),
-            "divide by the samples, not by the ranks.",
-        ),
-        (lambda pairs: sum(a * n for a, n in pairs), "this is how many are right. Of how many?"),
-        (
-            lambda pairs: sum(a for a, n in pairs) / sum(n for a, n in pairs),
-            "these are accuracies divided by samples: an accuracy times its samples says how many are right.",
-        ),
-        (
-            lambda pairs: max(pairs, key=lambda pair: pair[1])[0],
-            "this is the accuracy of the largest rank alone.",
-        ),
-    ],
+    minutes=10,
+    judge=judge_write_whole,
+    praise="old or new, and never half of it.",
     hints=[
-        "How many samples did each rank get right?",
-        "All that are right, divided by all samples.",
+        "Write under another name in the same folder.",
+        "When is it safe to give the file its name?",
     ],
     code="""
-    def accuracy_of_all(pairs):
-        right = sum(accuracy * samples for accuracy, samples in pairs)
-        return right / sum(samples for accuracy, samples in pairs)
+    import os
+
+
+    def write_whole(path, parts):
+        partial = path.with_name(path.name + ".partial")
+        with open(partial, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before the name points to it
+        os.replace(partial, path)
     """,
 )

@@ -1,4 +1,4 @@
-"""What lesson 11, Put it together, asks: the requirements of one project, each with its own check."""
+"""What lesson 15, Put it together, asks: the requirements of one project, each with its own check."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 TITLE = "Put it together"
 
 whole_epochs = Prediction(
-    "lesson_11.whole_epochs",
+    "lesson_15.whole_epochs",
     "The budget is 60,000 samples seen in training, and there are 12,345 images. How many whole epochs does it allow?",
     answer=4,
     because="Four epochs see 49,380 samples, and a fifth would go beyond the budget.",
@@ -20,7 +20,7 @@ whole_epochs = Prediction(
 )
 
 twice_the_batch = Prediction(
-    "lesson_11.twice_the_batch",
+    "lesson_15.twice_the_batch",
     "You double the batch size of your plan (up to 6,000) and keep its epochs. What becomes of the number of optimizer"
     ' steps: "half", "the same" or "twice"? (The ragged last batch may add a step an epoch.)',
     answer="half",
@@ -34,7 +34,7 @@ twice_the_batch = Prediction(
 )
 
 without_learning = Prediction(
-    "lesson_11.without_learning",
+    "lesson_15.without_learning",
     "A model has learned nothing and always answers with the most frequent of the three classes. Of 100 held-out"
     " images, about how many does it get right? (Up to 3 off is right.)",
     answer=35,
@@ -49,7 +49,7 @@ without_learning = Prediction(
 )
 
 honest_report = Question(
-    "lesson_11.honest_report",
+    "lesson_15.honest_report",
     "Four reports on the same training. Which one lets a reader judge the model best?",
     [
         Choice("It is nearly always right", "of what, and how often?"),
@@ -108,13 +108,14 @@ WORKED = """
     """
 
 price = Exercise(
-    "lesson_11.price",
+    "lesson_15.price",
     """
     Requirement 1, the price. State `dataset_bytes` in your `Project`, before the run: the bytes of the 12,345
     images of 3 x 64 x 64 as they lie in the file (uint8), without labels and without the held-out images.
     """,
     minutes=5,
     judge=partial(judge, "price"),
+    seconds=600,
     praise="the dataset is five times as large as the cap.",
     hints=["Lesson 01: shape x bytes of a number x length.", "A number of uint8 takes one byte."],
     code="""
@@ -124,7 +125,7 @@ price = Exercise(
 )
 
 counts = Exercise(
-    "lesson_11.counts",
+    "lesson_15.counts",
     """
     Requirement 2, the counts. Choose `batch_size` and `epochs` within the budget, and state before the run what follows
     from them: `batches` in an epoch, the number of samples in the `last_batch`, and the `optimizer_steps` of the whole
@@ -132,6 +133,7 @@ counts = Exercise(
     """,
     minutes=5,
     judge=partial(judge, "counts"),
+    seconds=600,
     praise="the counts follow from your choice. The run will be held to them.",
     hints=["Lesson 02: round up, or down with drop_last.", "A step for each batch of each epoch."],
     code="""
@@ -148,29 +150,31 @@ counts = Exercise(
 )
 
 under_cap = Exercise(
-    "lesson_11.under_cap",
+    "lesson_15.under_cap",
     """
     Requirement 3, the memory. Write `train`. This check runs it on all images in a child process that may take 30 MB of
     private memory beyond what it starts with, and 300 seconds. It has to come to its end and return a `History`.
     """,
     minutes=25,
     judge=partial(judge, "memory"),
+    seconds=600,
     praise="it came to its end under the cap.",
     hints=[
-        "Lesson 08: `PackedDataset` with a transform (`every_fourth` of `course.capped_examples`), and a plain loader.",
+        "Lesson 10: `PackedDataset` with a transform (`every_fourth` of `course.capped_examples`), and a plain loader.",
         "No tensor may hold all images. If a batch is too large: fewer pixels, fewer images, or `micro_batch_size`.",
     ],
     code=WORKED,
 )
 
 as_stated = Exercise(
-    "lesson_11.as_stated",
+    "lesson_15.as_stated",
     """
     Requirement 4, the budget. The run of requirement 3 took the batches, the samples and the optimizer steps that
     you stated before it, and saw at most 60,000 samples in training.
     """,
     minutes=5,
     judge=partial(judge, "budget"),
+    seconds=600,
     praise="it did what was stated, within the budget.",
     hints=[
         "Is it the loader that differs from what you stated, or the epochs?",
@@ -180,13 +184,14 @@ as_stated = Exercise(
 )
 
 learned = Exercise(
-    "lesson_11.learned",
+    "lesson_15.learned",
     """
     Requirement 5, the accuracy. After its last epoch, the run of requirement 3 is right on at least 90 % of the 1,777
     held-out images, each of them counted once. `fit` measures it with `metrics={"accuracy": accuracy}`.
     """,
     minutes=10,
     judge=partial(judge, "accuracy"),
+    seconds=600,
     praise="it has learned, and that was measured on every held-out image.",
     hints=[
         "Lesson 04: `fit` takes a valid_loader, and `accuracy` is in `dlhelpers.train.loop`.",
@@ -196,7 +201,7 @@ learned = Exercise(
 )
 
 resumes = Exercise(
-    "lesson_11.resumes",
+    "lesson_15.resumes",
     """
     Requirement 6, resuming. `train` writes the file `checkpoint` after each epoch. Where the file is there already, it
     goes on from it, until `epochs` epochs are done in all, and ends with the losses of an unbroken run. (So two runs
@@ -205,9 +210,10 @@ resumes = Exercise(
     """,
     minutes=10,
     judge=partial(judge, "resuming"),
+    seconds=600,
     praise="stopped and resumed, it gives the losses of an unbroken run.",
     hints=[
-        "Lesson 06: `fit` takes a checkpoint and a history. `load_checkpoint` gives the history, with its `epochs`.",
+        "Lesson 08: `fit` takes a checkpoint and a history. `load_checkpoint` gives the history, with its `epochs`.",
         "The order of an epoch must not depend on the epochs before: give `fit` a seed. The first weights, too.",
     ],
     code=WORKED,

@@ -1,4 +1,4 @@
-"""Lesson 10's two recipes as they stand there, but for their names: several machines, and shards in an object store.
+"""Lesson 13's two recipes as they stand there, but for their names: several machines, and shards in an object store.
 
 Two launchers with a rank each stand for two machines, and a file server on this one for the store.
 """
@@ -27,7 +27,7 @@ from run_notebooks import ROOT
 
 CELLS = {
     cell.id: cell
-    for cell in nbformat.read(ROOT / "notebooks/10_leave_one_machine.ipynb", as_version=4).cells
+    for cell in nbformat.read(ROOT / "notebooks/13_leave_one_machine.ipynb", as_version=4).cells
 }
 SAMPLES = [3, 3, 3, 3, 2]  # in each shard
 
