@@ -179,3 +179,42 @@ def tasks_are_used(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:
             for call in CALLS[type(task)]
             if f"{name}{call}" not in code
         )
+
+
+SECOND_EDITION: set[str] = set()  # the numbers of the lessons that keep the rules below
+
+
+def shape_of_the_second_edition(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:
+    """A lesson is short, lets the learner write early, repair and play, and shows more than `True`."""
+    code, folded = of_kind(book, "code"), r"(?s)<details>.*?</details>"
+    words = sum(len(re.sub(folded, "", prose(cell)).split()) for cell in of_kind(book, "markdown"))
+    if len(book.cells) > 70 or words > 2000:
+        yield f"{len(book.cells)} cells and {words} words outside folds, at most 70 and 2,000"
+    for cell in code[1:]:
+        yield from (
+            f"{cell.id}: a line of {len(line)} characters, at most 84"
+            for line in cell.source.splitlines()
+            if len(line) > 84
+        )
+        yield from (
+            f"{cell.id}: shows {line!r}: show the numbers that were compared"
+            for text in texts(cell)
+            for line in text.splitlines()
+            if re.fullmatch(r"\W*(\b(True|False)\b\W*)+", line)
+        )
+    if not code[0].metadata.get("jupyter", {}).get("source_hidden"):
+        yield "set-up: it has to be folded (jupyter.source_hidden, tag hide-input)"
+    pictures = [cell.id for cell, data in bundles(book) if "<img" in data.get("text/html", "")]
+    if len(pictures) < 3:
+        yield f"{len(pictures)} cells with pictures, at least 3"
+    if (number := sum("explore_" in cell.source for cell in code)) != 1:
+        yield f"{number} explorers, one is expected"
+    written = [k for k, cell in enumerate(book.cells) if re.search(r"(?m)^ *\.\.\.$", cell.source)]
+    if not written or 3 * written[0] > len(book.cells):
+        yield "the learner has to write code in the first third"
+    exercises = [task for task in tasks.values() if isinstance(task, Exercise)]
+    if not any(task.given for task in exercises):
+        yield "no exercise gives code to repair"
+    for name, task in tasks.items():
+        if isinstance(task, Prediction) and len(task.belief.split()) < 6:
+            yield f"{name}: name the false belief that it tests, and where one meets it"

@@ -3,7 +3,13 @@
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-from notebook_rules import CLOSING, RULES, tasks_are_used
+from notebook_rules import (
+    CLOSING,
+    RULES,
+    SECOND_EDITION,
+    shape_of_the_second_edition,
+    tasks_are_used,
+)
 from prose_numbers import unshown
 from run_notebooks import VIEW, complaints, lessons, tidy
 
@@ -35,6 +41,12 @@ def test_a_lesson_carries_nothing_that_a_machine_made(path):
 @each_lesson
 def test_a_lesson_shows_and_asks_each_of_its_tasks(path):
     assert list(tasks_are_used(read(path), tasks_in(path))) == []
+
+
+@pytest.mark.parametrize("number", sorted(SECOND_EDITION))
+def test_a_lesson_has_the_shape_of_the_second_edition(number):
+    [path] = [path for path in lessons() if path.name.startswith(number)]
+    assert list(shape_of_the_second_edition(read(path), tasks_in(path))) == []
 
 
 @each_lesson
