@@ -41,6 +41,12 @@ def test_a_picture_says_the_same_in_html_and_in_plain_text():
     assert ax.figure.number not in plt.get_fignums(), "it would be shown a second time"
 
 
+def test_a_title_is_drawn_and_said():
+    ax = draw_lines()
+    assert show(ax, "Two lines.", title="Flat wins").alt == "Flat wins. Two lines."
+    assert ax.get_title(loc="left") == "Flat wins"
+
+
 def test_a_sentence_of_ones_own_replaces_the_plots_and_is_escaped():
     picture = show(draw_lines(), 'A "small" set & a < b.')
     assert picture.alt == 'A "small" set & a < b.'

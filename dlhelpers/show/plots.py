@@ -46,16 +46,20 @@ class Picture:
         return self.html
 
 
-def show(ax: Axes, sentence: str = "") -> Picture:
-    """Return the figure of `ax` for display; `sentence` replaces what the plot says of itself.
+def show(ax: Axes, sentence: str = "", *, title: str = "") -> Picture:
+    """Return the figure of `ax` for display, under a title that says what to see in it.
 
-    Raises ValueError for a figure that says nothing.
+    `sentence`, the picture in words with its numbers, replaces what the plot says of itself. Raises ValueError for a
+    figure that says nothing.
     """
     sentence = sentence or sentences.get(ax, "")
     if not sentence:
         raise ValueError(
             "this figure has no sentence: pass one that says, with its numbers, what the picture shows"
         )
+    if title:
+        ax.set_title(title, loc="left", fontweight="bold", pad=12)
+        sentence = f"{title}. {sentence}"
     return Picture(ax, sentence)
 
 
