@@ -43,7 +43,7 @@ test-full: .venv/.ok  # the long cases too: every moment of a kill, every way to
 test-oldest: .venv-oldest/.ok  # the same on Python 3.11 and the oldest versions that pyproject.toml admits
 	@.venv-oldest/bin/python -m pytest -n 2 --dist loadfile
 
-test-browser: .venv/.ok  # every lesson in a real JupyterLab; `make test` takes two of them
+test-browser: .venv/.ok  # every lesson in a real JupyterLab; `make test` takes one of them
 	@DLHELPERS_FULL=1 $(BIN)/python -m pytest tests/test_browser.py tests/test_make_lab.py
 
 mutants: .venv/.ok  # break the helpers in a hundred ways: does a lesson, does a test notice? about a quarter of an hour
