@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dlhelpers.measure import Waiting, pipeline_speed, timeline
+from dlhelpers.measure.timelines import Timeline
 from dlhelpers.show import show
 
 DATA = TensorDataset(torch.randn(64, 8), torch.randint(3, (64,)))
@@ -38,6 +39,13 @@ def test_the_verdict_on_designed_costs_is_that_of_pipeline_speed(load_ms, train_
     taken = seen.milliseconds
     assert taken["forward"] >= train_ms and (workers or taken["waiting for data"] >= 4 * load_ms)
     assert "The loop waits for data" in repr(seen) and "forward" in repr(seen)
+
+
+def test_a_step_that_alone_makes_the_verdict_is_called_noise():
+    spans = {"waiting for data": [(0, 1), (20, 1), (40, 900)]}
+    spans |= {name: [(1, 10), (21, 10), (941, 10)] for name in ("forward", "backward", "optimizer")}
+    seen = Timeline(spans, [(0, 0)], workers=False)
+    assert seen.bound == "too noisy here" and "measure again" in seen.verdict
 
 
 def test_memory_rises_with_the_forward_pass_and_falls_back():

@@ -3,9 +3,10 @@
 The lanes are those of the host. Where the model lies on a GPU, it has a lane of its own: the host runs ahead of it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -46,8 +47,12 @@ class Timeline(ShownAsTable):
 
     @property
     def bound(self) -> str:
-        """What to improve first, in the words of `pipeline_speed`: "data", "compute" or "no overlap"."""
-        waiting, *working = (self.milliseconds[name] for name in PHASES)
+        """What to improve first, as `pipeline_speed` says it; "too noisy here" where a single step decides."""
+        found = {self._bound(mean), self._bound(median)}
+        return found.pop() if len(found) == 1 else "too noisy here"
+
+    def _bound(self, middle: Callable) -> str:
+        waiting, *working = (middle([ms for _, ms in self.spans[name]]) for name in PHASES)
         if waiting <= SMALL * sum(working):
             return "compute"
         return "no overlap" if not self.workers and SMALL * waiting < sum(working) else "data"
@@ -61,6 +66,7 @@ class Timeline(ShownAsTable):
             "data": "data-bound: make loading faster",
             "compute": "compute-bound: a faster loader would hardly help",
             "no overlap": "no overlap: loading and training take turns, so try num_workers=1",
+            "too noisy here": "too noisy here: one step differs from the others, so measure again",
         }
         return f"The loop waits for data {share:.0%} of the time, {meaning[self.bound]}."
 
