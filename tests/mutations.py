@@ -29,7 +29,7 @@ MUTATIONS = [
         "return full if drop_last or not rest else full + 1",
         "return full",
         "The last, smaller batch is missing from every count of batches and steps.",
-        "02 06",
+        "02 08",
         "test_batch_counts.py::test_batches_per_epoch_is_the_length_of_pytorchs_loader",
     ),
     Mutation(
@@ -495,7 +495,7 @@ MUTATIONS = [
         "math.prod(shape) * dtype.itemsize * count",
         "math.prod(shape) * count",
         "Data are priced at a quarter of what float32 takes.",
-        "01 08",
+        "01 10",
         "test_memory.py::test_the_price_is_what_pytorch_holds",
     ),
     Mutation(
@@ -879,7 +879,7 @@ MUTATIONS = [
     Mutation(
         "empty-answer-accepted",
         "course/tasks.py",
-        "if answer is ... or is_blank(answer):\n                raise NotWritten",
+        "if answer is ... or is_blank(answer) or is_given(answer, self.given):\n                raise NotWritten",
         'if answer is ... or is_blank(answer):\n                return self._judged(True, "", ())',
         "An exercise says Right to a function without a body.",
         "00",
