@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
@@ -57,6 +58,13 @@ def paired(values: Sequence[float], base: Sequence[float]) -> list[float]:
 def middle(values: Sequence[float]) -> float:
     """Return the median."""
     return float(np.median(values))
+
+
+def commit() -> str:
+    """Return the commit that is measured, with "-dirty" where a file differs from it; "" without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip()
 
 
 class Report:
@@ -136,6 +144,7 @@ class Report:
             "benchmark": self.name,
             "question": self.question,
             "date": date.today().isoformat(),
+            "commit": commit(),
             "machine": self.machine,
             "versions": self.versions,
             "missing": self.missing,
