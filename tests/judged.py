@@ -40,6 +40,68 @@ class everything_at_once:
         return self.samples[k]
 
 
+def with_mirrors(
+    length=lambda n: 2 * n, half=lambda k, n: k >= n, flip=lambda image: image.flip(-1)
+):
+    """A learner's WithMirrors with its own idea of the length, of which samples to mirror, and how."""
+
+    class WithMirrors:
+        def __init__(self, dataset):
+            self.dataset = dataset
+
+        def __len__(self):
+            return length(len(self.dataset))
+
+        def __getitem__(self, k):
+            n = len(self.dataset)
+            if k >= 2 * n:
+                raise IndexError(k)
+            image, label = self.dataset[k % n]
+            return (flip(image) if half(k, n) else image), label
+
+    return WithMirrors
+
+
+class mirrors_without_an_end:
+    """A WithMirrors that takes every index, and begins again."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __len__(self):
+        return 2 * len(self.dataset)
+
+    def __getitem__(self, k):
+        turn, k = divmod(k, len(self.dataset))
+        image, label = self.dataset[k]
+        return (image.flip(-1) if turn % 2 else image), label
+
+
+class mirrors_beyond_the_dataset(mirrors_without_an_end):
+    """A WithMirrors that asks its dataset for samples that only it has."""
+
+    def __getitem__(self, k):
+        return self.dataset[k]
+
+
+def windows(length=lambda days, size: days - size + 1, first=0, ends=len):
+    """A learner's make_windows with its own idea of the length, of where a window starts and from where none does."""
+
+    def make_windows(series, size):
+        class Windows:
+            def __len__(self):
+                return length(len(series), size)
+
+            def __getitem__(self, k):
+                if k >= ends(self):
+                    raise IndexError(k)
+                return series[k + first : k + first + size]
+
+        return Windows()
+
+    return make_windows
+
+
 def one_iteration(*order, give=lambda loss: loss.item()):
     """A learner's train_step that makes these calls in this order, and returns what `give` makes of the loss."""
 
@@ -277,6 +339,36 @@ JUDGED = {
             "index 4 is beyond its length of 4",
         ),
         (len, "a class is expected"),
+    ],
+    "lesson_01.with_mirrors": [
+        (len, "a class is expected"),
+        (with_mirrors(lambda n: n), "for three samples it still promises 3"),
+        (with_mirrors(lambda n: 2.0 * n), "its length is 6.0: 6 is expected, an int"),
+        (with_mirrors(half=lambda k, n: False), "sample 3 is image 0 unchanged: image 0 mirrored"),
+        (with_mirrors(half=lambda k, n: True), "sample 0 is image 0 mirrored: image 0 unchanged"),
+        (with_mirrors(flip=lambda image: image.flip(-2)), "sample 3 is image 0 upside down"),
+        (with_mirrors(flip=lambda image: image / 2), "sample 3 is image 0 altered"),
+        (with_mirrors(flip=lambda image: None), "not an image and its label"),
+        (mirrors_without_an_end, "index 6 is beyond its length of 6 and still gives a sample"),
+        (mirrors_beyond_the_dataset, "index 3 is below the length of 6 and raised an IndexError"),
+    ],
+    "lesson_01.windows": [
+        (windows(lambda days, size: days - size), "day 9, the last one, is in no window"),
+        (windows(lambda days, size: days), "the last days have too few days after them"),
+        (windows(lambda days, size: days // size), "that counts windows side by side"),
+        (windows(lambda days, size: None), "and the length is None"),
+        (windows(first=1), "window 0 of 3 days is [1, 2, 3]: [0, 1, 2] is expected"),
+        (windows(ends=lambda dataset: 10**9), "index 8 is beyond the 8 windows"),
+        (windows(ends=lambda dataset: len(dataset) + 1), "a slice past the end is short or empty"),
+        (lambda series, size: print(end=""), "`make_windows` gave back None"),
+    ],
+    "lesson_01.first_images": [
+        (lambda images, count: images[:count], "it still holds 96 bytes, those of all 6 images"),
+        (lambda images, count: images[:count].contiguous(), "this is a view"),
+        (lambda images, count: images.clone()[:count], "cut first, then copy"),
+        (lambda images, count: list(images[:count]), "it gave back a list: one tensor"),
+        (lambda images, count: images[count].clone(), "(2, 1, 2, 2) is expected"),
+        (lambda images, count: print(end=""), "it gave back None"),
     ],
     "lesson_04.train_step": [
         (

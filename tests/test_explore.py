@@ -8,10 +8,18 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
-from dlhelpers.explore import explore_averages, explore_batches, explore_lanes, explore_memory
+from dlhelpers.base.sizes import human_bytes
+from dlhelpers.explore import (
+    explore_averages,
+    explore_batches,
+    explore_lanes,
+    explore_memory,
+    explore_price,
+)
 
-EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory]
+EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_price]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -28,14 +36,17 @@ def panel(explorer):
     return explorer.widget.children[1].value
 
 
-def numbers(explorer, *values):
-    """Set the controls in their order, and return the numbers of the sentence."""
+def say(explorer, *values):
+    """Set the controls in their order, and return the sentence."""
     for control, value in zip(controls(explorer).values(), values, strict=True):
         control.value = value
-    sentence = re.search("<b>(.*)</b>", panel(explorer))[1]
-    return [
-        float(number.replace(",", "")) for number in re.findall(r"[\d,]*\d(?:\.\d+)?", sentence)
-    ]
+    return re.search("<b>(.*)</b>", panel(explorer))[1]
+
+
+def numbers(explorer, *values):
+    """Set the controls in their order, and return the numbers of the sentence."""
+    found = re.findall(r"[\d,]*\d(?:\.\d+)?", say(explorer, *values))
+    return [float(number.replace(",", "")) for number in found]
 
 
 @each_explorer
@@ -60,6 +71,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_batches, "drop_last", True, "20 samples in 3 batches, the last of 6; 2 left out."),
         (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
+        (explore_price, "memory", "8 GB", "take 6.02 GB, and that fits into 8 GB."),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
     ],
 )
@@ -124,6 +136,13 @@ def test_memory_is_that_of_the_lessons_tensors():
     ]:
         found = numbers(explorer, 100, 3, optimizer, precision)  # micro-batches of 34, 34 and 32
         assert found == pytest.approx([100, 34, expected / 1e6, 20], abs=0.0051)
+
+
+def test_a_price_is_what_pytorch_holds():
+    for images, side, name in [(40, 8, "float32"), (33, 11, "uint8"), (64, 16, "float64")]:
+        kept = torch.zeros(images, 3, side, side, dtype=getattr(torch, name))
+        [price] = re.findall("take (.*?), and", say(explore_price(), images, side, name, "2 GB"))
+        assert price == human_bytes(kept.untyped_storage().nbytes())
 
 
 def simulated(loads, train_ms, workers, prefetch):

@@ -1,0 +1,55 @@
+"""What a dataset costs in memory: its images all kept, beside a batch of them."""
+
+import torch
+
+from dlhelpers.base.sizes import bytes_of, human_bytes
+from dlhelpers.explore.frames import Explorer
+from dlhelpers.show.plots import PALETTE, new_axes, show
+
+TRIES = (
+    "How many images of 224 x 224 fit into 2 GB as float32? And as uint8, the bytes of a JPEG's pixels?",
+    "Halve the side of the images. What does that do to the price, and why not half?",
+    "Move the number of images from one end to the other. Which bar doesn't care?",
+)
+
+
+def explore_price() -> Explorer:
+    """Play with side, type and number of images: does a dataset that keeps them all fit into memory?
+
+    Counted are the numbers of colour images, nothing else: of all (eager), and of the one batch of 32 that a lazy
+    dataset has in memory at a time.
+    """
+    controls = (
+        ("images", 10_000, 32, 60_000),
+        ("side of an image (pixels)", 224, 8, 512),
+        ("type of a number", "float32", "uint8", "float16", "float64"),
+        ("memory", "2 GB", "8 GB", "32 GB"),
+    )
+    contrasts = (10_000, 224, "uint8", "2 GB"), (60_000, 32, "float32", "2 GB")
+    return Explorer(_draw, controls, TRIES, contrasts)
+
+
+def _draw(images, side, dtype, memory):
+    shape, dtype = (3, side, side), getattr(torch, dtype)
+    limit = int(memory.removesuffix(" GB"))
+    rows = ("eager: all kept", images), ("lazy: one batch", 32)
+    prices = [bytes_of(shape, dtype, count) for _, count in rows]
+    ax = new_axes(5.8, 2)
+    for y, size in enumerate(prices):
+        for width, look in (
+            (size / 1e9, {"facecolor": "white", "edgecolor": PALETTE[4], "hatch": "//"}),
+            (min(size / 1e9, limit), {"color": PALETTE[2 * y]}),
+        ):
+            ax.barh(y, width, height=0.6, **look)
+    names = [f"{name}\n{human_bytes(size)}" for (name, _), size in zip(rows, prices, strict=True)]
+    ax.set_yticks(range(2), names)
+    ax.axvline(limit, color=PALETTE[4])
+    axis = f"GB; red: the memory, {memory}; hatched: what doesn't fit"
+    ax.set(xlim=(0, 3.5 * limit), ylim=(1.5, -0.5), xlabel=axis, frame_on=False)
+    verdict = "fits" if prices[0] <= limit * 1e9 else "does not fit"
+    sides = f"3 x {side} x {side}"
+    return show(
+        ax,
+        f"{images:,} images of {sides} take {human_bytes(prices[0])}, and that {verdict} into {memory}. A batch of 32"
+        f" takes {human_bytes(prices[1])}.",
+    )
