@@ -7,7 +7,7 @@ from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 TRIES = (
-    "How many images of 224 x 224 fit into 2 GB as float32? And as uint8, the bytes of a JPEG's pixels?",
+    "How many images of 224 x 224 fit into 2 GB as float32? And as uint8, the type of a decoded photo?",
     "Halve the side of the images. What does that do to the price, and why not half?",
     "Move the number of images from one end to the other. Which bar doesn't care?",
 )
