@@ -119,6 +119,41 @@ def exchanged(model, images, labels, *others):
     return one_iteration("clear", "backward", "step")(model, labels, images, *others)
 
 
+def moved(move):
+    """A learner's on_device that does this with the batch and the device."""
+
+    def on_device(batch, device):
+        return move(batch, device)
+
+    return on_device
+
+
+def stopwatch(*order, give=lambda start, stop: stop - start):
+    """A learner's seconds_of that does these things in this order."""
+
+    def seconds_of(work, wait, clock):
+        readings = {}
+        for name in order:
+            if name in ("start", "stop"):
+                readings[name] = clock()
+            else:
+                {"work": work, "wait": wait}[name]()
+        return give(readings["start"], readings["stop"])
+
+    return seconds_of
+
+
+def mean_of(part, whole=lambda total, samples, batches: total / samples):
+    """A learner's mean_loss that adds up `part` of each batch and makes `whole` of the sum."""
+
+    def mean_loss(model, batches, loss_fn):
+        losses = [(loss_fn(model(images), labels), len(labels)) for images, labels in batches]
+        total = sum(part(loss, n) for loss, n in losses)
+        return whole(total, sum(n for _, n in losses), len(losses))
+
+    return mean_loss
+
+
 def whole_batches(length=len, batch=lambda images, labels, k: (images[k], labels[k])):
     """A learner's WholeBatches with its own idea of the length and of the batch at the indices `k`."""
 
@@ -387,6 +422,86 @@ JUDGED = {
         ),
         (exchanged, "take one step a batch, for `loss_fn(model(images), labels)`"),
         (3, "pass a name without brackets"),
+    ],
+    "lesson_05.on_device": [
+        (
+            moved(lambda batch, to: [tensor.to(to) for tensor in batch.values()] and batch),
+            "it left 'images' on 'cpu'",
+        ),
+        (
+            moved(lambda batch, to: batch.update(images=batch["images"].to(to)) or batch),
+            "it changed the dictionary",
+        ),
+        (
+            moved(lambda batch, to: batch | {"images": batch["images"].to(to)}),
+            "it left 'labels' on 'cpu'",
+        ),
+        (
+            moved(lambda batch, to: {k: v.to("meta") for k, v in batch.items()}),
+            "asked for 'cpu', it left 'images' on",
+        ),
+        (
+            moved(lambda batch, to: [v.to(to) for v in batch.values()]),
+            "a dictionary with the names images and",
+        ),
+        (moved(lambda batch, to: print(end="")), "it gave back None"),
+    ],
+    "lesson_05.seconds_of": [
+        (stopwatch("start", "work", "stop"), "it says 0 seconds for 3 seconds of work"),
+        (
+            stopwatch("wait", "start", "work", "stop"),
+            "the second reading comes before the work is done",
+        ),
+        (
+            stopwatch("start", "work", "stop", "wait"),
+            "the second reading comes before the work is done",
+        ),
+        (
+            stopwatch("start", "work", "wait", "stop"),
+            "it says 8 seconds, and the work takes 3. The other 5",
+        ),
+        (
+            stopwatch("start", "wait", "work", "stop"),
+            "it says 5 seconds, which is what the queue held before",
+        ),
+        (stopwatch("wait", "start", "work", "work", "wait", "stop"), "it called `work()` 2 times"),
+        (
+            stopwatch("wait", "start", "work", "wait", "stop", give=lambda a, b: a - b),
+            "subtract the earlier reading",
+        ),
+        (
+            stopwatch("wait", "start", "work", "wait", "stop", give=lambda a, b: b),
+            "that is a time of day",
+        ),
+        (
+            stopwatch("wait", "start", "work", "wait", "stop", give=lambda a, b: None),
+            "it gave back None",
+        ),
+    ],
+    "lesson_05.mean_loss": [
+        (mean_of(lambda loss, n: loss.item() * n), "it read the device 3 times for 3 batches"),
+        (mean_of(lambda loss, n: loss * n, lambda total, n, k: total / n), "it gave back a tensor"),
+        (
+            mean_of(lambda loss, n: loss, lambda total, n, k: (total / k).item()),
+            "weigh each loss by its samples",
+        ),
+        (
+            mean_of(lambda loss, n: loss * n, lambda total, n, k: total.item()),
+            "divide by their number",
+        ),
+        (
+            mean_of(lambda loss, n: loss * n, lambda total, n, k: (total / k).item()),
+            "by the number of samples",
+        ),
+        (
+            mean_of(lambda loss, n: loss, lambda total, n, k: (total / n).item()),
+            "multiply each by its samples",
+        ),
+        (
+            lambda model, batches, loss_fn: loss_fn(model(batches[-1][0]), batches[-1][1]).item(),
+            "the last batch alone",
+        ),
+        (mean_of(lambda loss, n: loss, lambda total, n, k: None), "it gave back None"),
     ],
     "lesson_09.whole_batches": [
         (len, "a class is expected"),

@@ -166,7 +166,7 @@ MUTATIONS = [
         "        self.micro_batches += 1\n",
         "        self.micro_batches += 1\n        self._read()\n",
         "The loop asks the device for a number in each iteration, so that a GPU waits.",
-        "04",
+        "05",
         "test_loop.py::test_reads_an_epoch_do_not_grow_with_the_number_of_batches",
     ),
     # ---- the loop ----

@@ -20,6 +20,10 @@ from dlhelpers.explore import (
 )
 
 EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_price]
+    explore_reads,
+)
+
+EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_reads]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -73,6 +77,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
         (explore_price, "memory", "8 GB", "take 6.02 GB, and that fits into 8 GB."),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
+        (explore_reads, "reads per step", 4, "4 steps take 144 ms. The device waits for 48 ms"),
     ],
 )
 def test_a_control_changes_picture_and_sentence(explore, control, value, sentence):
@@ -185,3 +190,41 @@ def test_lanes_are_those_of_a_loader_lived_through_ms_by_ms():
         found = numbers(explorer, load, train, workers, prefetch, uneven)
         assert found == [12, length, length - 12 * train, waits]
     assert numbers(explorer, 30, 20, 0, 2, False) == [12, 12 * 50, 12 * 30, 11 * 20], "in turns"
+
+
+def lived_through(reads, kernel_ms, lead):
+    """Live through four steps of four kernels ms by ms, on a host that hands each over in 3 ms; return the length."""
+    now = handed = done = 0
+    left, working = 3, kernel_ms
+    stops = {4 * step + k for step in range(4) for k in READS_AFTER[reads]}
+    while done < 16:
+        busy = handed > done
+        begun = left < 3 or (handed < 16 and handed - done < lead)
+        if handed in stops and busy and left == 3:
+            begun = False
+        if begun and handed < 16:
+            left -= 1
+        if busy:
+            working -= 1
+        now += 1
+        if left == 0:
+            handed, left = handed + 1, 3
+        if working == 0:
+            done, working = done + 1, kernel_ms
+    return now
+
+
+READS_AFTER = {0: [], 1: [4], 2: [2, 4], 3: [2, 3, 4], 4: [1, 2, 3, 4]}  # these kernels of a step
+
+
+def test_reads_are_those_of_a_queue_lived_through_ms_by_ms():
+    explorer, random = explore_reads(), Random(0)
+    for reads in READS_AFTER:
+        kernel, lead = random.randint(1, 12), random.randint(1, 16)
+        length = lived_through(reads, kernel, lead)
+        assert numbers(explorer, reads, kernel, lead) == [
+            4,
+            length,
+            length - 16 * kernel,
+            length - 48,
+        ]
