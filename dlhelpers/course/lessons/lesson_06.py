@@ -28,8 +28,8 @@ biggest_kind = Prediction(
 
 half_batch = Prediction(
     "lesson_06.half_batch",
-    "With 128 images, the four kinds take 30.24 MB in all, and the device has 20 MB. You halve the batch. What percentage of the 30.24 MB do 64"
-    " images take?",
+    "With 128 images, the four kinds take 30.24 MB in all, and the device has 20 MB. You halve the batch. What"
+    " percentage of the 30.24 MB do 64 images take?",
     answer=57,
     within=2,
     because="Only the activations halve. Parameters, gradients and optimizer state stay as they are.",
@@ -125,13 +125,13 @@ largest_found = Prediction(
 
 try_again = Prediction(
     "lesson_06.try_again",
-    "We collect garbage (on a GPU you'd also call `torch.cuda.empty_cache()`). Then we try 64 images again, which fitted"
-    ' a moment ago: "it runs" or "out of memory"?',
+    "We collect garbage (on a GPU you'd also call `torch.cuda.empty_cache()`). Then we try 64 images again, which"
+    ' fitted a moment ago: "it runs" or "out of memory"?',
     answer="out of memory",
     choices=("it runs", "out of memory"),
-    because="Nothing was garbage. The error is still there, its traceback holds the frames of the failed call, and those"
-    " hold its tensors.",
-    belief="gc.collect() and empty_cache() free what a failed run left; the most upvoted answer to out of memory.",
+    because="Nothing was garbage. The error is still there, its traceback holds the frames of the failed call, and"
+    " those hold its tensors.",
+    belief="gc.collect() and empty_cache() free what a failed run left; the usual answer to out of memory.",
     wrong={
         "it runs": "Collecting frees what nobody can reach, and emptying the cache gives back what no tensor uses."
     },
