@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -25,6 +26,27 @@ def every_other(length=lambda n: (n + 1) // 2, sample=lambda dataset, k: dataset
             return sample(self.dataset, k)
 
     return EveryOther
+
+
+def search(run, size, *, after=lambda size: size // 2, caught=torch.OutOfMemoryError, tries=99):
+    """A learner's largest_that_runs with its own idea of the next size, of what to catch, and of how often."""
+    for _ in range(tries):
+        try:
+            run(size)
+            return size
+        except caught:
+            pass
+        size = after(size)
+    return size
+
+
+def search_inside(run, size):
+    """A largest_that_runs that retries while the error is alive."""
+    try:
+        run(size)
+        return size
+    except torch.OutOfMemoryError:
+        return search_inside(run, size // 2)
 
 
 class everything_at_once:
@@ -354,6 +376,18 @@ def going_on(loss=lambda epoch, done: 1 / epoch):
 
 
 JUDGED = {
+    "lesson_06.largest_that_runs": [
+        (search_inside, "it says 0. Each retry began while the failed one was still in memory"),
+        (partial(search, tries=1), "it says 32, which has not run"),
+        (partial(search, after=lambda size: size), "tries 64 images again and again"),
+        (partial(search, caught=Exception), "a ValueError in `run` was swallowed"),
+        (
+            partial(search, after=lambda size: size - 1),
+            "it says 50: halve the size after each failure",
+        ),
+        (lambda run, size: run(size), "gives up with the error"),
+        (lambda run, size: search(run, size) and None, "it gave back None"),
+    ],
     "lesson_01.every_other": [
         (every_other(lambda n: n), "must return the number of samples you keep"),
         (everything_at_once, "it fetched 4 at once: keep the dataset"),

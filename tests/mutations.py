@@ -413,7 +413,7 @@ MUTATIONS = [
         "return self.fitting[-1].batch_size",
         "return self[-1].batch_size",
         "A batch size is recommended that ran out of memory.",
-        "07",
+        "06",
         "test_batch_sizes.py::test_the_smallest_size_that_is_fast_enough_is_recommended",
     ),
     Mutation(
@@ -440,7 +440,7 @@ MUTATIONS = [
         "self.model, self.optimizer_fn = deepcopy(model), optimizer_fn",
         "self.model, self.optimizer_fn = model, optimizer_fn",
         "To measure a batch size spoils the model that is to be trained.",
-        "07",
+        "06",
         "test_batch_sizes.py::test_the_study_leaves_everything_bit_equal",
     ),
     Mutation(

@@ -3,7 +3,7 @@
 from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
-# MB in float32: of the 267,738 parameters of lesson 07's model; of the 50,698 numbers of an image and its layers
+# MB in float32: of the 267,738 parameters of lesson 06's model; of the 50,698 numbers of an image and its layers
 PARAMETERS, PER_IMAGE = 1.070952, 0.202792
 LIMIT = 20  # MB of a pretended device
 STATE = {"SGD": 0, "momentum": 1, "Adam": 2}  # numbers kept for each parameter
@@ -17,7 +17,7 @@ TRIES = (
 def explore_memory() -> Explorer:
     """Play with batch size, micro-batches, optimizer and precision: does a step fit under 20 MB?
 
-    The model is that of lesson 07. Counted are its parameters, their gradients, the optimizer state, and the images
+    The model is that of lesson 06. Counted are its parameters, their gradients, the optimizer state, and the images
     with what each layer gives out, for the largest micro-batch. What backward and the libraries need for a moment is
     not, so a measurement is higher. Mixed precision halves what layers give out, leaves the rest in float32, and makes
     a copy of each parameter in 16 bits.
