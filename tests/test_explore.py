@@ -8,10 +8,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
-from dlhelpers.explore import explore_averages, explore_batches, explore_lanes, explore_memory
+from dlhelpers.explore import (
+    explore_averages,
+    explore_batches,
+    explore_lanes,
+    explore_memory,
+    explore_steps,
+)
 
-EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory]
+EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_steps]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -60,6 +67,13 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_batches, "drop_last", True, "20 samples in 3 batches, the last of 6; 2 left out."),
         (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
+        (
+            explore_steps,
+            "samples",
+            16,
+            "8 iterations, 4 optimizer steps from 8 samples each. Told 4",
+        ),
+        (explore_steps, "tell the scheduler the", "iterations", "Told 10, the scheduler ends at"),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
     ],
 )
@@ -166,3 +180,23 @@ def test_lanes_are_those_of_a_loader_lived_through_ms_by_ms():
         found = numbers(explorer, load, train, workers, prefetch, uneven)
         assert found == [12, length, length - 12 * train, waits]
     assert numbers(explorer, 30, 20, 0, 2, False) == [12, 12 * 50, 12 * 30, 11 * 20], "in turns"
+
+
+@pytest.mark.parametrize(
+    ("unit", "count"), [("optimizer steps", 9), ("iterations", 24), ("epochs", 3)]
+)
+def test_steps_and_rates_are_those_of_a_loop_with_pytorchs_scheduler(unit, count):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, count)
+    iterations = steps = 0
+    for _ in range(3):
+        batches = torch.arange(29).split(4)
+        for iteration, _ in enumerate(batches, 1):
+            iterations += 1
+            if iteration % 3 == 0 or iteration == len(batches):
+                optimizer.step()
+                scheduler.step()
+                steps += 1
+    found = numbers(explore_steps(), 29, 4, 3, 3, unit)
+    last = 29 - 2 * 12
+    assert found == [iterations, steps, 12, last, count, round(scheduler.get_last_lr()[0], 3)]
