@@ -9,7 +9,7 @@ from time import perf_counter
 
 import torch
 
-from dlhelpers.train import EpochResult, History
+from dlhelpers.train import EpochResult, History, load_checkpoint
 
 
 def every_other(length=lambda n: (n + 1) // 2, sample=lambda dataset, k: dataset[2 * k]):
@@ -174,6 +174,52 @@ def mean_of(part, whole=lambda total, samples, batches: total / samples):
         return whole(total, sum(n for _, n in losses), len(losses))
 
     return mean_loss
+def accumulated(divide="samples", clear=True, last=True, again=True, give=lambda steps: steps):
+    """A learner's accumulate that divides by the samples or the loader batches of a step, or by nothing, in its way."""
+
+    def accumulate(model, loader, loss_fn, optimizer, every):
+        counts, steps = {"samples": 0, "batches": 0, "nothing": 1}, 0
+        for iteration, (images, labels) in enumerate(loader, 1):
+            factor = len(labels) if divide != "batches" else 1
+            (loss_fn(model(images), labels) * factor).backward()
+            counts["samples"] += len(labels)
+            counts["batches"] += 1
+            if iteration % every == 0 or last and iteration == len(loader):
+                for parameter in model.parameters():
+                    parameter.grad /= counts[divide]
+                optimizer.step()
+                steps += 1
+                if clear:
+                    optimizer.zero_grad()
+                if again:
+                    counts |= {"samples": 0, "batches": 0}
+        return give(steps)
+
+    return accumulate
+
+
+def falling(calls):
+    """A learner's falling_rate with its own idea of the calls."""
+
+    def falling_rate(optimizer, loader, every, epochs):
+        told = max(calls(len(loader), every, epochs), 1)
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, told)
+
+    return falling_rate
+
+
+def only_weights(path, model, optimizer):
+    return load_checkpoint(path, model) if path.exists() else History()
+
+
+def history_forgotten(path, model, optimizer):
+    if path.exists():
+        load_checkpoint(path, model, optimizer)
+    return History()
+
+
+def nothing_at_first(path, model, optimizer):
+    return load_checkpoint(path, model, optimizer) if path.exists() else None
 
 
 def whole_batches(length=len, batch=lambda images, labels, k: (images[k], labels[k])):
@@ -536,6 +582,30 @@ JUDGED = {
             "the last batch alone",
         ),
         (mean_of(lambda loss, n: loss, lambda total, n, k: None), "it gave back None"),
+    "lesson_08.accumulate": [
+        (3, "pass a name without brackets"),
+        (accumulated("batches", last=False), "took 1 steps: 2 are expected"),
+        (accumulated("batches"), "every loader batch of a group counts alike"),
+        (accumulated("nothing"), "a sum over its images: divide it by their number"),
+        (accumulated(again=False), "start a new count after each step"),
+        (accumulated(clear=False), "Is the gradient cleared after each step"),
+        (accumulated(give=lambda steps: None), "it returned None in place of their number, 2"),
+    ],
+    "lesson_08.falling_rate": [
+        (3, "pass a name without brackets"),
+        (falling(lambda n, k, e: e), "it was told the epochs"),
+        (falling(lambda n, k, e: n * e), "it was told the iterations"),
+        (falling(lambda n, k, e: -(-n // k)), "it was told the steps of one epoch"),
+        (falling(lambda n, k, e: n // k * e), "forgets the step that the rest of each epoch makes"),
+        (falling(lambda n, k, e: -(-n * e // k)), "lets groups run on into the next epoch"),
+    ],
+    "lesson_08.start_or_resume": [
+        (3, "pass a name without brackets"),
+        (load_checkpoint, "there is no file yet"),
+        (nothing_at_first, "on the first start it gave back None"),
+        (lambda path, model, optimizer: History(), "it started anew"),
+        (history_forgotten, "`load_checkpoint` returns the history"),
+        (only_weights, "hand `optimizer` to `load_checkpoint`"),
     ],
     "lesson_09.whole_batches": [
         (len, "a class is expected"),

@@ -394,7 +394,7 @@ MUTATIONS = [
         '{"min": min, "max": max}[mode]',
         "max",
         "The epoch kept as the best is the one with the highest loss.",
-        "08",
+        "",
         "test_history.py::test_best_agrees_with_min_and_max",
     ),
     Mutation(
@@ -1099,7 +1099,7 @@ MUTATIONS = [
         "for start in range(0, len(batch), size)]",
         "for start in range(0, len(batch) - 1, size)]",
         "The figure of all counts lacks the smallest micro-batches.",
-        "08",
+        "",
         "test_boxes.py::test_the_sentence_has_all_counts",
     ),
     # ---- before the lesson ----

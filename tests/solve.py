@@ -1,6 +1,7 @@
 """Put the right answers into a lesson, where a learner would write them."""
 
 import ast
+import re
 from collections.abc import Iterable
 
 from nbformat import NotebookNode
@@ -40,7 +41,7 @@ def _write_solution(cells: list[NotebookNode], name: str, solution: str) -> None
         raise ValueError(f"no cell has {name}.check(")
     answer = cells[last].source.partition(f"{name}.check(")[2].partition(")")[0].strip()
     for cell in reversed(cells[: last + 1]):
-        if answer not in cell.source or "%" in cell.source:
+        if answer not in cell.source or re.search(r"(?m)^ *%", cell.source):  # a magic
             continue
         for node in ast.parse(cell.source).body:
             targets = [target.id for target in getattr(node, "targets", [])]

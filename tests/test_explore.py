@@ -24,6 +24,10 @@ EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, e
 )
 
 EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_reads]
+    explore_steps,
+)
+
+EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_steps]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -76,6 +80,13 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
         (explore_price, "memory", "8 GB", "take 6.02 GB, and that fits into 8 GB."),
+        (
+            explore_steps,
+            "samples",
+            16,
+            "8 iterations, 4 optimizer steps from 8 samples each. Told 4",
+        ),
+        (explore_steps, "tell the scheduler the", "iterations", "Told 10, the scheduler ends at"),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
         (explore_reads, "reads per step", 4, "4 steps take 144 ms. The device waits for 48 ms"),
     ],
@@ -228,3 +239,21 @@ def test_reads_are_those_of_a_queue_lived_through_ms_by_ms():
             length - 16 * kernel,
             length - 48,
         ]
+@pytest.mark.parametrize(
+    ("unit", "count"), [("optimizer steps", 9), ("iterations", 24), ("epochs", 3)]
+)
+def test_steps_and_rates_are_those_of_a_loop_with_pytorchs_scheduler(unit, count):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, count)
+    iterations = steps = 0
+    for _ in range(3):
+        batches = torch.arange(29).split(4)
+        for iteration, _ in enumerate(batches, 1):
+            iterations += 1
+            if iteration % 3 == 0 or iteration == len(batches):
+                optimizer.step()
+                scheduler.step()
+                steps += 1
+    found = numbers(explore_steps(), 29, 4, 3, 3, unit)
+    last = 29 - 2 * 12
+    assert found == [iterations, steps, 12, last, count, round(scheduler.get_last_lr()[0], 3)]

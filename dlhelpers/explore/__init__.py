@@ -8,3 +8,12 @@ from dlhelpers.explore.price import explore_price
 from dlhelpers.explore.reads import explore_reads
 
 __all__ = ["explore_averages", "explore_batches", "explore_lanes", "explore_memory", "explore_price", "explore_reads"]
+from dlhelpers.explore.steps import explore_steps
+
+__all__ = [
+    "explore_averages",
+    "explore_batches",
+    "explore_lanes",
+    "explore_memory",
+    "explore_steps",
+]

@@ -1,123 +1,292 @@
 """What lesson 08, Count your steps, asks."""
 
+from collections.abc import Callable
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from dlhelpers.course.judges import NotWritten, judge_cases, same
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
+from dlhelpers.train.history import History
+from dlhelpers.train.loop import fit
 
 TITLE = "Count your steps"
 
-micro_batches = Prediction(
-    "lesson_08.micro_batches",
-    "Ten images, batches of four, micro-batches of three. How many micro-batches does an epoch have?",
-    answer=5,
-    because="A micro-batch never reaches into the next batch: 3 + 1, 3 + 1, and the last batch of 2 is one.",
-    wrong={
-        4: "That would be so if micro-batches were cut from the whole epoch. They are cut from each batch.",
-        3: "That is the number of batches.",
-        6: "The last batch holds two images, which fit into one micro-batch.",
-    },
-    hints=[
-        "Cut each batch by itself.",
-        "How many parts of at most three does a batch of four make? And one of two?",
-    ],
-)
+
+def _record_steps(answer: Callable) -> tuple[list[float], object]:
+    """The gradient of each step of a learner's `accumulate` over two epochs, and what its first call returned.
+
+    Of 22 images in loader batches of 4, image k has the gradient (k + 1) ** 2, wherever the weight is.
+    """
+    targets = torch.arange(1.0, 23).square()
+    loader = DataLoader(TensorDataset(torch.ones(22, 1), targets), batch_size=4)
+    model, seen = nn.Linear(1, 1, bias=False), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    optimizer.register_step_pre_hook(lambda *_: seen.append(model.weight.grad.item()))
+
+    def loss_fn(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (outputs[:, 0] * targets).mean()
+
+    returned = answer(model, loader, loss_fn, optimizer, 4)
+    answer(model, loader, loss_fn, optimizer, 4)
+    return seen, returned
+
+
+def judge_accumulate(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's accumulate, or return None."""
+    seen, returned = _record_steps(answer)
+    if not seen and returned is None:
+        raise NotWritten
+    sums = [sum(k * k for k in range(1, 17)), sum(k * k for k in range(17, 23))]  # two groups
+    means = [sum(k * k for k in range(a, b)) / (b - a) for a, b in ((1, 17), (17, 21), (21, 23))]
+    full, mixed = means[0], means[1] + means[2]
+    if len(seen) != 4:
+        return (
+            f"an epoch of 6 loader batches in groups of 4 took {len(seen) / 2:g} steps: 2 are expected, one for the"
+            " full group and one for the rest."
+        )
+    known = [
+        ([full, mixed / 4], "the last group is still divided by `every`: it holds 2 of 4."),
+        (
+            [full, mixed / 2],
+            "every loader batch of a group counts alike, but here the last one holds 2 images and the one before 4."
+            " Add up sums over images, and divide once.",
+        ),
+        (sums, "a step's gradient is now a sum over its images: divide it by their number."),
+        (
+            [full, sums[1] / 22],
+            "the last step is divided by all images of the epoch so far: start a new count after each step.",
+        ),
+        (
+            [sums[0] / 22, sums[1] / 22],
+            "each step is divided by the images of the whole epoch: divide by those of its group.",
+        ),
+    ]
+    expected = [full, sums[1] / 6]
+    for wrong, message in known:
+        if same(seen[:2], wrong):
+            return message
+    if not same(seen, 2 * expected):
+        return (
+            f"the gradients of the four steps of two epochs are {[round(g, 1) for g in seen]}, and"
+            f" {[round(g, 1) for g in 2 * expected]} are expected: means over the images of each group. Is the gradient"
+            " cleared after each step, and the count with it?"
+        )
+    if returned != 2:
+        return f"the steps are right, and it returned {returned!r} in place of their number, 2."
+    return None
+
+
+def judge_falling_rate(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's falling_rate, or return None."""
+
+    def calls_until_0(batches: int, every: int, epochs: int) -> int | None:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+        scheduler = answer(optimizer, range(batches), every, epochs)
+        if scheduler is None:
+            raise NotWritten
+        for call in range(1, 300):
+            optimizer.step()
+            scheduler.step()
+            if scheduler.get_last_lr()[0] < 1e-9:
+                return call
+        return None
+
+    cases = [((9, 4, 2), 6), ((6, 3, 5), 10), ((45, 1, 3), 135), ((3, 8, 2), 2)]
+    wrong = [
+        (lambda n, k, e: e, "it was told the epochs, and is called after each optimizer step."),
+        (
+            lambda n, k, e: n * e,
+            "it was told the iterations. There are fewer optimizer steps, and so fewer calls.",
+        ),
+        (lambda n, k, e: ceil(n / k), "it was told the steps of one epoch."),
+        (
+            lambda n, k, e: max(n // k * e, 1),
+            "this forgets the step that the rest of each epoch makes.",
+        ),
+        (lambda n, k, e: ceil(n * e / k), "this lets groups run on into the next epoch."),
+    ]
+    return judge_cases(calls_until_0, cases, wrong)
+
+
+def judge_start_or_resume(answer: Callable[[Path, nn.Module, Any], History]) -> str | None:
+    """Say what is wrong with a learner's start_or_resume, or return None."""
+
+    def fresh() -> tuple[nn.Module, Any]:
+        model = nn.Linear(2, 1)
+        return model, torch.optim.Adam(model.parameters(), lr=0.1)
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "run.pt")
+        try:
+            history = answer(path, *fresh())
+        except FileNotFoundError:
+            return "on the first start there is no file yet, and it raised FileNotFoundError: ask `path.exists()`."
+        if not isinstance(history, History) or len(history):
+            return f"on the first start it gave back {history!r:.40}: an empty `History()` is expected."
+        model, optimizer = fresh()
+        loader = DataLoader(TensorDataset(torch.ones(4, 2), torch.ones(4, 1)), batch_size=2)
+        fit(
+            model,
+            loader,
+            nn.MSELoss(),
+            optimizer,
+            epochs=2,
+            seed=0,
+            checkpoint=path,
+            progress=False,
+        )
+        other, memory = fresh()
+        history = answer(path, other, memory)
+    if not all(map(torch.equal, other.parameters(), model.parameters())):
+        return "there was a file of two finished epochs, and the model's weights are not those in it: it started anew."
+    if not isinstance(history, History) or history.epochs != 2:
+        found = f"{history.epochs} epochs" if isinstance(history, History) else repr(history)[:40]
+        return (
+            f"the weights came back, and in place of a history of 2 epochs it gave back {found}: `fit` would not know"
+            " where to go on. `load_checkpoint` returns the history."
+        )
+    if not memory.state_dict()["state"]:
+        return "the weights came back and Adam starts anew: hand `optimizer` to `load_checkpoint`."
+    return None
+
 
 updates = Prediction(
     "lesson_08.updates",
-    "10,000 images in batches of 32 make 313 iterations. The loop takes an optimizer step after every 8th batch, and"
-    " after the last one. How many optimizer steps does the epoch have?",
-    answer=40,
-    because="39 groups of 8 batches take 312 iterations, and the last batch makes one more step alone.",
+    "10,000 images come in loader batches of 32, which makes 313 iterations. The loop takes an optimizer step where"
+    " `iteration % 8 == 0`, counting from 1. How many optimizer steps does an epoch have?",
+    belief="iterations are updates ('the loader cycles through 313 iterations an epoch, so 313 updates'), the usual"
+    " answer to the question the course starts from",
+    answer=39,
+    because="39 groups of 8 take 312 iterations. 313 is no multiple of 8, so the last loader batch gets no step.",
     wrong={
-        313: "That is the number of iterations. Seven of eight of them only add to the gradient.",
-        39: "One batch remains after 39 groups of eight, and this loop takes a step for it.",
-        39.125: "An optimizer step is taken or it is not: the rest makes one more.",
-        2504: "Dividing, not multiplying: the steps are fewer than the iterations.",
+        313: "That's the number of iterations. Seven out of eight only add to the gradient.",
+        40: "That would need a step for the last loader batch, but 313 is no multiple of 8.",
+        39.125: "A step is taken or it isn't.",
+        2504: "Divide, don't multiply: there are fewer steps than iterations.",
     },
-    hints=["How many whole groups of 8 are in 313?", "What happens to the batch that remains?"],
+    hints=["How many multiples of 8 are there from 1 to 313?"],
+)
+
+leftover = Prediction(
+    "lesson_08.leftover",
+    "The same loop goes straight on into a second epoch. How many loader batches are in the gradient of that epoch's"
+    " first optimizer step?",
+    belief="a loop that steps at every 8th iteration always steps with 8 batches: the loop of most blog posts and of"
+    " the PyTorch forum's thread 55955; the Trainer of transformers did this until pull request 22098",
+    answer=9,
+    because="Nobody cleared the gradient of loader batch 313. It waits in `.grad` and joins the next epoch's first"
+    " group.",
+    wrong={
+        8: "Eight are added in this epoch. What was in `.grad` when it began?",
+        7: "The new epoch counts from 1 again, so it adds eight.",
+        1: "One is left from the first epoch. How many join it before the step?",
+    },
+    hints=[
+        "What becomes of loader batch 313 of the first epoch?",
+        "When is `zero_grad()` called next?",
+    ],
+)
+
+quarter_each = Prediction(
+    "lesson_08.quarter_each",
+    "30 images go through the model in parts of 8, 8, 8 and 6. Each part's mean loss is divided by 4, and the gradients"
+    " add up. Compared with the gradient of all 30 at once, how large is the error:"
+    ' "no error", "under 2 %" or "over 10 %"?',
+    belief="dividing by the number of parts is near enough when the last part is only a little smaller; met wherever"
+    " `loss / accumulation_steps` is explained",
+    answer="over 10 %",
+    choices=("no error", "under 2 %", "over 10 %"),
+    because="The factors are only a little wrong. But the parts' gradients point different ways, so their sum is short,"
+    " and a small error in each is large beside it.",
+    wrong={
+        "no error": "An image among 6 gets 1/24 here, and one among 8 gets 1/32. Lesson 03 had this mean of means.",
+        "under 2 %": "The factors are 1/4 in place of 8/30 and 6/30, which is close. But compare the error with the sum"
+        " of four gradients that partly cancel.",
+    },
+    hints=["Do the gradients of four parts point the same way? Lesson 07 drew some."],
 )
 
 tail_factor = Prediction(
     "lesson_08.tail_factor",
-    "A loader gives 72 images in batches of 8. The loop divides each loss by 4, and takes a step after every 4th batch"
-    " and after the last. Measured by its `norm()`, the gradient of the last step is how many times what it should be?",
+    "72 images come in loader batches of 8. The loop divides each loss by 4, and steps after every 4th loader batch and"
+    " after the last one. The gradient of the epoch's last step is how many times as long as it should be?",
+    belief="a step for the rest repairs the loop; Lightning divides the last group this way (its issue 19987), and"
+    " transformers did until pull request 39659",
     answer=0.25,
     within=0.001,
-    because="Nine batches are 4, 4 and 1: the last group holds one, and it is divided by four all the same.",
+    because="Nine loader batches make groups of 4, 4 and 1. The last group holds one, and is divided by four anyway.",
     wrong={
-        1: "It would be 1 if the last group were full. How many batches does it hold?",
-        4: "It is the other way round: the gradient is divided too often, so it is too small.",
-        0.111: "The nine batches of the epoch do not matter, only those of the last group.",
-        0.125: "The eight images are averaged rightly. Look at the number of batches.",
+        1: "It would be if the last group were full. How many loader batches does it hold?",
+        4: "It's the other way round: divided by too much, the gradient is too short.",
+        0.111: "It's not the nine loader batches of the epoch that matter, only those of the last group.",
+        0.125: "The eight images are averaged correctly. Count loader batches.",
     },
-    hints=[
-        "How many batches are in the last group?",
-        "Its loss is divided by 4. By what should it be divided?",
-    ],
+    hints=["How many loader batches are in the last group?", "By what should its loss be divided?"],
 )
 
-rate_left = Prediction(
-    "lesson_08.rate_left",
-    "The learning rate starts at 0.1 and is to fall in a straight line to 0 over 1,800 calls. Training makes 450 calls."
-    " What is the learning rate at the end?",
-    answer=0.075,
+twenty_calls = Prediction(
+    "lesson_08.twenty_calls",
+    "For ten epochs somebody writes `CosineAnnealingLR(optimizer, T_max=10)`, to lower the rate from 0.1 to 0. The loop"
+    " calls `scheduler.step()` after each optimizer step. What is the learning rate after 20 calls?",
+    belief="a scheduler stays at its minimum once it has got there; met in forum answers that read T_max as 'when to"
+    " stop lowering'",
+    answer=0.1,
     within=0.0005,
-    because="450 of 1,800 calls are a quarter of the way, so three quarters of the learning rate are left.",
+    because="The cosine is at 0 after ten calls and doesn't stop there: it climbs back to 0.1 by call 20.",
     wrong={
-        0: "It reaches 0 at call 1,800, which never comes.",
-        0.025: "A quarter of the way is gone, and so is a quarter of the learning rate. What is left?",
-        0.75: "That is the share that is left. The question asks for the learning rate.",
-        0.1: "It does fall, at each of the 450 calls.",
+        0: "It was there after ten calls. A cosine goes on, and this one climbs again.",
+        0.05: "That's where it is after 5 calls, and after 15.",
+        0.098: "That would be close if it counted epochs. It counts calls.",
+        0.2: "It never gets above the rate it starts from.",
     },
-    hints=["Which share of the way is gone after 450 of 1,800 calls?", "0.1 * (1 - 450 / 1800)"],
-)
-
-steps_that_learn = Prediction(
-    "lesson_08.steps_that_learn",
-    "The same line from 0.1 to 0. Now somebody thinks in epochs: the line is to reach 0 after 10 calls. But the loop"
-    " calls `scheduler.step()` after each of its 450 optimizer steps. How many have a learning rate above 0?",
-    answer=10,
-    because="The tenth call ends the line, within the first epoch, and no weight changes from then on.",
-    wrong={
-        450: "The scheduler does not know that 10 meant epochs. It counts calls.",
-        45: "That is the number of steps in an epoch. The scheduler counts calls, and there is one at each step.",
-        9: "The first step is taken with the full 0.1, before any call.",
-        11: "After the tenth call the rate is 0.",
-        0: "The line begins at 0.1 and takes some calls to reach 0.",
-    },
-    hints=["What does the scheduler count?", "After how many calls is the line at 0?"],
-)
-
-sixty_epochs = Prediction(
-    "lesson_08.sixty_epochs",
-    "The model learns from the same 100 images for 60 epochs, and after each epoch we measure its loss on the"
-    ' validation images. At the end, is this loss "near" the lowest of all epochs, or more than a tenth "above" it?',
-    answer="above",
-    choices=("near", "above"),
-    because="The model goes on learning its 100 images by heart, and grows surer of its mistakes on others.",
-    wrong={
-        "near": "So it would be if what is learned late from the 100 images were true of others as well."
-    },
-    hints=["What can the fiftieth look at the same 100 images still teach?"],
+    hints=["How does a cosine go on after its minimum?"],
 )
 
 resumed = Prediction(
     "lesson_08.resumed",
-    "One model trains for four epochs. Another trains for two; its weights, its optimizer's memory and its history are"
-    " saved, loaded into a new model and a new optimizer, and it trains for two more. All calls of `fit` get `seed=0`:"
-    " the order of an epoch then follows from the seed and the number of the epoch. In the end, are the weights of the"
-    ' two the "same" in every bit, "close", or "different"?',
+    "One run trains its eight epochs without a break. The other was unplugged in the fifth epoch, and resumed in a new"
+    " model with a new optimizer from what the file had. Both use `seed=0`. Afterwards, are their weights the"
+    ' "same" in every bit, "close" or "different"?',
+    belief="a resumed run can never repeat an unbroken one exactly, because of random numbers; met in most forum"
+    " threads on resuming",
     answer="same",
     choices=("same", "close", "different"),
-    because="Whatever the next step depends on was in the file, or follows from the seed and the number of the epoch.",
+    because="Everything the next step depends on was in the file, or follows from the seed and the epoch's number. The"
+    " unfinished epoch was repeated from its start.",
     wrong={
-        "close": "A save in full precision loses no bit, and the same operations on the same bits give the same bits.",
-        "different": "The order follows from the seed and the epoch's number; all else that a step needs was saved.",
+        "close": "Saving loses no bit, and on one machine the same operations on the same bits give the same bits.",
+        "different": "The order follows from the seed and the epoch's number. Everything else was saved.",
     },
-    hints=["What does the next optimizer step depend on, and is all of it saved?"],
+    hints=["What does the next optimizer step depend on? Which of it isn't in the file?"],
+)
+
+new_adam = Prediction(
+    "lesson_08.new_adam",
+    "Now only weights and history come from the file, and Adam is new. Beside the unbroken run, is the training loss of"
+    ' epoch 5 "lower" by over a fifth, "within a fifth", or "higher" by more than that?',
+    belief="the weights are the model, so `torch.save(model.state_dict())` is a checkpoint to resume from; met in"
+    " tutorials on saving and loading",
+    answer="higher",
+    choices=("lower", "within a fifth", "higher"),
+    because="A new Adam knows no gradients but the first, so its first step moves every weight that has a gradient by"
+    " the full learning rate, however small that gradient is. It undoes some of what was learned.",
+    wrong={
+        "lower": "A fresh start helps some runs out of a rut. Here it throws away what Adam knew about each weight.",
+        "within a fifth": "Adam does find its averages again, but its first steps are made without them, and they are"
+        " large.",
+    },
+    hints=["How does Adam choose the length of its very first step?"],
 )
 
 not_the_same = Question(
     "lesson_08.not_the_same",
-    "A batch of 32 is trained whole, and in micro-batches of 8 weighed by their samples. For which model may the two"
+    "A step batch of 32 is trained whole, and in micro-batches of 8 with the right shares. For which model may the two"
     " optimizer steps differ by more than rounding?",
     [
         Choice(
@@ -126,122 +295,26 @@ not_the_same = Question(
         ),
         Choice(
             "One with BatchNorm",
-            "in training mode it takes mean and variance from what passes through it together: from 8 images in place"
-            " of 32. The weights n_i / n repair the loss, and cannot repair this.",
+            "in training mode it takes mean and variance from what passes through it together: 8 images in place of 32."
+            " The shares repair the loss, but they can't repair this.",
             right=True,
         ),
         Choice(
             "Any model, when the last micro-batch is smaller",
-            "with the weights n_i / n that is no special case.",
+            "with the shares n_i / n that's no special case.",
         ),
-        Choice("No model", "it holds for models that treat each sample by itself. Not all do."),
+        Choice("No model", "it holds for models that treat each image by itself. Not all do."),
     ],
-    hints=["Lesson 03 has a layer whose outputs depend on the other samples."],
+    hints=["Lesson 04 has a layer whose outputs depend on the other samples."],
 )
 
 optimizer_steps = Exercise(
     "lesson_08.optimizer_steps",
     """
-    Write `optimizer_steps(samples, batch_size, epochs)`: how many optimizer steps `fit` takes in all, with one step a
-    batch and without `drop_last`.
+    Write `optimizer_steps(batches, every, epochs)`: the number of optimizer steps of a loop that steps after every
+    `every` loader batches and after the last one of each epoch. `batches` is `len(loader)`.
     """,
-    minutes=5,
-    cases=[
-        ((1_438, 32, 1), 45),
-        ((1_438, 32, 10), 450),
-        ((10, 4, 2), 6),
-        ((64, 32, 3), 6),
-        ((20, 32, 5), 5),
-    ],
-    wrong=[
-        (
-            lambda n, b, e: e * (n // b),
-            "this leaves out the last, smaller batch, as `drop_last=True` would.",
-        ),
-        (
-            lambda n, b, e: -(-n * e // b),
-            "this lets batches run on from one epoch into the next. Each epoch ends one.",
-        ),
-        (
-            lambda n, b, e: n * e // b,
-            "this runs on from epoch to epoch, and drops what remains in the end.",
-        ),
-        (lambda n, b, e: e * n / b, "steps are whole: the rest of an epoch makes one more batch."),
-        (lambda n, b, e: -(-n // b), "these are the steps of one epoch."),
-        (
-            lambda n, b, e: e * (n // b + 1),
-            "where the batch size divides the samples, nothing remains for one more batch: 64 in batches of 32 make 2.",
-        ),
-    ],
-    hints=[
-        "First the batches of one epoch: `batches_per_epoch` is allowed.",
-        "To round up, write `-(-a // b)`.",
-    ],
-    code="""
-    def optimizer_steps(samples, batch_size, epochs):
-        return epochs * -(-samples // batch_size)
-    """,
-)
-
-micro_weights = Exercise(
-    "lesson_08.micro_weights",
-    """
-    Write `micro_weights(samples, micro_batch_size)`: the list of weights by which the mean losses of a batch's
-    micro-batches are multiplied. The batch has `samples` samples, and only its last micro-batch may be smaller. Do not
-    round.
-    """,
-    minutes=5,
-    cases=[
-        ((30, 8), [8 / 30] * 3 + [6 / 30]),
-        ((32, 8), [0.25] * 4),
-        ((10, 4), [0.4, 0.4, 0.2]),
-        ((5, 8), [1.0]),
-    ],
-    wrong=[
-        (
-            lambda n, size: [1 / -(-n // size)] * -(-n // size),
-            "this divides by the number of micro-batches, so the last, smaller one weighs as much as the others.",
-        ),
-        (
-            lambda n, size: [size / n] * -(-n // size),
-            "these add up to more than 1 where the last micro-batch holds fewer samples.",
-        ),
-        (
-            lambda n, size: [size / n] * (n // size),
-            "the samples that do not fill a micro-batch are missing: they make one more, smaller one.",
-        ),
-        (
-            lambda n, size: [min(size, n - start) / n for start in range(0, n + 1, size)],
-            "where the samples fill all micro-batches this adds one more, of no samples and weight 0.",
-        ),
-        (
-            lambda n, size: [1 / n] * -(-n // size),
-            "this is the weight of a single sample. A micro-batch weighs as much as all of its samples together.",
-        ),
-        (
-            lambda n, size: [min(size, n - start) for start in range(0, n, size)],
-            "these are the numbers of samples. As weights they have to add up to 1.",
-        ),
-    ],
-    hints=[
-        "`range(0, samples, micro_batch_size)` gives the place where each micro-batch begins.",
-        "A micro-batch that begins at `start` holds what remains, but not more than micro_batch_size.",
-    ],
-    code="""
-    def micro_weights(samples, micro_batch_size):
-        starts = range(0, samples, micro_batch_size)
-        return [min(micro_batch_size, samples - start) / samples for start in starts]
-    """,
-)
-
-scheduler_steps = Exercise(
-    "lesson_08.scheduler_steps",
-    """
-    A loop of the usual kind takes an optimizer step after every `accumulate` batches and after the last batch of each
-    epoch, and moves the scheduler on after each optimizer step. Write `scheduler_steps(batches, accumulate, epochs)`:
-    the number of calls to tell the scheduler, where `batches` is `len(loader)`.
-    """,
-    minutes=5,
+    minutes=3,
     cases=[
         ((313, 8, 1), 40),
         ((180, 4, 10), 450),
@@ -250,34 +323,162 @@ scheduler_steps = Exercise(
         ((3, 8, 2), 2),
     ],
     wrong=[
-        (
-            lambda n, k, e: n * e,
-            "these are the iterations. There are fewer optimizer steps, and those move it on.",
-        ),
-        (
-            lambda n, k, e: n // k * e,
-            "this forgets the step for what fills no group at the end of an epoch.",
-        ),
+        (lambda n, k, e: n * e, "these are the iterations: `every` of them share a step."),
+        (lambda n, k, e: n // k * e, "this forgets the step for the rest of each epoch."),
         (
             lambda n, k, e: -(-n * e // k),
             "this lets groups run on into the next epoch. Here each epoch ends one.",
         ),
         (
             lambda n, k, e: (n // k + 1) * e,
-            "where the batches fill all groups no batch is left, and no step for it.",
+            "where the groups come out even there's no rest, and no step for it.",
         ),
-        (
-            lambda n, k, e: n * k * e,
-            "with more batches in each optimizer step there are fewer steps, not more.",
-        ),
-        (lambda n, k, e: e, "that would be so if it moved on after each epoch."),
+        (lambda n, k, e: n / k * e, "a step is whole: the rest of an epoch makes one more."),
+        (lambda n, k, e: n * k * e, "more loader batches in each step make fewer steps, not more."),
+        (lambda n, k, e: -(-n // k), "these are the steps of one epoch."),
     ],
     hints=[
-        "How many groups does an epoch have, the last, smaller one included?",
-        "Then: how many epochs are there?",
+        "How many groups does an epoch have, the smaller last one included?",
+        "To round up, write `-(-a // b)`, or use `math.ceil`.",
     ],
     code="""
-    def scheduler_steps(batches, accumulate, epochs):
-        return epochs * -(-batches // accumulate)
+    def optimizer_steps(batches, every, epochs):
+        return epochs * -(-batches // every)
+    """,
+)
+
+shares = Exercise(
+    "lesson_08.shares",
+    """
+    Write `shares(sizes)`: for parts of these sizes, the list of factors for their mean losses, so that the gradients
+    add up to the gradient of the mean loss over all images. Don't round.
+    """,
+    minutes=3,
+    cases=[
+        (([8, 8, 8, 6],), [8 / 30, 8 / 30, 8 / 30, 0.2]),
+        (([8, 8],), [0.5, 0.5]),
+        (([4, 4, 2],), [0.4, 0.4, 0.2]),
+        (([5],), [1.0]),
+    ],
+    wrong=[
+        (
+            lambda sizes: [1 / len(sizes)] * len(sizes),
+            "this divides by the number of parts, so a smaller part counts as much as a full one.",
+        ),
+        (
+            lambda sizes: [sizes[0] / sum(sizes)] * len(sizes),
+            "these add up to more than 1 where the last part is smaller.",
+        ),
+        (
+            lambda sizes: [n / sizes[0] for n in sizes],
+            "these are shares of a full part. Take shares of all images: they add up to 1.",
+        ),
+        (lambda sizes: list(sizes), "these are the numbers of images. As shares they add up to 1."),
+        (
+            lambda sizes: [1 / sum(sizes)] * len(sizes),
+            "this is the share of one image. A part has the share of all its images together.",
+        ),
+        (
+            lambda sizes: [1 / n for n in sizes],
+            "the mean loss has already divided by the part's size. Multiply it back in.",
+        ),
+    ],
+    hints=[
+        "A mean loss is a sum divided by the part's size. What do you need it divided by?",
+        "Undo one division, then divide by all images.",
+    ],
+    code="""
+    def shares(sizes):
+        return [size / sum(sizes) for size in sizes]
+    """,
+)
+
+accumulate = Exercise(
+    "lesson_08.accumulate",
+    """
+    Repair `accumulate`, so that the gradient of each step is the mean over the images of its group, however many loader
+    batches the group has, and however many images the last of them. It has to return the number of steps, as now.
+    """,
+    minutes=5,
+    given="""
+    def accumulate(model, loader, loss_fn, optimizer, every):
+        steps = 0
+        for iteration, (images, labels) in enumerate(loader, 1):
+            loss = loss_fn(model(images), labels) / every
+            loss.backward()
+            if iteration % every == 0 or iteration == len(loader):
+                optimizer.step()
+                optimizer.zero_grad()
+                steps += 1
+        return steps
+    """,
+    judge=judge_accumulate,
+    praise="each step is the mean over its images, full group or not.",
+    hints=[
+        "You don't know the size of the group until it's complete. Lesson 03's way out: add up sums, divide once.",
+        "Multiply each mean loss by `len(labels)` and count the images.",
+        "Just before `optimizer.step()`, divide the `.grad` of each of `model.parameters()` by the count.",
+    ],
+    code="""
+    def accumulate(model, loader, loss_fn, optimizer, every):
+        steps = samples = 0
+        for iteration, (images, labels) in enumerate(loader, 1):
+            loss = loss_fn(model(images), labels) * len(labels)
+            loss.backward()
+            samples += len(labels)
+            if iteration % every == 0 or iteration == len(loader):
+                for parameter in model.parameters():
+                    parameter.grad /= samples
+                optimizer.step()
+                optimizer.zero_grad()
+                steps += 1
+                samples = 0
+        return steps
+    """,
+)
+
+falling_rate = Exercise(
+    "lesson_08.falling_rate",
+    """
+    Write `falling_rate(optimizer, loader, every, epochs)`: return a `CosineAnnealingLR` that gets to 0 with the last
+    optimizer step of the run, and no sooner. The loop is the repaired `accumulate`, and it calls `scheduler.step()`
+    after each optimizer step.
+    """,
+    minutes=3,
+    judge=judge_falling_rate,
+    praise="0 with the last step, and not before.",
+    hints=[
+        "Which of the three counts is the number of calls?",
+        "You wrote that number in this lesson's first exercise; `batches` is `len(loader)`.",
+    ],
+    code="""
+    from torch.optim.lr_scheduler import CosineAnnealingLR
+
+    def falling_rate(optimizer, loader, every, epochs):
+        steps = epochs * -(-len(loader) // every)
+        return CosineAnnealingLR(optimizer, T_max=steps)
+    """,
+)
+
+start_or_resume = Exercise(
+    "lesson_08.start_or_resume",
+    """
+    Write `start_or_resume(path, model, optimizer)`. Where there's a checkpoint at `path`, load it into both and return
+    its history; else return an empty `History()`.
+    """,
+    minutes=3,
+    judge=judge_start_or_resume,
+    praise="it starts without a file, and resumes with one: weights, Adam's averages and history.",
+    hints=[
+        "`path.exists()` says whether there's a file.",
+        "`load_checkpoint(path, model, optimizer)` fills both and returns the history.",
+    ],
+    code="""
+    from dlhelpers.train import History, load_checkpoint
+
+    def start_or_resume(path, model, optimizer):
+        if path.exists():
+            return load_checkpoint(path, model, optimizer)
+        return History()
     """,
 )
