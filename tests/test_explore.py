@@ -8,10 +8,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
-from dlhelpers.explore import explore_averages, explore_batches, explore_lanes, explore_memory
+from dlhelpers.explore import (
+    explore_averages,
+    explore_batches,
+    explore_digit,
+    explore_lanes,
+    explore_memory,
+)
 
-EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory]
+EXPLORERS = [explore_averages, explore_batches, explore_digit, explore_lanes, explore_memory]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -21,7 +28,8 @@ def column(explorer):
 
 
 def controls(explorer):
-    return {child.description: child for child in column(explorer) if child.description}
+    named = [child for child in column(explorer) if getattr(child, "description", "")]
+    return {child.description: child for child in named}
 
 
 def panel(explorer):
@@ -59,6 +67,8 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_batches, "batch size (samples)", 3, "20 samples in 7 batches, the last of 2;"),
         (explore_batches, "drop_last", True, "20 samples in 3 batches, the last of 6; 2 left out."),
         (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
+        (explore_digit, "columns to the right", -1, "says 5, with 100 %"),
+        (explore_digit, "swap ink and paper", True, "says 4, with 100 %"),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
     ],
@@ -124,6 +134,41 @@ def test_memory_is_that_of_the_lessons_tensors():
     ]:
         found = numbers(explorer, 100, 3, optimizer, precision)  # micro-batches of 34, 34 and 32
         assert found == pytest.approx([100, 34, expected / 1e6, 20], abs=0.0051)
+
+
+def test_a_click_turns_the_pixel_that_is_seen_and_it_moves_with_the_sheet():
+    explorer = explore_digit()
+    start, right, down, swap = controls(explorer).values()
+    pixels = column(explorer)[0].children
+    white = lambda: [k for k, key in enumerate(pixels) if key.style.button_color[4:7] == "255"]  # noqa: E731
+    start.value = "blank"
+    before = panel(explorer)
+    pixels[9].click()
+    assert white() == [9] and panel(explorer) != before
+    right.value, down.value = 2, 1
+    assert white() == [9 + 2 + 8]
+    pixels[63].click()
+    swap.value = True
+    assert set(range(64)) - {*white()} == {19, 63}
+    pixels[19].click()
+    assert set(range(64)) - {*white()} == {63}
+    swap.value, start.value = False, "0"
+    start.value = "blank"
+    assert white() == [], "a new start is a new sheet"
+    assert pixels[9].tooltip == "row 2, column 2"
+
+
+def test_the_network_of_the_digits_can_be_ones_own():
+    class Favourite(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = torch.nn.Parameter(20.0 * torch.eye(10)[7])
+
+        def forward(self, images):
+            assert images.shape == (1, 1, 8, 8) and 0 <= images.min() <= images.max() <= 1
+            return self.scores.expand(1, 10)
+
+    assert "says 7, with 100 %" in panel(explore_digit(Favourite()))
 
 
 def simulated(loads, train_ms, workers, prefetch):
