@@ -99,7 +99,7 @@ def _chances(model: nn.Module, image: Tensor) -> list[float]:
 def _draw(image, chances, how):
     ax = new_axes(4.4, 2.5)
     picture = ax.inset_axes((-0.6, 0, 0.55, 1))
-    picture.imshow(image, cmap="gray", vmin=0, vmax=1)
+    picture.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1)
     picture.set(xticks=[], yticks=[])
     second, first = sorted(range(10), key=chances.__getitem__)[-2:]
     colours = [PALETTE[1 if digit == first else 5] for digit in range(10)]

@@ -150,6 +150,9 @@ shuffled = Exercise(
         "The order goes between the square brackets of `labels[...]`.",
     ],
     code="""
+    import torch
+
+
     def shuffled(labels):
         return labels[torch.randperm(len(labels))]
     """,
