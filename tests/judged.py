@@ -421,6 +421,17 @@ def going_on(loss=lambda epoch, done: 1 / epoch):
     return project(train)
 
 
+def shuffled_in_place(labels):
+    """A learner's shuffled, with the function for lists."""
+    Random(0).shuffle(labels)
+    return labels
+
+
+def permuted_in_place(labels):
+    labels[:] = labels[torch.randperm(len(labels))]
+    return labels
+
+
 JUDGED = {
     "lesson_06.largest_that_runs": [
         (search_inside, "it says 0. Each retry began while the failed one was still in memory"),
@@ -433,6 +444,17 @@ JUDGED = {
         ),
         (lambda run, size: run(size), "gives up with the error"),
         (lambda run, size: search(run, size) and None, "it gave back None"),
+    "lesson_00.shuffled": [
+        (shuffled_in_place, "on a tensor it overwrites some labels with others"),
+        (permuted_in_place, "the true ones are gone. Leave them"),
+        (lambda labels: print(end=""), "gave back None: is a `return` missing?"),
+        (lambda labels: labels[torch.randperm(10)], "a tensor of shape (10,) came out"),
+        (lambda labels: torch.randperm(len(labels)), "Use it as the index"),
+        (lambda labels: torch.randint(10, labels.shape), "Don't draw new labels"),
+        (lambda labels: labels[torch.randint(100, (100,))], "each one used once"),
+        (lambda labels: labels.clone(), "in the order in which they went in"),
+        (lambda labels: labels.flip(0), "the same order each time"),
+        (lambda labels: labels.sort().values, "the same order each time"),
     ],
     "lesson_01.every_other": [
         (every_other(lambda n: n), "must return the number of samples you keep"),

@@ -879,8 +879,8 @@ MUTATIONS = [
     Mutation(
         "empty-answer-accepted",
         "course/tasks.py",
-        "if answer is ... or is_blank(answer) or is_given(answer, self.given):\n                raise NotWritten",
-        'if answer is ... or is_blank(answer):\n                return self._judged(True, "", ())',
+        "is_given(answer, self.given):\n                raise NotWritten",
+        'is_given(answer, self.given):\n                return self._judged(True, "", ())',
         "An exercise says Right to a function without a body.",
         "00",
         "test_exercises.py::test_an_unsolved_exercise_is_open_and_leaves_no_trace",

@@ -28,6 +28,15 @@ EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, e
 )
 
 EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_steps]
+from dlhelpers.explore import (
+    explore_averages,
+    explore_batches,
+    explore_digit,
+    explore_lanes,
+    explore_memory,
+)
+
+EXPLORERS = [explore_averages, explore_batches, explore_digit, explore_lanes, explore_memory]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -37,7 +46,8 @@ def column(explorer):
 
 
 def controls(explorer):
-    return {child.description: child for child in column(explorer) if child.description}
+    named = [child for child in column(explorer) if getattr(child, "description", "")]
+    return {child.description: child for child in named}
 
 
 def panel(explorer):
@@ -78,6 +88,8 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_batches, "batch size (samples)", 3, "20 samples in 7 batches, the last of 2;"),
         (explore_batches, "drop_last", True, "20 samples in 3 batches, the last of 6; 2 left out."),
         (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
+        (explore_digit, "columns to the right", -1, "says 5, with 100 %"),
+        (explore_digit, "swap ink and paper", True, "says 4, with 100 %"),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
         (explore_price, "memory", "8 GB", "take 6.02 GB, and that fits into 8 GB."),
         (
@@ -159,6 +171,39 @@ def test_a_price_is_what_pytorch_holds():
         kept = torch.zeros(images, 3, side, side, dtype=getattr(torch, name))
         [price] = re.findall("take (.*?), and", say(explore_price(), images, side, name, "2 GB"))
         assert price == human_bytes(kept.untyped_storage().nbytes())
+def test_a_click_turns_the_pixel_that_is_seen_and_it_moves_with_the_sheet():
+    explorer = explore_digit()
+    start, right, down, swap = controls(explorer).values()
+    pixels = column(explorer)[0].children
+    white = lambda: [k for k, key in enumerate(pixels) if key.style.button_color[4:7] == "255"]  # noqa: E731
+    start.value = "blank"
+    before = panel(explorer)
+    pixels[9].click()
+    assert white() == [9] and panel(explorer) != before
+    right.value, down.value = 2, 1
+    assert white() == [9 + 2 + 8]
+    pixels[63].click()
+    swap.value = True
+    assert set(range(64)) - {*white()} == {19, 63}
+    pixels[19].click()
+    assert set(range(64)) - {*white()} == {63}
+    swap.value, start.value = False, "0"
+    start.value = "blank"
+    assert white() == [], "a new start is a new sheet"
+    assert pixels[9].tooltip == "row 2, column 2"
+
+
+def test_the_network_of_the_digits_can_be_ones_own():
+    class Favourite(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scores = torch.nn.Parameter(20.0 * torch.eye(10)[7])
+
+        def forward(self, images):
+            assert images.shape == (1, 1, 8, 8) and 0 <= images.min() <= images.max() <= 1
+            return self.scores.expand(1, 10)
+
+    assert "says 7, with 100 %" in panel(explore_digit(Favourite()))
 
 
 def simulated(loads, train_ms, workers, prefetch):

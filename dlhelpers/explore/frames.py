@@ -49,9 +49,11 @@ class Explorer:
         self.pictures = [draw(*values) for values in (start, *contrasts)]
         panel, column = ipywidgets.HTML(_page(self.pictures[0])), []
 
-        def redraw(change: object) -> None:
+        def redraw(change: object = None) -> None:
             values = (widget.value for widget in column if widget.description)  # no slider has one
             panel.value = _page(draw(*values))
+
+        self.redraw = redraw  # for what an explorer adds to its controls
 
         for name, value, *others in controls:
             if isinstance(value, bool):
