@@ -7,11 +7,19 @@ import time
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
+import torch
 
-from dlhelpers.explore import explore_averages, explore_batches, explore_lanes, explore_memory
+from dlhelpers.explore import (
+    explore_averages,
+    explore_batches,
+    explore_gradients,
+    explore_lanes,
+    explore_memory,
+)
 
-EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory]
+EXPLORERS = [explore_averages, explore_batches, explore_gradients, explore_lanes, explore_memory]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -59,6 +67,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_batches, "batch size (samples)", 3, "20 samples in 7 batches, the last of 2;"),
         (explore_batches, "drop_last", True, "20 samples in 3 batches, the last of 6; 2 left out."),
         (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
+        (explore_gradients, "batch size (points)", 64, "by 0.80 on average: 20% of it"),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
     ],
@@ -166,3 +175,24 @@ def test_lanes_are_those_of_a_loader_lived_through_ms_by_ms():
         found = numbers(explorer, load, train, workers, prefetch, uneven)
         assert found == [12, length, length - 12 * train, waits]
     assert numbers(explorer, 30, 20, 0, 2, False) == [12, 12 * 50, 12 * 30, 11 * 20], "in turns"
+
+
+def test_gradients_are_those_that_autograd_finds():
+    random = np.random.default_rng(0)
+    x, noise = torch.from_numpy(random.normal(size=(2, 1_000)))
+    places = torch.from_numpy(random.integers(1_000, size=(24, 8)))
+    y, weights = noise - 2 * x - 1, torch.zeros(2, dtype=x.dtype, requires_grad=True)
+
+    def gradient(chosen):
+        loss = (weights[0] * x[chosen] + weights[1] - y[chosen]).square().mean()
+        return torch.autograd.grad(loss, weights)[0]
+
+    for _ in range(3):
+        weights.data -= 0.1 * gradient(slice(None))
+    full = gradient(slice(None))
+    batches = torch.stack([gradient(chosen) for chosen in places])
+    length, miss = full.norm().item(), (batches - full).norm(dim=1).mean().item()
+    found = numbers(explore_gradients(), 8, 3)
+    assert found[:3] == pytest.approx([8, length, miss], abs=0.0051)
+    assert found[3] == pytest.approx(100 * miss / length, abs=0.51)
+    assert found[4:] == [24, (batches @ full < 0).sum()]
