@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +38,15 @@ from dlhelpers.explore import (
 )
 
 EXPLORERS = [explore_averages, explore_batches, explore_digit, explore_lanes, explore_memory]
+from dlhelpers.explore import (
+    explore_averages,
+    explore_batches,
+    explore_gradients,
+    explore_lanes,
+    explore_memory,
+)
+
+EXPLORERS = [explore_averages, explore_batches, explore_gradients, explore_lanes, explore_memory]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -90,6 +100,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
         (explore_digit, "columns to the right", -1, "says 5, with 100 %"),
         (explore_digit, "swap ink and paper", True, "says 4, with 100 %"),
+        (explore_gradients, "batch size (points)", 64, "by 0.80 on average: 20% of it"),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
         (explore_price, "memory", "8 GB", "take 6.02 GB, and that fits into 8 GB."),
         (
@@ -302,3 +313,22 @@ def test_steps_and_rates_are_those_of_a_loop_with_pytorchs_scheduler(unit, count
     found = numbers(explore_steps(), 29, 4, 3, 3, unit)
     last = 29 - 2 * 12
     assert found == [iterations, steps, 12, last, count, round(scheduler.get_last_lr()[0], 3)]
+def test_gradients_are_those_that_autograd_finds():
+    random = np.random.default_rng(0)
+    x, noise = torch.from_numpy(random.normal(size=(2, 1_000)))
+    places = torch.from_numpy(random.integers(1_000, size=(24, 8)))
+    y, weights = noise - 2 * x - 1, torch.zeros(2, dtype=x.dtype, requires_grad=True)
+
+    def gradient(chosen):
+        loss = (weights[0] * x[chosen] + weights[1] - y[chosen]).square().mean()
+        return torch.autograd.grad(loss, weights)[0]
+
+    for _ in range(3):
+        weights.data -= 0.1 * gradient(slice(None))
+    full = gradient(slice(None))
+    batches = torch.stack([gradient(chosen) for chosen in places])
+    length, miss = full.norm().item(), (batches - full).norm(dim=1).mean().item()
+    found = numbers(explore_gradients(), 8, 3)
+    assert found[:3] == pytest.approx([8, length, miss], abs=0.0051)
+    assert found[3] == pytest.approx(100 * miss / length, abs=0.51)
+    assert found[4:] == [24, (batches @ full < 0).sum()]

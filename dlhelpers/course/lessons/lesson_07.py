@@ -1,148 +1,386 @@
 """What lesson 07, Choose a batch size, asks."""
 
+import torch
+
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Choose a batch size"
 
-what_grows = Prediction(
-    "lesson_07.what_grows",
-    'The batch grows from 1 image to 64. Which of the four grows: the "parameters", the "gradients", the "optimizer'
-    ' state" or the "activations"?',
-    answer="activations",
-    choices=("parameters", "gradients", "optimizer state", "activations"),
-    because="Each image has activations of its own. The other three have one entry or a few for each parameter.",
-    wrong={
-        "parameters": "The model is the same, however many images pass through it.",
-        "gradients": "There is one gradient for each parameter: the batch's images are averaged in it.",
-        "optimizer state": "Adam keeps two numbers for each parameter, and knows nothing of images.",
-    },
-    hints=["For each of the four, ask: does every image need its own?"],
+
+def _bowl(small, large, lowest):
+    """A made-up training: its loss by size and rate, least at these rates, with these lowest losses."""
+
+    def loss(size, rate):
+        k = (16, 128).index(size)
+        return lowest[k] + abs(rate - (small, large)[k])
+
+    return loss
+
+
+def _lent(loss, rates, owner):
+    rate = min(rates, key=lambda rate: loss(owner, rate))
+    return loss(16, rate), loss(128, rate)
+
+
+def _scaled(loss, rates):
+    rate = min(rates, key=lambda rate: loss(16, rate))
+    return loss(16, rate), loss(128, 8 * rate)
+
+
+def _shared(loss, rates):
+    rate = min(rates, key=lambda rate: loss(16, rate) + loss(128, rate))
+    return loss(16, rate), loss(128, rate)
+
+
+miss = Exercise(
+    "lesson_07.miss",
+    """
+    How far off is a batch? Write `miss(batch, full)` for two gradients, each one long tensor: the length of their
+    difference, as a fraction of the length of `full`. A tensor `t` has the length `t.norm()`.
+    """,
+    minutes=3,
+    cases=[
+        ((torch.tensor([9.0, 12.0]), torch.tensor([6.0, 8.0])), 0.5),
+        ((torch.tensor([6.0, -2.0]), torch.tensor([6.0, 8.0])), 1.0),
+        ((torch.tensor([8.0, 6.0]), torch.tensor([6.0, 8.0])), 0.08**0.5),
+        ((torch.tensor([6.0, 8.0]), torch.tensor([6.0, 8.0])), 0.0),
+    ],
+    wrong=[
+        (
+            lambda batch, full: abs(batch.norm() - full.norm()) / full.norm(),
+            "this compares two lengths. Two arrows of the same length can point apart: subtract first, then take the"
+            " length.",
+        ),
+        (
+            lambda batch, full: (batch - full).norm(),
+            "that is the distance itself. Say it as a fraction of the full gradient's length.",
+        ),
+        (
+            lambda batch, full: (batch - full).norm() / batch.norm(),
+            "you divide by the length of the batch's gradient, so a long wrong one looks better. The truth is the"
+            " measure: divide by the length of `full`.",
+        ),
+        (
+            lambda batch, full: ((batch - full).norm() / full.norm()) ** 2,
+            "this is squared: half as far off would count as a quarter.",
+        ),
+        (
+            lambda batch, full: ((batch - full) / full).norm(),
+            "this divides number by number, so one tiny entry of `full` decides. Take both lengths, then divide.",
+        ),
+    ],
+    hints=[
+        "Two lengths, one divided by the other. The first belongs to a difference.",
+        "The difference of two tensors is a tensor, and it has a `.norm()` of its own.",
+    ],
+    code="""
+    def miss(batch, full):
+        return (batch - full).norm() / full.norm()
+    """,
 )
 
-doubled_memory = Prediction(
-    "lesson_07.doubled_memory",
-    "Now from 64 images to 128. The four together then take how much memory:"
-    ' "less than twice", "twice" or "more than twice" as much?',
-    answer="less than twice",
-    choices=("less than twice", "twice", "more than twice"),
-    because="Only the activations double. What does not depend on the batch is paid once.",
+batch_of_16 = Prediction(
+    "lesson_07.batch_of_16",
+    "Now the average over 300 random batches of 16 images. How large is the miss, as a share of the full gradient's"
+    ' length: "about 25 %", "about 75 %" or "about 220 %"?',
+    answer="about 220 %",
+    choices=("about 25 %", "about 75 %", "about 220 %"),
+    because="The miss is twice as long as the gradient it misses, and networks are trained with such batches every"
+    " day: most of the miss points sideways, in a different direction for each batch, and many steps average it away.",
+    belief="A batch's gradient is a good approximation of the full one, for 16 images off by 1 / sqrt(16): textbooks"
+    " and tutorials that call it an estimate and never give its error",
     wrong={
-        "twice": "It would be twice if everything belonged to an image.",
-        "more than twice": "Nothing grows faster than the number of images.",
+        "about 25 %": "One over the square root of 16 is how much the noise shrinks, and here a single image is off by"
+        " several times the gradient's length.",
+        "about 75 %": "That is what 128 images reach.",
     },
-    hints=["Write the sum as a part that stays and a part that doubles."],
-)
-
-iteration_time = Prediction(
-    "lesson_07.iteration_time",
-    'One iteration with 128 images, compared with one with 16: is it "shorter", "about equal" or "longer"?',
-    answer="longer",
-    choices=("shorter", "about equal", "longer"),
-    because="More images are more to compute; where a device had idle parts to spare, the time may stay the same.",
-    wrong={
-        "shorter": "More images in an iteration hardly ever make the iteration shorter; they make iterations fewer.",
-        "about equal": "That happens on a large GPU which 16 images leave idle. A CPU has work enough with 16.",
-    },
-    hints=["Nothing is asked here about an epoch. How much work is in one iteration?"],
-)
-
-largest_found = Prediction(
-    "lesson_07.largest_found",
-    "This device fails above 100 images. The study tries 16, 32, 64, 128, and then one more, half-way."
-    " Which batch size does it report as the largest?",
-    answer=96,
-    because="128 fails, 96 is half-way between 64 and 128, and it runs.",
-    wrong={
-        100: "100 would fit, but it was never tried, and the study promises nothing untried.",
-        64: "That is the last doubling that ran. The study looks once more, half-way to the size that failed.",
-        128: "128 is above 100, so it fails.",
-    },
-    hints=["Which is the first size that fails, and which the last before it?", "(64 + 128) / 2"],
+    hints=["A single image cares about its own digit only. How much do ten digits agree?"],
 )
 
 noise_ratio = Prediction(
     "lesson_07.noise_ratio",
-    "The batch size doubles. By which factor does this variance fall?",
-    answer=2,
-    within=0.2,
-    because="A mean of B independent samples has one B-th of the variance of a single one.",
+    "From 16 images to 128, the work for one gradient grows 8 times. By which factor does the miss shrink?",
+    answer=2.8,
+    within=0.25,
+    because="Eight times the images divide the miss by the square root of 8, which is 2.83.",
+    belief="Eight times the images make the gradient eight times as accurate: the usual reason given in forums for"
+    " a large batch ('less noise')",
     wrong={
+        8: "The *square* of the miss, its variance, falls by 8. The miss itself falls by the square root.",
+        64: "It would be a bargain. Even the square of the miss falls only by 8.",
         1: "More images do average some of the noise away.",
-        4: "That would be so if the standard deviation halved. It falls by 1.41, and the variance by its square.",
-        1.41: "That is the factor for the standard deviation, the square root of the variance.",
-        0.5: "It is divided by this factor, so write a number above 1.",
+        4: "Half of 8 is not its square root.",
+        0.35: "It is divided by this factor, so write a number above 1.",
     },
-    hints=["Throw one die, or average two: the variance of the mean of two is half that of one."],
+    hints=[
+        "Roll one die, or average four: the mean of four is off by half as much, not by a quarter."
+    ],
+)
+
+batch_for = Exercise(
+    "lesson_07.batch_for",
+    """
+    A batch of `size` images has a typical miss of `miss`. Write `batch_for(size, miss, wanted)`: the batch size at
+    which it would be `wanted`. Do not round.
+    """,
+    minutes=2,
+    cases=[
+        ((16, 2.0, 1.0), 64.0),
+        ((16, 2.0, 0.5), 256.0),
+        ((100, 0.5, 1.0), 25.0),
+        ((32, 1.5, 1.5), 32.0),
+    ],
+    wrong=[
+        (
+            lambda size, miss, wanted: size * miss / wanted,
+            "half the miss does not come from twice the images: it takes four times as many.",
+        ),
+        (
+            lambda size, miss, wanted: size * (miss / wanted) ** 0.5,
+            "the root is on the other side: the miss falls with the root of the size, so the size grows with the"
+            " square of the miss.",
+        ),
+        (
+            lambda size, miss, wanted: size * (wanted / miss) ** 2,
+            "upside down: a smaller miss takes a larger batch.",
+        ),
+        (
+            lambda size, miss, wanted: size * 2 ** (miss / wanted),
+            "squared means times itself: `x ** 2`, not `2 ** x`.",
+        ),
+    ],
+    hints=["The miss is to be divided by `miss / wanted`. What does that do to its square?"],
+    code="""
+    def batch_for(size, miss, wanted):
+        return size * (miss / wanted) ** 2
+    """,
+)
+
+loss_at = Exercise(
+    "lesson_07.loss_at",
+    """
+    A run's log is a list of pairs (steps so far, test loss), with steps growing. Write `loss_at(log, steps)`: the loss
+    at the last look that was taken within so many steps. The first pair has 0 steps.
+    """,
+    minutes=4,
+    cases=[
+        (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 72), 1.5),
+        (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 107), 1.5),
+        (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 500), 1.6),
+        (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 40), 1.9),
+        (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 0), 2.3),
+    ],
+    wrong=[
+        (
+            lambda log, steps: min(loss for taken, loss in log if taken <= steps),
+            "this takes the *best* look so far. A run is judged where the budget ends, not at its luckiest moment.",
+        ),
+        (
+            lambda log, steps: log[-1][1],
+            "this is where the run ended, whatever the budget. Then every comparison is one of whole runs.",
+        ),
+        (
+            lambda log, steps: next((loss for n, loss in log if n >= steps), log[-1][1]),
+            "this takes the first look *after* the budget where none falls on it: steps that were not paid for.",
+        ),
+        (
+            lambda log, steps: [loss for n, loss in log if n < steps or n == 0][-1],
+            "a look at exactly `steps` steps is within the budget: `<=`.",
+        ),
+        (
+            lambda log, steps: [loss for n, loss in log if n <= steps][0],
+            "this is the first look, before any step. A `return` inside the loop leaves at once.",
+        ),
+        (
+            lambda log, steps: min(log, key=lambda look: abs(look[0] - steps))[1],
+            "the *nearest* look may lie beyond the budget: 107 steps do not pay for the look at 108.",
+        ),
+        (
+            lambda log, steps: [look for look in log if look[0] <= steps][-1],
+            "this is the pair. Return its loss alone.",
+        ),
+    ],
+    hints=[
+        "Go through the pairs, and remember the loss as long as the steps are within the budget.",
+        "After the loop, the one that you remembered last is the answer.",
+    ],
+    code="""
+    def loss_at(log, steps):
+        for taken, loss in log:
+            if taken <= steps:
+                kept = loss
+        return kept
+    """,
 )
 
 equal_epochs = Prediction(
     "lesson_07.equal_epochs",
-    'Both batch sizes learn with the rate 0.03, for 6 epochs. By our rule, which has won: "16", "128", or "cannot'
-    ' tell"?',
+    'After 6 epochs both have seen the same images, as often. Which batch size has a clear lead: "16", "128", or "no'
+    ' clear lead"?',
     answer="16",
-    choices=("16", "128", "cannot tell"),
-    because="The epochs are equal and the steps are not: in its many more steps of the same kind it gets further.",
+    choices=("16", "128", "no clear lead"),
+    because="The epochs are equal and the steps are not. 16 takes 540 noisy steps and 128 takes 72 good ones.",
+    belief="A larger batch learns better because its gradient is more accurate, or nothing changes since the same"
+    " images were seen: both are common answers in forums to 'how does batch size affect training?'",
     wrong={
-        "128": "Its gradients are less noisy, but it takes far fewer steps.",
-        "cannot tell": "The runs lie far apart here.",
+        "128": "Its steps are better, and there are far fewer of them.",
+        "no clear lead": "The same images were seen, but not the same number of steps taken.",
     },
     hints=["How many optimizer steps does each of them take in 6 epochs?"],
 )
 
 equal_steps = Prediction(
     "lesson_07.equal_steps",
-    'The same runs, now compared after 216 optimizer steps. By our rule, which has won: "16", "128", or "cannot tell"?',
-    answer="cannot tell",
-    choices=("16", "128", "cannot tell"),
-    because="The runs of one lie among those of the other. Seed by seed, one may still be ahead: we look below.",
+    "The same runs after 216 steps each. By then 128 has seen 18 epochs and 16 has seen 2.4. How much lower is the mean"
+    ' loss of 128: "under 10 %", "about 40 %" or "over 70 %"?',
+    answer="under 10 %",
+    choices=("under 10 %", "about 40 %", "over 70 %"),
+    because="7.5 times the images, and almost nothing to show for it: at this rate, this early, a step is a step.",
+    belief="What a model has learned follows from the number of images it has seen: benchmarks and forum posts that"
+    " compare training by samples per second",
     wrong={
-        "128": "It may be a little ahead, as it has looked at 7.5 times as many images. Our rule does not see it.",
-        "16": "Its lead came from more steps, and now the steps are equal.",
+        "about 40 %": "The gradients are indeed better, by a factor of 2.8. At a small rate the noise of 16 averages"
+        " out over the steps anyway.",
+        "over 70 %": "Seeing 7.5 times the images sounds like learning 7.5 times as much. Weights move in steps, not"
+        " in images.",
     },
-    hints=[
-        "The rate is the same, and so is the number of steps. What do the additional images buy?"
-    ],
+    hints=["Rate and number of steps are equal. What do the additional images buy in each step?"],
 )
 
-higher_rate = Prediction(
-    "lesson_07.higher_rate",
-    'The small batch with the rate 0.24, and with 0.03, after 6 epochs. By our rule, which rate has won: "0.03",'
-    ' "0.24", or "cannot tell"?',
-    answer="0.24",
-    choices=("0.03", "0.24", "cannot tell"),
-    because="All five runs with the high rate are below all five with the low one.",
+same_seconds = Prediction(
+    "lesson_07.same_seconds",
+    "On this machine 128 gets through 5.3 times as many images per second as 16. Both get the same seconds, at the same"
+    ' rate. Which has a clear lead: "16", "128", or "no clear lead"?',
+    answer="16",
+    choices=("16", "128", "no clear lead"),
+    because="In the time of 216 steps of 16, the larger batch takes 144. At the same rate, steps decide.",
+    belief="The batch size with the most samples per second trains fastest: the usual advice 'take the largest that"
+    " fits, it uses the GPU best'",
     wrong={
-        "0.03": "It would be so if 0.24 were too high for noisy gradients. Here it is not.",
-        "cannot tell": "The runs lie far apart here: 540 steps, each at 8 times the rate, lead further.",
+        "128": "More images per second are fewer steps per second here.",
+        "no clear lead": "The two were close with equal steps. Now 128 has a third fewer.",
     },
-    hints=["Nobody has searched for the best rate of the small batch. 0.03 may be too low."],
+    hints=["Turn seconds into steps for both. What did the last comparison say about steps?"],
+)
+
+linear_rule = Prediction(
+    "lesson_07.linear_rule",
+    "0.24 is a good rate for 16: a loss of 0.12 after 6 epochs. The rule gives 1.92 for 128. After 6 epochs its loss is"
+    ' "about the same", "twice as high", or has it "learned nothing"?',
+    answer="learned nothing",
+    choices=("about the same", "twice as high", "learned nothing"),
+    because="The loss ends near ln 10 = 2.30, blind guessing. The rule has no brake: beyond some rate each step"
+    " jumps over the valley, however accurate the gradient.",
+    belief="Multiply the learning rate by the factor of the batch size and training stays the same: quoted from the"
+    " linear scaling paper without its limits, in most multi-GPU tutorials",
+    wrong={
+        "about the same": "The rule promises that, and keeps it for small rates.",
+        "twice as high": "From 0.12 to 0.96 it is a little higher. This one falls off the cliff.",
+    },
+    hints=["You have seen a rate too high before: the ball of lesson 04 that flew off."],
+)
+
+best_losses = Exercise(
+    "lesson_07.best_losses",
+    """
+    `loss(size, rate)` trains once and returns the loss. This comparison of 16 with 128 searched for the rate, and is
+    unfair to one of them. Repair it: return the two losses of a fair comparison, first that of 16.
+    """,
+    minutes=4,
+    given="""
+    def best_losses(loss, rates):
+        rate = min(rates, key=lambda rate: loss(16, rate))
+        return loss(16, rate), loss(128, rate)
+    """,
+    cases=[
+        ((_bowl(0.1, 0.4, (1.0, 0.9)), [0.1, 0.2, 0.4, 0.8]), (1.0, 0.9)),
+        ((_bowl(0.2, 0.8, (1.0, 1.3)), [0.1, 0.2, 0.4, 0.8]), (1.0, 1.3)),
+        ((_bowl(0.8, 0.1, (1.1, 1.0)), [0.1, 0.2, 0.4, 0.8]), (1.1, 1.0)),
+    ],
+    wrong=[
+        (
+            lambda loss, rates: _lent(loss, rates, 128),
+            "now 128 has its own rate, and 16 has to borrow it. That is the same mistake, for the other side.",
+        ),
+        (
+            _scaled,
+            "8 times the rate of 16 is what the linear rule guesses. A rate of its own is searched, not computed.",
+        ),
+        (
+            _shared,
+            "this finds one rate that is a compromise for both. Each size needs a search of its own.",
+        ),
+        (
+            lambda loss, rates: tuple(
+                sum(loss(size, rate) for rate in rates) / len(rates) for size in (16, 128)
+            ),
+            "a mean over all rates punishes a size for rates that nobody would use.",
+        ),
+        (
+            lambda loss, rates: tuple(
+                min(rates, key=lambda rate: loss(size, rate)) for size in (16, 128)
+            ),
+            "these are the two best *rates*. What is asked are the losses that they give.",
+        ),
+        (
+            lambda loss, rates: tuple(min(loss(n, rate) for rate in rates) for n in (128, 16)),
+            "both searches are right, and the order is not: first 16, then 128.",
+        ),
+    ],
+    hints=[
+        "How many searches over `rates` does a fair comparison of two sizes need?",
+        "For one size, the lowest loss is a `min` over the losses of all rates.",
+    ],
+    code="""
+    def best_losses(loss, rates):
+        return tuple(min(loss(size, rate) for rate in rates) for size in (16, 128))
+    """,
+)
+
+own_rates = Prediction(
+    "lesson_07.own_rates",
+    "The machine and the seconds from before, where at the rate 0.1 the loss of 128 was 1.7 times that of 16. Now each"
+    ' size has the best of the six rates. Is the loss of 128 "about 1.7 times that of 16", "about the same" or "less'
+    ' than half of it"?',
+    answer="about the same",
+    choices=("about 1.7 times that of 16", "about the same", "less than half of it"),
+    because="A better gradient can be trusted with a longer step. 128 takes a third fewer of them, each at about twice"
+    " the rate, and keeps up.",
+    belief="A comparison at one learning rate says which batch size is better: published comparisons and blog posts"
+    " that change the batch size and 'keep all else equal'",
+    wrong={
+        "about 1.7 times that of 16": "That was at a rate that suits neither of them, and 128 least.",
+        "less than half of it": "Its steps are longer and better, and there are fewer of them.",
+    },
+    hints=["Which of the two can use the higher rate, and what does a higher rate make of a step?"],
 )
 
 held_equal = Question(
     "lesson_07.held_equal",
     'A report says: "We trained for 90 epochs with batches of 256, and for 90 epochs with batches of 8,192, at the same'
-    ' learning rate. The large batch ended with the worse model." What was held equal, and what was not?',
+    ' learning rate. The large batch ended with the worse model." What does it show?',
     [
         Choice(
-            "Optimizer steps were equal, and images were not",
-            "an epoch of larger batches has fewer steps.",
+            "Large batches generalise worse",
+            "that is how such reports are mostly quoted. But with equal epochs, the large batch took about one step"
+            " for every 32, none of them longer: it may not have finished learning.",
         ),
         Choice(
-            "Images were equal, and the small batch had about 32 times the steps",
-            "equal epochs are equal images. The report suggests that the large batch learns less from fewer steps of"
-            " the same kind. It does not show that it learns less from as many, nor with a rate of its own.",
+            "The small batch did better with about 32 times the steps of the same kind",
+            "images and rate were equal, steps were not. It does not show that the large batch learns less from as"
+            " many steps, nor at a rate of its own.",
             right=True,
         ),
         Choice(
-            "Seconds were equal, since both had 90 epochs",
-            "an epoch takes as long as batch size and machine say.",
+            "The large batch did worse in the same time",
+            "nothing is said of time. How long 90 epochs take depends on batch size and machine.",
         ),
         Choice(
-            "Everything was equal but the batch size, so it made the model worse",
-            "no two batch sizes are equal in everything: with equal epochs, the steps differ.",
+            "Everything was equal but the batch size, so the batch size did it",
+            "no two batch sizes are equal in everything: with equal epochs the steps differ.",
         ),
     ],
-    hints=["How many images does a run of 90 epochs look at? How many steps does it take?"],
+    hints=["How many images does a run of 90 epochs see? How many steps does it take?"],
 )
 
 may_conclude = Question(
@@ -152,11 +390,11 @@ may_conclude = Question(
     [
         Choice(
             "The second is better: it has the best run",
-            "it has the worst, too. Each setting has lucky runs.",
+            "it has the worst one too. Each setting has lucky runs.",
         ),
         Choice(
             "The second is better: its mean is lower",
-            "the means, 0.497 and 0.490, are closer than any two seeds.",
+            "the means, 0.497 and 0.490, are closer than any two runs of the same setting.",
         ),
         Choice(
             "Both are equally good",
@@ -164,56 +402,11 @@ may_conclude = Question(
         ),
         Choice(
             "The difference is smaller than the spread, so these runs cannot tell",
-            "and this is a result: if there is a difference, it is small, or it takes more seeds to see.",
+            "and that is a result: if there is a difference, it is small, or it takes more seeds to see.",
             right=True,
         ),
     ],
     hints=["How far apart are runs of the same setting? How far apart are the two means?"],
-)
-
-peak_at = Exercise(
-    "lesson_07.peak_at",
-    """
-    You have measured the peak at two batch sizes. Write `peak_at(size, small, large)`: the peak to expect at batch size
-    `size`, where `small` and `large` are pairs of a batch size and its peak in MB. Do not round.
-    """,
-    minutes=10,
-    cases=[
-        ((256, (64, 20.0), (128, 30.0)), 50.0),
-        ((1_024, (32, 9.0), (64, 13.0)), 133.0),
-        ((96, (64, 20.0), (128, 30.0)), 25.0),
-        ((64, (64, 20.0), (128, 30.0)), 20.0),
-    ],
-    wrong=[
-        (
-            lambda size, small, large: large[1] * size / large[0],
-            "this takes the whole peak in proportion to the batch size. A part of it is constant: two measurements"
-            " give the slope.",
-        ),
-        (
-            lambda size, small, large: small[1] * size / small[0],
-            "a part of the peak does not grow with the images.",
-        ),
-        (
-            lambda size, small, large: (large[1] - small[1]) / (large[0] - small[0]) * size,
-            "the slope is right, and the constant is missing: start from a peak that was measured.",
-        ),
-        (
-            lambda size, small, large: (
-                small[1] + (large[1] - small[1]) / (large[0] - small[0]) * size
-            ),
-            "the peak at `small` holds the activations of its own images. Add the slope only for those beyond them.",
-        ),
-    ],
-    hints=[
-        "Which part of the difference of the peaks belongs to one image?",
-        "Start from a peak that was measured.",
-    ],
-    code="""
-    def peak_at(size, small, large):
-        slope = (large[1] - small[1]) / (large[0] - small[0])
-        return small[1] + slope * (size - small[0])
-    """,
 )
 
 scaled_rate = Exercise(
@@ -222,7 +415,7 @@ scaled_rate = Exercise(
     A recipe names a learning rate for a batch size, and you want to use another batch size. Write
     `scaled_rate(rate, size, new_size)`: the learning rate by the linear rule. Do not round.
     """,
-    minutes=5,
+    minutes=2,
     cases=[
         ((0.03, 16, 128), 0.24),
         ((0.1, 256, 64), 0.025),
@@ -236,7 +429,11 @@ scaled_rate = Exercise(
         ),
         (
             lambda rate, size, new_size: rate * (new_size / size) ** 0.5,
-            "the square-root rule, and not the linear one.",
+            "that is the square-root rule, which people use with Adam. The linear rule takes the factor as it is.",
+        ),
+        (
+            lambda rate, size, new_size: rate * (new_size - size),
+            "a difference of sizes is no factor: how many times as large is the new batch?",
         ),
         (
             lambda rate, size, new_size: rate * (new_size // size),
