@@ -430,6 +430,19 @@ def shuffled_in_place(labels):
 def permuted_in_place(labels):
     labels[:] = labels[torch.randperm(len(labels))]
     return labels
+def right_in(scores, labels):
+    """What a learner's fraction_right begins with: which answers are right, as 1 and 0."""
+    return (scores.argmax(dim=1) == labels).float()
+
+
+def over_batches(add, divide):
+    """A learner's accuracy_of: what it adds up for a batch, and what it divides the sum by."""
+
+    def accuracy_of(model, loader):
+        total = sum(add(right_in(model(images), labels)).item() for images, labels in loader)
+        return total / divide(loader)
+
+    return accuracy_of
 
 
 JUDGED = {
@@ -506,6 +519,22 @@ JUDGED = {
         (lambda images, count: list(images[:count]), "it gave back a list: one tensor"),
         (lambda images, count: images[count].clone(), "(2, 1, 2, 2) is expected"),
         (lambda images, count: print(end=""), "it gave back None"),
+    "lesson_03.fraction_right": [
+        (lambda s, y: right_in(s, y).sum().item(), "that is the number of right answers."),
+        (lambda s, y: 100 * right_in(s, y).mean().item(), "that is in percent."),
+        (lambda s, y: (s.argmax() == y).float().mean().item(), "one highest score in the whole"),
+        (lambda s, y: (s.max(dim=1).values == y).float().mean().item(), "answer is its position"),
+        (lambda s, y: 1 - right_in(s, y).mean().item(), "the fraction of wrong answers."),
+        (lambda s, y: right_in(s, y).sum().item() / 3, "divided by the number of classes."),
+        (right_in, "that is one value per image"),
+    ],
+    "lesson_03.accuracy_of": [
+        (over_batches(torch.mean, len), "still the mean of batch means"),
+        (over_batches(torch.sum, len), "divided by the number of batches. Divide"),
+        (over_batches(torch.sum, lambda loader: len(loader.dataset)), "count the images that come"),
+        (over_batches(torch.sum, lambda loader: len(loader) * loader.batch_size), "would be 96"),
+        (over_batches(torch.mean, lambda loader: len(loader.dataset)), "divided already"),
+        (over_batches(torch.sum, lambda loader: 1), "that is the number of right answers."),
     ],
     "lesson_04.train_step": [
         (

@@ -176,7 +176,7 @@ MUTATIONS = [
         "part.training = was_training",
         "pass",
         "After an evaluation the model trains on without dropout and BatchNorm.",
-        "03",
+        "04",
         "test_loop.py::test_each_part_of_a_model_gets_its_own_mode_back",
     ),
     Mutation(
@@ -203,7 +203,7 @@ MUTATIONS = [
         "with meter, mode(model, training=False):",
         "with meter, mode(model, training=True):",
         "Validation is measured with dropout, and its result depends on the batch.",
-        "03",
+        "04",
         "test_loop.py::test_models_train_in_training_mode_and_are_evaluated_in_evaluation_mode",
     ),
     Mutation(
@@ -845,7 +845,7 @@ MUTATIONS = [
         "alone = size == 1 or rest == 1 and not drop",
         "alone = False",
         "BatchNorm fails at the end of the first epoch, in words that name no remedy.",
-        "03",
+        "04",
         "test_checks.py::test_a_single_sample_is_refused_for_batchnorm_of_rows_that_trains",
     ),
     Mutation(

@@ -7,9 +7,9 @@ from dlhelpers.show import plot_batches, show
 
 MOST = 24  # of each: every place is then drawn within 0.3 seconds
 TRIES = (
-    "Make all rows equally long without ticking drop_last.",
-    "Tick drop_last. How many samples can you lose? (A hint: one full batch is enough.)",
-    "With drop_last ticked, change only the epoch. Which samples are left out now?",
+    "Keep 20 samples. Which batch sizes fill every row? There are six.",
+    "Tick drop_last and set batches of 6. Then change only the epoch: who is left out?",
+    "Now change only the batch size. What is the most that you can lose?",
 )
 
 

@@ -1,28 +1,76 @@
 """What lesson 03, Weigh your averages, asks."""
 
+from collections.abc import Callable
+
+from dlhelpers.course.judges import judge_cases
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Weigh your averages"
 
-constant_model = Prediction(
-    "lesson_03.constant_model",
-    'A model that has learned nothing answers "1" to every image. Of our 75 images, 19 show a one. What is the model\'s'
-    " accuracy, in percent to the nearest tenth?",
-    answer=25.3,
-    within=0.05,
-    because="19 right answers in 75 are 25.3 %.",
-    wrong={
-        33.3: "That would hold if the three classes were equally many.",
-        19: "19 is the number of right answers; divide it by 75.",
-        0.253: "That is the fraction; the question asks for percent.",
-    },
-    hints=["Accuracy is right answers divided by all answers.", "100 * 19 / 75"],
+fraction_right = Exercise(
+    "lesson_03.fraction_right",
+    """
+    Write `fraction_right(scores, labels)`: the accuracy on one batch. `scores` is a tensor with a row per image and a
+    column per class; a model's answer is the column with the highest score. `labels` holds the true classes.
+    """,
+    minutes=4,
+    judge=lambda answer: _judge_fraction(answer),
+    hints=[
+        "`scores.argmax(dim=1)` gives the answer for each row.",
+        "`==` compares two tensors number by number. Of True and False, `.float()` makes 1 and 0.",
+        "The mean of ones and zeros is the fraction of ones: `.mean().item()`.",
+    ],
+    code="""
+    def fraction_right(scores, labels):
+        right = scores.argmax(dim=1) == labels
+        return right.float().mean().item()
+    """,
 )
+
+
+def _judge_fraction(answer: Callable) -> str | None:
+    import torch  # here, since a table of progress needs none
+
+    scores = torch.eye(3)[[1, 1, 1, 2, 0]] * 3
+    few, many = (scores[:2], torch.tensor([1, 0])), (scores, torch.tensor([0, 1, 2, 2, 0]))
+    wrong = [
+        (
+            lambda scores, labels: (scores.argmax(dim=1) == labels).sum().item(),
+            "that is the number of right answers. Divide it by the number of images, or take the mean.",
+        ),
+        (
+            lambda scores, labels: 100 * (scores.argmax(dim=1) == labels).float().mean().item(),
+            "that is in percent. Return the fraction, between 0 and 1.",
+        ),
+        (
+            lambda scores, labels: (scores.argmax() == labels).float().mean().item(),
+            "`argmax()` looks for one highest score in the whole batch. With `dim=1` it looks in each row.",
+        ),
+        (
+            lambda scores, labels: (scores.max(dim=1).values == labels).float().mean().item(),
+            "`max` gives the highest score itself. The answer is its position: `argmax`.",
+        ),
+        (
+            lambda scores, labels: (scores.argmax(dim=1) != labels).float().mean().item(),
+            "that is the fraction of wrong answers.",
+        ),
+        (
+            lambda scores, labels: (scores.argmax(dim=1) == labels).sum().item() / scores.shape[1],
+            "the right answers are divided by the number of classes. Divide by the number of images.",
+        ),
+        (
+            lambda scores, labels: (scores.argmax(dim=1) == labels).float(),
+            "that is one value per image, 1 or 0. Their mean is the accuracy.",
+        ),
+    ]
+    return judge_cases(answer, [(few, 0.5), (many, 0.6)], wrong)
+
 
 usual_loop = Prediction(
     "lesson_03.usual_loop",
-    "75 images, sorted by class, come in batches of 32, 32 and 11, and the truth is 25.3 %. Does this loop print"
+    "The 75 images come in their order, in batches of 32, 32 and 11. The truth is 25.3 %. Does this loop print"
     ' "more", "less" or "the same"?',
+    belief="The mean of the batches' accuracies is the accuracy: a popular course divides by len(dataloader).",
     answer="less",
     choices=("more", "less", "the same"),
     because="The last 11 images are all twos. Their accuracy of 0 counts as much as that of 32 images.",
@@ -39,6 +87,7 @@ sample_weight = Prediction(
     "lesson_03.sample_weight",
     "Each of the three batches gets the same weight in the mean of batch means. How many times as much does one image"
     " in the batch of 11 count as one image in a batch of 32? (To the nearest tenth.)",
+    belief="Each image counts once in an average over batches: unspoken in every tutorial that divides by len(loader).",
     answer=2.9,
     within=0.06,
     because="Among 11 images, each has 1/11 of its batch's weight; among 32, each has 1/32. That is 32 to 11.",
@@ -51,34 +100,105 @@ sample_weight = Prediction(
     hints=["One image in a batch of n has 1/n of the batch's weight.", "(1 / 11) / (1 / 32)"],
 )
 
-worst_pair = Prediction(
-    "lesson_03.worst_pair",
-    "257 images in batches of 256. The model is right on the first 256 and wrong on the last one. Which accuracy, in"
-    " percent, does the mean of batch means print?",
-    answer=50,
-    within=0.2,
-    because="Two batches, one at 100 % and one at 0 %: a single image counts as much as the other 256 together.",
-    wrong={
-        99.6: "That is the truth, and what weighing would print. The mean of batch means has two batches to average.",
-        0.5: "That is the fraction; the question asks for percent.",
-        0: "The last batch alone has 0 %. It is averaged with the first.",
-        100: "One image is wrong, and it has a batch to itself.",
-    },
-    hints=["How many batches are there, and what is the accuracy of each?"],
+accuracy_of = Exercise(
+    "lesson_03.accuracy_of",
+    """
+    This is the usual loop, with one line spelled out. It runs, and it prints 19.8 % for a model that is right on
+    25.3 %. Repair it for every loader, also for one that hands out fewer images than its dataset has.
+    """,
+    minutes=5,
+    given="""
+    def accuracy_of(model, loader):
+        total = 0.0
+        for images, labels in loader:
+            right = model(images).argmax(dim=1) == labels
+            total += right.float().mean().item()
+        return total / len(loader)
+    """,
+    judge=lambda answer: _judge_repaired(answer),
+    praise="each image that came counts once, at every batch size.",
+    hints=[
+        "Which number does it add up for a batch, and which would you add up to count images?",
+        "Add up right answers, `right.sum().item()`, and images, `len(labels)`, in two variables.",
+        "Divide once, after the loop, by the images that came.",
+    ],
+    code="""
+    def accuracy_of(model, loader):
+        total = images_seen = 0
+        for images, labels in loader:
+            right = model(images).argmax(dim=1) == labels
+            total += right.sum().item()
+            images_seen += len(labels)
+        return total / images_seen
+    """,
 )
 
-all_batch_sizes = Prediction(
-    "lesson_03.all_batch_sizes",
-    "We evaluate a trained model on all 359 test images with `evaluate`, once for each batch size from 1 to 359. How"
-    " many different accuracies come out?",
-    answer=1,
-    because="Each image counts once, however the images are grouped.",
-    wrong={
-        359: "That is the number of batch sizes. With the mean of batch means, many of them would differ.",
-        2: "Whether the batch size divides the number of images no longer matters once samples are weighed.",
-    },
-    hints=["evaluate adds over samples and divides by samples. Where does the batch size enter?"],
+
+def _judge_repaired(answer: Callable) -> str | None:
+    """Try an answer on the lesson's 75 labels, with the model that always says 1."""
+    import torch
+    from torch.utils.data import DataLoader, Subset, TensorDataset
+
+    data = TensorDataset(torch.zeros(75, 1), torch.tensor([0] * 25 + [1] * 19 + [2] * 31))
+    loaders = {
+        "75 images in batches of 32": DataLoader(data, batch_size=32),
+        "the first 44 in batches of 32": DataLoader(Subset(data, range(44)), batch_size=32),
+        "75 images in batches of 40, drop_last": DataLoader(data, batch_size=40, drop_last=True),
+    }
+
+    def model(images):
+        return torch.tensor([[0.0, 1.0, 0.0]] * len(images))
+
+    def accuracy_of(case, answer=answer):
+        return answer(model, loaders[case])
+
+    def mistake(add, divide):
+        """A known mistake: what it adds up for a batch, and what it divides that by."""
+
+        def wrong(case):
+            loader, total = loaders[case], 0.0
+            for images, labels in loader:
+                total += add((model(images).argmax(dim=1) == labels).float())
+            return total / divide(loader)
+
+        return wrong
+
+    wrong = [
+        (mistake(lambda right: right.mean().item(), len), MEAN_OF_MEANS),
+        (mistake(lambda right: right.sum().item(), len), BY_BATCHES),
+        (mistake(lambda right: right.sum().item(), lambda loader: len(loader.dataset)), BY_DATASET),
+        (
+            mistake(
+                lambda right: right.sum().item(), lambda loader: len(loader) * loader.batch_size
+            ),
+            BY_FULL_BATCHES,
+        ),
+        (
+            mistake(lambda right: right.mean().item(), lambda loader: len(loader.dataset)),
+            MEANS_BY_SAMPLES,
+        ),
+        (mistake(lambda right: right.sum().item(), lambda loader: 1), NOT_DIVIDED),
+    ]
+    truths = zip(loaders, (19 / 75, 19 / 44, 15 / 40), strict=True)
+    return judge_cases(accuracy_of, [((case,), truth) for case, truth in truths], wrong)
+
+
+MEAN_OF_MEANS = (
+    "this is still the mean of batch means: the last 11 images count as much as 32 others."
 )
+BY_BATCHES = (
+    "the right answers of all batches are added up now, and divided by the number of batches. Divide"
+    " by the images."
+)
+BY_DATASET = "with `drop_last=True` only 40 of the 75 images come, and this divides by 75: count the images that come."
+BY_FULL_BATCHES = (
+    "this divides as if each batch were full: three batches of 32 would be 96 images, and 75 came."
+)
+MEANS_BY_SAMPLES = (
+    "it adds up the batches' means and divides by the images, and a mean has been divided already:"
+    " add up right answers."
+)
+NOT_DIVIDED = "that is the number of right answers. Divide it by the images that came."
 
 divides = Question(
     "lesson_03.divides",
@@ -105,28 +225,124 @@ divides = Question(
     hints=["When do all batches deserve the same weight?"],
 )
 
-f1_scores = Question(
-    "lesson_03.f1_scores",
-    "The F1 score of a class is 2 T / (2 T + F), where T counts the images of the class that the model found. F counts"
-    " its mistakes about the class: images of the class that it missed, plus images of other classes that it took for"
-    " this one. A colleague weighs the F1 score of each batch with the number of its samples. Is the result the F1"
-    " score of the dataset?",
+shuffled_runs = Prediction(
+    "lesson_03.shuffled_runs",
+    "We set `shuffle=True` and let the usual loop evaluate the same model 300 times, in batches of 32. How many of the"
+    " 300 print the truth, 25.3 %?",
+    belief="Shuffling repairs the average, because the last batch is then like the others: a frequent forum reply.",
+    answer=0,
+    because="For the truth, 25.3 % of the last 11 images have to be right, which is 2.79. It can be 2 or 3.",
+    wrong={
+        300: "Shuffling changes which images are in the last batch. They still count 2.9 times as much.",
+        150: "Too high or too low by chance, yes. But exactly right?",
+        100: "It would take luck to have just the right number of ones in the last batch. Which number is it?",
+        3: "It would take luck, and more than that: the last batch cannot hold a part of an image.",
+        30: "It would take luck, and more than that: the last batch cannot hold a part of an image.",
+    },
+    hints=[
+        "When does the loop print the truth? When the last batch has the same accuracy as the rest.",
+        "How many of 11 images are 25.3 % of them?",
+    ],
+)
+
+worst_pair = Prediction(
+    "lesson_03.worst_pair",
+    "257 images in batches of 256. The model is right on the first 256 and wrong on the last one. Which accuracy, in"
+    " percent, does the mean of batch means print?",
+    belief="One leftover image cannot matter, the error is negligible: the usual forum reply to this bug.",
+    answer=50,
+    within=0.2,
+    because="Two batches, one at 100 % and one at 0 %: a single image counts as much as the other 256 together.",
+    wrong={
+        99.6: "That is the truth, and what weighing would print. The mean of batch means has two batches to average.",
+        0.5: "That is the fraction; the question asks for percent.",
+        0: "The last batch alone has 0 %. It is averaged with the first.",
+        100: "One image is wrong, and it has a batch to itself.",
+    },
+    hints=["How many batches are there, and what is the accuracy of each?"],
+)
+
+largest_error = Exercise(
+    "lesson_03.largest_error",
+    """
+    Write `largest_error(samples, batch_size)`, in percentage points: the share of the mean that the last batch gets,
+    one of all batches, minus the share that it deserves, its samples of all samples. Both numbers are at least 1.
+    """,
+    minutes=5,
+    cases=[
+        ((257, 256), 100 * (1 / 2 - 1 / 257)),
+        ((75, 32), 100 * (1 / 3 - 11 / 75)),
+        ((10_000, 32), 100 * (1 / 313 - 16 / 10_000)),
+        ((64, 32), 0.0),
+        ((20, 32), 0.0),
+    ],
+    wrong=[
+        (
+            lambda n, b: 100 * (1 / -(-n // b) - n % b / n),
+            "64 samples in batches of 32 have no error, and this gives 50: where the batch size divides the samples,"
+            " the remainder is 0, but the last batch is full.",
+        ),
+        (
+            lambda n, b: 1 / -(-n // b) - (n % b or b if n > b else n) / n,
+            "that is a fraction. Percentage points are 100 times as many.",
+        ),
+        (
+            lambda n, b: 100 / -(-n // b),
+            "that is the share which the last batch gets. Subtract the share which it deserves.",
+        ),
+        (
+            lambda n, b: 100 * ((n % b or b if n > b else n) / n - 1 / -(-n // b)),
+            "the two shares are exchanged: a short batch gets more than it deserves, so the difference is positive.",
+        ),
+        (
+            lambda n, b: 100 * (1 / max(n // b, 1) - (n % b or b if n > b else n) / n),
+            "the short batch is a batch, too: round the number of batches up.",
+        ),
+        (
+            lambda n, b: 100 * (1 / -(-n // b) - (n % b or b if n > b else n) / b),
+            "the share that the last batch deserves is its samples, divided by all samples, not by the batch size.",
+        ),
+    ],
+    hints=[
+        "The number of batches is `batches_per_epoch(samples, batch_size)`; the last batch gets 1 divided by that.",
+        "All batches but the last are full. How many samples do they leave for it?",
+    ],
+    code="""
+    def largest_error(samples, batch_size):
+        batches = -(-samples // batch_size)
+        last = samples - (batches - 1) * batch_size
+        return 100 * (1 / batches - last / samples)
+    """,
+)
+
+quickstart = Question(
+    "lesson_03.quickstart",
+    "Which of the two averages at the end is a mean over samples?",
     [
         Choice(
-            "Yes, weighing with samples repairs every average",
-            "it repairs means over samples, and F1 is none.",
+            "Both: each is divided by the number of what was added up",
+            "for each loss that is a batch, so the loss is a mean of batch means.",
         ),
         Choice(
-            "No, because F1 is not a mean over samples",
-            "it is a ratio of counts. Add up T and F over all batches, and divide once at the end.",
+            "The accuracy alone",
+            "`.sum()` adds up right images, and they are divided by images. `loss_fn` returns the mean of a batch, and"
+            " `num_batches` of these are averaged: the ragged last one counts as much as a full one.",
             right=True,
         ),
         Choice(
-            "Only if the last batch is full",
-            "even with equal batches, a mean of ratios is not the ratio of sums.",
+            "The loss alone",
+            "it is the other way round. `loss_fn` returns a mean over the batch, and adding means up and dividing by"
+            " the number of batches is what went wrong above.",
+        ),
+        Choice(
+            "Neither",
+            "the accuracy adds up right images and divides by images. It is as it should be, while the loader hands out"
+            " all of them.",
         ),
     ],
-    hints=["Can you write F1 as a sum over samples, divided by their number?"],
+    hints=[
+        "What does `loss_fn` return for a batch: a sum or a mean? And `.sum().item()` of right answers?"
+    ],
 )
 
 mean_loss = Exercise(
@@ -135,7 +351,7 @@ mean_loss = Exercise(
     Write `mean_loss(losses, sizes)`: the mean over all samples, where `losses` holds the mean loss of each batch and
     `sizes` the number of its samples. Do not round.
     """,
-    minutes=5,
+    minutes=4,
     cases=[
         (([1.0, 3.0], [1, 1]), 2.0),
         (([1.0, 3.0], [3, 1]), 1.5),
@@ -173,58 +389,41 @@ mean_loss = Exercise(
     """,
 )
 
-running_mean = Exercise(
-    "lesson_03.running_mean",
-    """
-    A progress bar shows the mean of all samples so far. Write `running_mean(mean, seen, batch_mean, n)`: the new mean
-    after a batch of `n` samples with the mean `batch_mean`, when the `seen` samples before had the mean `mean`. At the
-    first batch `seen` is 0; one formula serves for all batches.
-    """,
-    minutes=10,
-    cases=[
-        ((0.0, 0, 0.5, 32), 0.5),
-        ((1.0, 3, 3.0, 1), 1.5),
-        ((0.5, 64, 0.0, 11), 32 / 75),
-        ((2.0, 5, 2.0, 3), 2.0),
-    ],
-    wrong=[
-        (
-            lambda mean, seen, batch_mean, n: (mean + batch_mean) / 2,
-            "this gives the newest batch half of all the weight, however many samples came before.",
+dropped = Prediction(
+    "lesson_03.dropped",
+    "In batches of 40, the usual loop prints 24.5 % where the truth is 25.3 %. With `drop_last=True` every batch is"
+    ' full, and it has nothing left to weigh. Is its number then "exact", "closer" or "farther"?',
+    belief="drop_last=True in validation repairs the average: a textbook's validation loader has it.",
+    answer="farther",
+    choices=("exact", "closer", "farther"),
+    because="It is the exact accuracy of 40 images, and says nothing about the other 35.",
+    wrong={
+        "exact": "It is exact for the images that came. Which came?",
+        "closer": "The loop makes no mistake any more. But it answers a question about fewer images.",
+    },
+    hints=["How many batches of 40 do 75 images fill, and what do the images in them show?"],
+)
+
+f1_scores = Question(
+    "lesson_03.f1_scores",
+    "The F1 score of a class is 2 T / (2 T + F), where T counts the images of the class that the model found. F counts"
+    " its mistakes about the class: images of the class that it missed, plus images of other classes that it took for"
+    " this one. A colleague weighs the F1 score of each batch with the number of its samples. Is the result the F1"
+    " score of the dataset?",
+    [
+        Choice(
+            "Yes, weighing with samples repairs every average",
+            "it repairs means over samples, and F1 is none.",
         ),
-        (
-            lambda mean, seen, batch_mean, n: (mean * n + batch_mean * seen) / (seen + n),
-            "the weights are exchanged: `mean` stands for `seen` samples, `batch_mean` for `n`.",
+        Choice(
+            "No, because F1 is not a mean over samples",
+            "it is a ratio of counts. Add up T and F over all batches, and divide once at the end.",
+            right=True,
         ),
-        (
-            lambda m, seen, b, n: m * seen + b * n,
-            "this is the sum over all samples. Divide it by their number.",
-        ),
-        (
-            lambda mean, seen, batch_mean, n: (mean + batch_mean * n) / (seen + n),
-            "`mean` is a mean already: times `seen`, it is the sum over the samples before.",
-        ),
-        (
-            lambda mean, seen, batch_mean, n: (
-                (mean * seen + batch_mean * n) / seen if seen else batch_mean
-            ),
-            "the sum is right. Divide it by all samples, those of this batch too.",
-        ),
-        (
-            lambda mean, seen, batch_mean, n: 0.9 * mean + 0.1 * batch_mean,
-            "this is an exponential average. Many bars show one: it is smooth, and it is not the mean of the epoch.",
-        ),
-        (
-            lambda mean, seen, batch_mean, n: mean + (batch_mean - mean) / (seen + 1),
-            "this counts the batch as one sample: it has n.",
+        Choice(
+            "Only if the last batch is full",
+            "even with equal batches, a mean of ratios is not the ratio of sums.",
         ),
     ],
-    hints=[
-        "Go back to sums: what do the samples seen so far add up to?",
-        "mean * seen + batch_mean * n",
-    ],
-    code="""
-    def running_mean(mean, seen, batch_mean, n):
-        return (mean * seen + batch_mean * n) / (seen + n)
-    """,
+    hints=["Can you write F1 as a sum over samples, divided by their number?"],
 )
