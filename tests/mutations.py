@@ -166,7 +166,7 @@ MUTATIONS = [
         "        self.micro_batches += 1\n",
         "        self.micro_batches += 1\n        self._read()\n",
         "The loop asks the device for a number in each iteration, so that a GPU waits.",
-        "04",
+        "",
         "test_loop.py::test_reads_an_epoch_do_not_grow_with_the_number_of_batches",
     ),
     # ---- the loop ----
@@ -176,7 +176,7 @@ MUTATIONS = [
         "part.training = was_training",
         "pass",
         "After an evaluation the model trains on without dropout and BatchNorm.",
-        "03",
+        "04",
         "test_loop.py::test_each_part_of_a_model_gets_its_own_mode_back",
     ),
     Mutation(
@@ -203,7 +203,7 @@ MUTATIONS = [
         "with meter, mode(model, training=False):",
         "with meter, mode(model, training=True):",
         "Validation is measured with dropout, and its result depends on the batch.",
-        "03",
+        "04",
         "test_loop.py::test_models_train_in_training_mode_and_are_evaluated_in_evaluation_mode",
     ),
     Mutation(
@@ -1047,6 +1047,15 @@ MUTATIONS = [
         "The sliders move and the drawing stands still.",
         "",
         "test_explore.py::test_a_control_changes_picture_and_sentence",
+    ),
+    Mutation(
+        "gradients-always-cleared",
+        "explore/step.py",
+        "(0 if clear else gradient)",
+        "0",
+        "The ball comes to rest without clearing, and the two-line loop seems to do no harm.",
+        "04",
+        "test_explore.py::test_the_ball_is_moved_by_torchs_own_optimizer",
     ),
     Mutation(
         "mean-of-means-weighed",

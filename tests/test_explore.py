@@ -8,10 +8,17 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
-from dlhelpers.explore import explore_averages, explore_batches, explore_lanes, explore_memory
+from dlhelpers.explore import (
+    explore_averages,
+    explore_batches,
+    explore_lanes,
+    explore_memory,
+    explore_step,
+)
 
-EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory]
+EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_step]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -60,6 +67,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_batches, "drop_last", True, "20 samples in 3 batches, the last of 6; 2 left out."),
         (explore_averages, "batch size (images)", 25, "says 25.3 %, the truth is 25.3 %"),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
+        (explore_step, "learning rate (hundredths)", 50, "lands at the bottom in one step."),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
     ],
 )
@@ -166,3 +174,25 @@ def test_lanes_are_those_of_a_loader_lived_through_ms_by_ms():
         found = numbers(explorer, load, train, workers, prefetch, uneven)
         assert found == [12, length, length - 12 * train, waits]
     assert numbers(explorer, 30, 20, 0, 2, False) == [12, 12 * 50, 12 * 30, 11 * 20], "in turns"
+
+
+@pytest.mark.parametrize("clear", [True, False])
+@pytest.mark.parametrize("hundredths", [1, 49, 50, 99, 100, 101, 120])
+def test_the_ball_is_moved_by_torchs_own_optimizer(hundredths, clear):
+    weight = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=hundredths / 100)
+    for _ in range(20):
+        if clear:
+            optimizer.zero_grad()
+        (weight - 3).square().backward()
+        optimizer.step()
+    explorer = explore_step()
+    found = numbers(explorer, hundredths, 20, clear)
+    loss = (weight.item() - 3) ** 2
+    assert found[-4:] == pytest.approx([0, abs(weight.item()), 9, loss], abs=0.0051)
+    if clear:  # what the sentence says of the ball is what becomes of its distance
+        said = {49: "rolls", 99: "closer", 100: "for ever", 120: "flies off"}
+        word = "lands" if hundredths == 50 else next(said[k] for k in said if hundredths <= k)
+        assert word in panel(explorer)
+    else:
+        assert "sledge" in panel(explorer) and abs(weight.item() - 3) < 5
