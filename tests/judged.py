@@ -220,6 +220,64 @@ def history_forgotten(path, model, optimizer):
 
 def nothing_at_first(path, model, optimizer):
     return load_checkpoint(path, model, optimizer) if path.exists() else None
+def learning(*order):
+    """A learner's `learn` that makes these calls in this order."""
+
+    def learn(loss, optimizer):
+        calls = {"backward": lambda: loss.backward(retain_graph=True), "step": optimizer.step}
+        for name in order:
+            calls.get(name, optimizer.zero_grad)()
+
+    return learn
+
+
+def epoch_of(
+    order=("clear", "backward", "step"),
+    add=lambda loss, labels: loss.item() * len(labels),
+    give=lambda total, samples: total / samples,
+    most=2,
+):
+    """A learner's one_epoch with its own iteration, sums and mean, over the first batches alone."""
+
+    def one_epoch(model, loader, loss_fn, optimizer):
+        total = samples = 0
+        for images, labels in [*loader][:most]:
+            loss = loss_fn(model(images), labels)
+            for name in order:
+                calls = {"clear": optimizer.zero_grad, "backward": loss.backward}
+                calls.get(name, optimizer.step)()
+            total += add(loss, labels)
+            samples += len(labels)
+        return give(total, samples)
+
+    return one_epoch
+
+
+def train_and_test(
+    first=lambda model: None,
+    before=lambda model: model.train(),
+    test=lambda model: model.eval(),
+    move=True,
+    give=list,
+):
+    """A learner's train_and_test that does something before all, before each epoch, and before each test."""
+
+    def train_and_test(model, loader, test_set, loss_fn, optimizer, epochs):
+        accuracies = []
+        first(model)
+        for _ in range(epochs):
+            before(model)
+            for images, labels in loader:
+                loss = loss_fn(model(images), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                if move:
+                    optimizer.step()
+            test(model)
+            accuracies.append(model(test_set.images).argmax(dim=1) == test_set.labels)
+        return give(accuracies)
+
+    return train_and_test
 
 
 def whole_batches(length=len, batch=lambda images, labels, k: (images[k], labels[k])):
@@ -535,6 +593,45 @@ JUDGED = {
         (over_batches(torch.sum, lambda loader: len(loader) * loader.batch_size), "would be 96"),
         (over_batches(torch.mean, lambda loader: len(loader.dataset)), "divided already"),
         (over_batches(torch.sum, lambda loader: 1), "that is the number of right answers."),
+    "lesson_04.learn": [
+        (learning("step"), "no gradient was computed: call `loss.backward()`"),
+        (learning("backward"), "the gradients are there and no weight has moved"),
+        (learning("step", "backward"), "`step()` came before there was a gradient"),
+        (learning("backward", "clear", "step"), "the gradients were cleared before the step"),
+        (learning("backward", "step", "step"), "a weight went from 1 to 1.8, not to 1.4"),
+        (3, "pass a name without brackets"),
+    ],
+    "lesson_04.one_epoch": [
+        (epoch_of(order=("clear", "step")), "no weight has moved"),
+        (epoch_of(most=1), "only one step was taken for two batches"),
+        (epoch_of(order=("backward", "step")), "the gradients of the first batch are still in"),
+        (epoch_of(give=lambda total, samples: None), "it gave back None: return the mean loss."),
+        (epoch_of(add=lambda loss, labels: loss * len(labels)), "came back as a tensor"),
+        (
+            epoch_of(add=lambda loss, labels: loss.item(), give=lambda total, samples: total / 2),
+            "that is the mean of the batch means, the bug of lesson 03",
+        ),
+        (epoch_of(add=lambda loss, labels: loss.item()), "added up without their weights"),
+        (epoch_of(give=lambda total, samples: total), "divide it by their number"),
+        (epoch_of(give=lambda total, samples: total / 2), "by the number of batches"),
+        (epoch_of(give=lambda total, samples: total / 3), "gave 4.85333, not 3.64"),
+    ],
+    "lesson_04.every_epoch": [
+        (
+            train_and_test(before=lambda model: None, test=lambda model: None),
+            "the test of epoch 1 was in training mode",
+        ),
+        (
+            train_and_test(before=lambda model: None),
+            "epoch 2 trained in evaluation mode (batch 1)",
+        ),
+        (
+            train_and_test(first=lambda model: model.eval(), before=lambda model: None),
+            "epoch 1 trained in evaluation mode (batch 1)",
+        ),
+        (train_and_test(move=False), "the modes are right, and no weight has moved"),
+        (train_and_test(give=len), "now return the list of accuracies"),
+        (lambda *arguments: [0.9, 0.9, 0.9], "these numbers of images came through the model: []"),
     ],
     "lesson_04.train_step": [
         (

@@ -1049,6 +1049,15 @@ MUTATIONS = [
         "test_explore.py::test_a_control_changes_picture_and_sentence",
     ),
     Mutation(
+        "gradients-always-cleared",
+        "explore/step.py",
+        "(0 if clear else gradient)",
+        "0",
+        "The ball comes to rest without clearing, and the two-line loop seems to do no harm.",
+        "04",
+        "test_explore.py::test_the_ball_is_moved_by_torchs_own_optimizer",
+    ),
+    Mutation(
         "mean-of-means-weighed",
         "explore/averages.py",
         "heights.mean()",

@@ -47,6 +47,10 @@ from dlhelpers.explore import (
 )
 
 EXPLORERS = [explore_averages, explore_batches, explore_gradients, explore_lanes, explore_memory]
+    explore_step,
+)
+
+EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_step]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -110,6 +114,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
             "8 iterations, 4 optimizer steps from 8 samples each. Told 4",
         ),
         (explore_steps, "tell the scheduler the", "iterations", "Told 10, the scheduler ends at"),
+        (explore_step, "learning rate (hundredths)", 50, "lands at the bottom in one step."),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
         (explore_reads, "reads per step", 4, "4 steps take 144 ms. The device waits for 48 ms"),
     ],
@@ -332,3 +337,23 @@ def test_gradients_are_those_that_autograd_finds():
     assert found[:3] == pytest.approx([8, length, miss], abs=0.0051)
     assert found[3] == pytest.approx(100 * miss / length, abs=0.51)
     assert found[4:] == [24, (batches @ full < 0).sum()]
+@pytest.mark.parametrize("clear", [True, False])
+@pytest.mark.parametrize("hundredths", [1, 49, 50, 99, 100, 101, 120])
+def test_the_ball_is_moved_by_torchs_own_optimizer(hundredths, clear):
+    weight = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=hundredths / 100)
+    for _ in range(20):
+        if clear:
+            optimizer.zero_grad()
+        (weight - 3).square().backward()
+        optimizer.step()
+    explorer = explore_step()
+    found = numbers(explorer, hundredths, 20, clear)
+    loss = (weight.item() - 3) ** 2
+    assert found[-4:] == pytest.approx([0, abs(weight.item()), 9, loss], abs=0.0051)
+    if clear:  # what the sentence says of the ball is what becomes of its distance
+        said = {49: "rolls", 99: "closer", 100: "for ever", 120: "flies off"}
+        word = "lands" if hundredths == 50 else next(said[k] for k in said if hundredths <= k)
+        assert word in panel(explorer)
+    else:
+        assert "sledge" in panel(explorer) and abs(weight.item() - 3) < 5

@@ -8,6 +8,7 @@ from dlhelpers.explore.lanes import explore_lanes
 from dlhelpers.explore.memory import explore_memory
 from dlhelpers.explore.price import explore_price
 from dlhelpers.explore.reads import explore_reads
+from dlhelpers.explore.step import explore_step
 from dlhelpers.explore.steps import explore_steps
 
-__all__ = ["explore_averages", "explore_batches", "explore_digit", "explore_gradients", "explore_lanes", "explore_memory", "explore_price", "explore_reads", "explore_steps"]
+__all__ = ["explore_averages", "explore_batches", "explore_digit", "explore_gradients", "explore_lanes", "explore_memory", "explore_price", "explore_reads", "explore_step", "explore_steps"]

@@ -1,33 +1,84 @@
 """What lesson 04, Write the loop, asks."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
+from dlhelpers.data.datasets import ImageDataset
 
 TITLE = "Write the loop"
 
-one_step = Prediction(
-    "lesson_04.one_step",
-    'After one step we ask for the loss of the same 32 images again. It "rises", "falls" or "stays"?',
-    answer="falls",
-    choices=("rises", "falls", "stays"),
-    because="The gradient was taken for these very images, and the step was short enough to follow it downhill.",
-    wrong={
-        "rises": "It can, when the step is far too long. This one is not.",
-        "stays": "It would, if the weights had not moved. `step()` has moved them.",
-    },
+
+def judge_learn(learn: Callable) -> str | None:
+    """What is wrong with a learner's learn, or None: it moves one weight twice, on the loss (3 - w)**2."""
+    weight, backwards, came = nn.Parameter(torch.ones(1)), [], []
+    weight.register_hook(backwards.append)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for _ in range(2):
+        learn((3 - weight).square().sum(), optimizer)
+        came.append(round(weight.item(), 4))
+    if not backwards:
+        return "no gradient was computed: call `loss.backward()`, with its brackets."
+    if came == [1, 1] and weight.grad is None:
+        return "the gradients were cleared before the step could use them."
+    if came == [1, 1]:
+        return (
+            "the gradients are there and no weight has moved: `backward()` only computes them. Call"
+            " `optimizer.step()`, with its brackets."
+        )
+    if came[0] == 1:
+        return "the first call moved nothing: `step()` came before there was a gradient. Call `backward()` first."
+    if came not in ([1.4, 2.12], [1.4, 1.72]):
+        return f"a weight went from 1 to {came[0]:g}, not to 1.4: call `backward()` once and `step()` once."
+    return None
+
+
+learn = Exercise(
+    "lesson_04.learn",
+    """
+    Write `learn(loss, optimizer)`, two lines: compute the gradients of `loss`, then let the optimizer move every weight
+    a little against its gradient.
+    """,
+    minutes=2,
+    judge=judge_learn,
+    praise="a weight moved from 1 to 1.4, towards the bottom of its loss at 3.",
     hints=[
-        "The gradient points to where the loss of these images rises, and the step goes the other way."
+        "The loss knows how it was computed, the optimizer knows the weights. One call of each.",
+        "`backward` and `step`, with their brackets.",
     ],
+    code="""
+    def learn(loss, optimizer):
+        loss.backward()
+        optimizer.step()
+    """,
+)
+
+first_epoch = Prediction(
+    "lesson_04.first_epoch",
+    "Both loops train the same model on the same batches. After the first epoch, whose gets more of the test images"
+    ' right: "ours", "the other" or "about equal"?',
+    answer="ours",
+    choices=("ours", "the other", "about equal"),
+    belief="a broken loop shows at once: met wherever a loss that goes down is taken for a loop that works",
+    because="Two lines win the first epoch, and by a lot. Enjoy it.",
+    wrong={
+        "the other": "It will be, in the end. After one epoch it is far behind.",
+        "about equal": "One line makes the two loops very different, and at first in our favour.",
+    },
+    hints=["Thirty steps of ours learned 32 images by heart. Is that a fast loop or a slow one?"],
 )
 
 forgotten_zero = Prediction(
     "lesson_04.forgotten_zero",
     "We call `backward()` for the same batch twice, with the same weights, and clear nothing in between. How many times"
-    " as large as after the first call is `weight.grad` after the second?",
+    " as large as after the first call is `.grad` after the second?",
     answer=2,
+    belief="backward() puts the new gradient in place of the old one: met as the forum question why one has to call"
+    " zero_grad() at all",
     within=0.01,
     because="`backward()` adds to what is there, so the same gradient is in it twice.",
     wrong={
@@ -37,150 +88,6 @@ forgotten_zero = Prediction(
     hints=[
         "The weights are the same, so both calls compute the same numbers. What is done with the old ones?"
     ],
-)
-
-handed_over = Prediction(
-    "lesson_04.handed_over",
-    "We hand four jobs to the helper thread, and read a clock as soon as the last one is handed over. Which time"
-    ' does it show, to the nearest: that of "no job", "one job" or "four jobs"?',
-    answer="no job",
-    choices=("no job", "one job", "four jobs"),
-    because="Handing over takes next to no time. The clock says nothing about the work.",
-    wrong={
-        "one job": "Not even the first job is waited for: `submit` only puts it into the helper's queue.",
-        "four jobs": "So it would be if we waited for the helper, and nobody has asked us to.",
-    },
-    hints=["Does `submit` wait until the job is done?"],
-)
-
-same_reads = Prediction(
-    "lesson_04.same_reads",
-    "`train_epoch` runs an epoch of 23 iterations and one of 90, and computes loss and accuracy. How many more reads of"
-    " the device does the longer epoch make? (No progress bar is shown.)",
-    answer=0,
-    because="The sums stay on the device while the epoch runs. What is read at its start and end stays the same.",
-    wrong={
-        67: "So it would be with one read an iteration, as in `plain_epoch`.",
-        134: "So it would be with two reads an iteration, one for the loss and one for the accuracy.",
-    },
-    hints=["An epoch needs one mean at its end. What has to be known before?"],
-)
-
-half_sum = Prediction(
-    "lesson_04.half_sum",
-    "A float16 tensor holds 2048. We add 1 to it. Which number does it hold now?",
-    answer=2048,
-    because="From 2,048 to 4,096 the numbers of float16 are 2 apart. 2,049 is half-way and goes to the multiple of 4.",
-    wrong={
-        2049: "That is the sum, and float16 has no such number.",
-        2050: "The sum is half-way between 2,048 and 2,050. It goes to the multiple of 4, which is 2,048.",
-    },
-    hints=[
-        "Above 2,048 every second number is there. Between which two is the sum, and which is a multiple of 4?"
-    ],
-)
-
-next_epoch = Prediction(
-    "lesson_04.next_epoch",
-    "We call `fit` again with the same history and `epochs=3`, that is, three more epochs. Which number does the next"
-    " one get?",
-    answer=3,
-    because="Two epochs are finished. The third was broken off, so it does not count as one, and a new third follows.",
-    wrong={
-        1: "It would be 1 without `history=history`.",
-        4: "It would be 4 if the broken-off epoch counted as finished. Most of its images were never seen.",
-    },
-    hints=["How many epochs does the table call finished?"],
-)
-
-moved = Question(
-    "lesson_04.moved",
-    "On a machine with a GPU, a notebook has the lines `model.to(device)` and `images.to(device)`. What is there now?",
-    [
-        Choice(
-            "Both", "`images` is where it was: `to` gave back another tensor, and nobody kept it."
-        ),
-        Choice(
-            "The model alone",
-            "a module moves its own weights. A tensor is not changed: write `images = images.to(device)`.",
-            right=True,
-        ),
-        Choice("The images alone", "a tensor stays where it is, and `to` gives back another one."),
-        Choice(
-            "Neither",
-            "a module moves its own weights, also when you do not keep what `to` gives back.",
-        ),
-    ],
-    hints=["One of the two is changed in place, the other gives back something new."],
-)
-
-slow_line = Question(
-    "lesson_04.slow_line",
-    "On a GPU, a clock around each line of a loop says that `total += loss.item()` takes nine tenths of the time. What"
-    " does that tell?",
-    [
-        Choice(
-            "Reading one number is slow", "one number is read in next to no time, once it is there."
-        ),
-        Choice(
-            "The work that was queued before ends there",
-            "forward, backward and step returned at once, and this line is the first that waits. It pays for all.",
-            right=True,
-        ),
-        Choice(
-            "Without this line the loop would be ten times as fast",
-            "the work remains, and the next line that waits would pay for it. You gain what the GPU stood idle while"
-            " Python was reading, and only measuring tells how much that is.",
-        ),
-    ],
-    hints=["Which of the loop's lines wait for the GPU, and which only hand over?"],
-)
-
-grad_after = Exercise(
-    "lesson_04.grad_after",
-    """
-    Each number of the list `gradients` is what one call of `backward()` computes for one weight. Write
-    `grad_after(gradients, cleared)`: what `.grad` holds after the last call, when `zero_grad()` was called before each
-    of them (`cleared` is True) or never (False). The list has at least one number.
-    """,
-    minutes=5,
-    cases=[
-        (([1.0, 2.0, 4.0], True), 4.0),
-        (([1.0, 2.0, 4.0], False), 7.0),
-        (([0.5, -0.5], False), 0.0),
-    ],
-    wrong=[
-        (
-            lambda gradients, cleared: gradients[-1],
-            "without `zero_grad()` the earlier gradients are still in it.",
-        ),
-        (
-            lambda gradients, cleared: sum(gradients),
-            "`zero_grad()` throws away what the calls before it have left.",
-        ),
-        (
-            lambda gradients, cleared: (
-                gradients[-1] if cleared else sum(gradients) / len(gradients)
-            ),
-            "gradients are added up. Nothing divides them by their number.",
-        ),
-        (
-            lambda gradients, cleared: sum(gradients) if cleared else gradients[-1],
-            "it is the other way round.",
-        ),
-        (
-            lambda gradients, cleared: 0 if cleared else sum(gradients),
-            "nothing clears what the last call computes.",
-        ),
-    ],
-    hints=[
-        "What is left of the first gradient when `zero_grad()` comes before the second?",
-        "`backward()` adds.",
-    ],
-    code="""
-    def grad_after(gradients, cleared):
-        return gradients[-1] if cleared else sum(gradients)
-    """,
 )
 
 
@@ -231,10 +138,10 @@ def judge_train_step(train_step: Callable) -> str | None:
 train_step = Exercise(
     "lesson_04.train_step",
     """
-    Write `train_step(model, images, labels, loss_fn, optimizer)`: one iteration on the CPU, without looking above. It
-    changes the weights once and gives back the loss of the batch before the step, as a number.
+    Write `train_step(model, images, labels, loss_fn, optimizer)`: one iteration in five lines, without looking above.
+    Then give back the loss of the batch before the step, as a number.
     """,
-    minutes=10,
+    minutes=5,
     judge=judge_train_step,
     praise="three batches, three steps, and the losses are those of a loop without fault.",
     hints=[
@@ -249,4 +156,281 @@ train_step = Exercise(
         optimizer.step()
         return loss.item()
     """,
+)
+
+silent_lines = Prediction(
+    "lesson_04.silent_lines",
+    "Five lines: outputs, loss, `zero_grad()`, `backward()`, `step()`. We take the loop five times and delete a"
+    " different line each time. How many of the five loops run to the end without an error?",
+    answer=3,
+    belief="PyTorch complains when a training loop is incomplete, so a loop that runs is right: met in forum threads"
+    " on a loss that stays where it is",
+    because="Only a missing name is an error. `zero_grad()`, `backward()` and `step()` are never missed.",
+    wrong={
+        0: "Two lines make a name that the next line uses: Python stops there.",
+        1: "There is more than one: `step()` without gradients is no error, and gradients without a step are none.",
+        2: "There is one more: `step()` passes over each weight that has no gradient, and says nothing.",
+        4: "Two lines make a name that the next line uses: without it, Python stops.",
+        5: "Two lines make a name that the next line uses: without it, Python stops.",
+    },
+    hints=[
+        "Which lines make a name that a later line needs?",
+        "What does `step()` do with a weight whose `.grad` is None?",
+    ],
+)
+
+long_step = Prediction(
+    "lesson_04.long_step",
+    "The same model, the same batch, one step again, but with a learning rate of 10 in place of 0.1. Compared with the"
+    ' loss before the step, the loss of these 32 images "falls much further", "falls a little" or "rises"?',
+    answer="rises",
+    choices=("falls much further", "falls a little", "rises"),
+    belief="a step against the gradient always lowers the loss of the batch that it was computed for: met in most"
+    " introductions to gradient descent",
+    because="The gradient is the slope where the model stands. A step this long jumps across the valley, and lands"
+    " higher.",
+    wrong={
+        "falls much further": "It would if the slope stayed the same for the whole length of the step.",
+        "falls a little": "A step that is somewhat too long does that. This one is a hundred times the first.",
+    },
+    hints=[
+        "You stand on a slope in fog and know how steep it is under your feet. How far does that hold?"
+    ],
+)
+
+
+def judge_one_epoch(one_epoch: Callable) -> str | None:
+    """What is wrong with a learner's one_epoch, or None: it gets a batch of three images and one of one."""
+    images = torch.ones(4, 1, dtype=torch.float64)
+    loader = DataLoader(TensorDataset(images, 2 * images), batch_size=3)
+    model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.zeros_(model.weight)
+    # towards the label 2, one weight w has the loss (2 - w)**2, and the step is (2 - w) / 5
+    result = one_epoch(
+        model, loader, nn.functional.mse_loss, torch.optim.SGD(model.parameters(), lr=0.1)
+    )
+    weight = round(model.weight.item(), 6)
+    if weight == 0:
+        return "no weight has moved: are `backward()` and `step()` there, in this order, for each batch?"
+    if weight == 0.4:
+        return "only one step was taken for two batches: is `step()` or `return` at the wrong indentation?"
+    if weight == 1.12:
+        return "the gradients of the first batch are still in the second step: clear them for each batch."
+    if weight != 0.72:
+        return f"after both batches a weight is {weight:g}, not 0.72: one step for each batch."
+    if result is None:
+        return "the steps are right, and it gave back None: return the mean loss."
+    if isinstance(result, Tensor):
+        return "the mean came back as a tensor, which keeps a record of every forward pass: use `loss.item()`."
+    known = {
+        3.28: "that is the mean of the batch means, the bug of lesson 03: weigh each loss by its samples.",
+        6.56: "that is the sum of the batch means: weigh each by its samples, and divide by all samples.",
+        1.64: "the losses were added up without their weights: multiply each by the samples of its batch.",
+        14.56: "that is the loss of all samples added up: divide it by their number.",
+        7.28: "the weighed losses were divided by the number of batches: divide by that of the samples.",
+        2.56: "that is the loss of the last batch alone.",
+    }
+    value = round(float(result), 6)
+    if value != 3.64:
+        return known.get(
+            value, f"batches of 3 and 1 samples with losses 4 and 2.56 gave {value:g}, not 3.64."
+        )
+    return None
+
+
+one_epoch = Exercise(
+    "lesson_04.one_epoch",
+    """
+    Write `one_epoch(model, loader, loss_fn, optimizer)`: one iteration for each batch of the loader. Return the mean
+    loss over all samples, as a number, right for a smaller last batch too.
+    """,
+    minutes=4,
+    judge=judge_one_epoch,
+    praise="batches of 3 and 1 samples, two steps, and each sample counts once.",
+    hints=[
+        "A `for` around your five lines, and two sums: of losses, each times its samples, and of samples.",
+        "`loss.item()` is the mean of `len(labels)` samples.",
+    ],
+    code="""
+    def one_epoch(model, loader, loss_fn, optimizer):
+        total = samples = 0
+        for images, labels in loader:
+            loss = loss_fn(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(labels)
+            samples += len(labels)
+        return total / samples
+    """,
+)
+
+differing_weights = Prediction(
+    "lesson_04.differing_weights",
+    "Our loop and the library's each train the same model for three epochs on the CPU, from the same seed. How many of"
+    " the 2,410 weights differ afterwards, even in the last bit?",
+    answer=0,
+    belief="a library's training loop does something better than the five lines, and floating point never comes out"
+    " the same twice: met in every comparison of a trainer with a loop",
+    because="The same operations in the same order give the same bits. The library's loop is yours.",
+    wrong={
+        2410: "They would all differ a little if the library did anything else to the weights, or in another order.",
+        1205: "There is no chance in it: the same operations in the same order give the same bits.",
+    },
+    hints=[
+        "Which of the library's lines could change a weight, and would it do so differently from yours?"
+    ],
+)
+
+sorted_test = Prediction(
+    "lesson_04.sorted_test",
+    "The same weights, under `torch.no_grad()`, but nobody called `eval()`. The test images are sorted by class, and"
+    ' come in batches of 32. What accuracy do we get: "the same", "a few points less" or "below 50 %"?',
+    answer="below 50 %",
+    choices=("the same", "a few points less", "below 50 %"),
+    belief="torch.no_grad() is enough for testing, and eval() is a detail: met in forum answers that offer one in"
+    " place of the other",
+    because="In a batch of nothing but threes, BatchNorm subtracts what threes have in common, and that is what made"
+    " them threes.",
+    wrong={
+        "the same": "The weights are the same, and the layer that looks at the whole batch is not: `no_grad()` only"
+        " switches off the record for learning.",
+        "a few points less": "That is what shuffled batches cost. Sorted ones are much worse.",
+    },
+    hints=[
+        "From which images does the layer take mean and spread now, and what do these images show?"
+    ],
+)
+
+
+class _Noting(nn.Module):
+    """A model with BatchNorm that notes for each forward pass: its mode, and the number of images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.BatchNorm1d(1), nn.Linear(1, 2))
+        self.passes: list[tuple[bool, int]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes.append((self.training, len(images)))
+        return self.layers(images)
+
+
+def judge_modes(train_and_test: Callable) -> str | None:
+    """What is wrong with a learner's train_and_test, or None: which mode the model is in, in each pass of 3 epochs."""
+    torch.manual_seed(0)
+    train, test = TensorDataset(torch.randn(4, 1), torch.tensor([0, 1, 0, 1])), torch.randn(5, 1)
+    model, loss_fn = _Noting(), nn.CrossEntropyLoss()
+    before = [weight.detach().clone() for weight in model.parameters()]
+    result: Any = train_and_test(
+        model,
+        DataLoader(train, batch_size=2),
+        ImageDataset(test, torch.tensor([0, 1, 0, 1, 1]), ["0", "1"]),
+        loss_fn,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        3,
+    )
+    sizes = [size for _, size in model.passes]
+    if sizes != [2, 2, 5] * 3:
+        return (
+            "3 epochs of 2 batches, each epoch with one test of 5 images, were expected, and these numbers of images"
+            f" came through the model: {sizes}."
+        )
+    for k, (training, size) in enumerate(model.passes):
+        if size == 5 and training:
+            return f"the test of epoch {k // 3 + 1} was in training mode: call `eval()` before it."
+    for k, (training, size) in enumerate(model.passes):
+        if size == 2 and not training:
+            return (
+                f"epoch {k // 3 + 1} trained in evaluation mode (batch {k % 3 + 1}): who puts the model back into"
+                " training mode, and when?"
+            )
+    if all(map(torch.equal, model.parameters(), before)):
+        return "the modes are right, and no weight has moved: keep the five lines."
+    if not isinstance(result, list) or len(result) != 3:
+        return "the modes are right: now return the list of accuracies, one for each epoch."
+    return None
+
+
+every_epoch = Exercise(
+    "lesson_04.every_epoch",
+    """
+    A colleague's loop for a model with BatchNorm. It runs, and the first epoch is fine. From the second one on, the
+    layer's averages stand still. Change that, and go on testing in evaluation mode: one line is in the wrong place.
+    """,
+    minutes=4,
+    judge=judge_modes,
+    praise="three epochs, each one trained in training mode and tested in evaluation mode.",
+    hints=[
+        "Write down the mode of the model for each line, in the first epoch and in the second.",
+        "What `eval()` has switched stays switched.",
+    ],
+    given="""
+    def train_and_test(model, loader, test, loss_fn, optimizer, epochs):
+        accuracies = []
+        model.train()
+        for epoch in range(epochs):
+            for images, labels in loader:
+                loss = loss_fn(model(images), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            model.eval()
+            right = model(test.images).argmax(dim=1) == test.labels
+            accuracies.append(right.float().mean().item())
+        return accuracies
+    """,
+    code="""
+    def train_and_test(model, loader, test, loss_fn, optimizer, epochs):
+        accuracies = []
+        for epoch in range(epochs):
+            model.train()
+            for images, labels in loader:
+                loss = loss_fn(model(images), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            model.eval()
+            right = model(test.images).argmax(dim=1) == test.labels
+            accuracies.append(right.float().mean().item())
+        return accuracies
+    """,
+)
+
+eval_learns = Question(
+    "lesson_04.eval_learns",
+    "A script calls `model.eval()` once and then trains: forward, loss, clear, backward, step, for ten epochs. The"
+    " model has a BatchNorm layer. What happens?",
+    [
+        Choice(
+            "An error: there are no gradients in evaluation mode",
+            "that is `torch.no_grad()`. `eval()` switches what layers compute, and gradients are computed as ever.",
+        ),
+        Choice(
+            "No error, and no weight moves",
+            "`eval()` freezes no weight. `requires_grad_(False)` does.",
+        ),
+        Choice(
+            "It trains, and BatchNorm's averages stay where they were",
+            "the weights learn, around averages that nobody updates. For a model that was trained before, people do"
+            " this on purpose: they freeze the averages.",
+            right=True,
+        ),
+    ],
+    hints=["Which of the two is about what a layer computes: `eval()` or `no_grad()`?"],
+)
+
+next_epoch = Prediction(
+    "lesson_04.next_epoch",
+    "We call `fit` again with the same history and `epochs=3`, that is, three more epochs. Which number does the next"
+    " epoch get?",
+    answer=3,
+    belief="`epochs` is a total, or whatever was started counts: met with trainers that take max_epochs, and with"
+    " notebooks that number their rows by calls",
+    because="Two epochs are finished. The third was broken off, so it does not count as one, and a new third follows.",
+    wrong={
+        1: "It would be 1 without `history=history`.",
+        4: "It would be 4 if the broken-off epoch counted as finished. Most of its images were never seen.",
+    },
+    hints=["How many epochs does the table call finished?"],
 )
