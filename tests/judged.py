@@ -174,6 +174,8 @@ def mean_of(part, whole=lambda total, samples, batches: total / samples):
         return whole(total, sum(n for _, n in losses), len(losses))
 
     return mean_loss
+
+
 def accumulated(divide="samples", clear=True, last=True, again=True, give=lambda steps: steps):
     """A learner's accumulate that divides by the samples or the loader batches of a step, or by nothing, in its way."""
 
@@ -220,6 +222,8 @@ def history_forgotten(path, model, optimizer):
 
 def nothing_at_first(path, model, optimizer):
     return load_checkpoint(path, model, optimizer) if path.exists() else None
+
+
 def learning(*order):
     """A learner's `learn` that makes these calls in this order."""
 
@@ -488,6 +492,8 @@ def shuffled_in_place(labels):
 def permuted_in_place(labels):
     labels[:] = labels[torch.randperm(len(labels))]
     return labels
+
+
 def right_in(scores, labels):
     """What a learner's fraction_right begins with: which answers are right, as 1 and 0."""
     return (scores.argmax(dim=1) == labels).float()
@@ -515,6 +521,7 @@ JUDGED = {
         ),
         (lambda run, size: run(size), "gives up with the error"),
         (lambda run, size: search(run, size) and None, "it gave back None"),
+    ],
     "lesson_00.shuffled": [
         (shuffled_in_place, "on a tensor it overwrites some labels with others"),
         (permuted_in_place, "the true ones are gone. Leave them"),
@@ -577,6 +584,7 @@ JUDGED = {
         (lambda images, count: list(images[:count]), "it gave back a list: one tensor"),
         (lambda images, count: images[count].clone(), "(2, 1, 2, 2) is expected"),
         (lambda images, count: print(end=""), "it gave back None"),
+    ],
     "lesson_03.fraction_right": [
         (lambda s, y: right_in(s, y).sum().item(), "that is the number of right answers."),
         (lambda s, y: 100 * right_in(s, y).mean().item(), "that is in percent."),
@@ -593,6 +601,7 @@ JUDGED = {
         (over_batches(torch.sum, lambda loader: len(loader) * loader.batch_size), "would be 96"),
         (over_batches(torch.mean, lambda loader: len(loader.dataset)), "divided already"),
         (over_batches(torch.sum, lambda loader: 1), "that is the number of right answers."),
+    ],
     "lesson_04.learn": [
         (learning("step"), "no gradient was computed: call `loss.backward()`"),
         (learning("backward"), "the gradients are there and no weight has moved"),
@@ -730,6 +739,7 @@ JUDGED = {
             "the last batch alone",
         ),
         (mean_of(lambda loss, n: loss, lambda total, n, k: None), "it gave back None"),
+    ],
     "lesson_08.accumulate": [
         (3, "pass a name without brackets"),
         (accumulated("batches", last=False), "took 1 steps: 2 are expected"),

@@ -181,7 +181,18 @@ def tasks_are_used(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:
         )
 
 
-SECOND_EDITION = {"00", "01", "02", "03", "04", "05", "06", "07", "08"}  # the numbers of the lessons that keep the rules below
+# the numbers of the lessons that keep the rules below
+SECOND_EDITION = {
+    "00",
+    "01",
+    "02",
+    "03",
+    "04",
+    "05",
+    "06",
+    "07",
+    "08",
+}
 
 
 def shape_of_the_second_edition(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:

@@ -15,42 +15,28 @@ from dlhelpers.base.sizes import human_bytes
 from dlhelpers.explore import (
     explore_averages,
     explore_batches,
-    explore_lanes,
-    explore_memory,
-    explore_price,
-)
-
-EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_price]
-    explore_reads,
-)
-
-EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_reads]
-    explore_steps,
-)
-
-EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_steps]
-from dlhelpers.explore import (
-    explore_averages,
-    explore_batches,
     explore_digit,
-    explore_lanes,
-    explore_memory,
-)
-
-EXPLORERS = [explore_averages, explore_batches, explore_digit, explore_lanes, explore_memory]
-from dlhelpers.explore import (
-    explore_averages,
-    explore_batches,
     explore_gradients,
     explore_lanes,
     explore_memory,
-)
-
-EXPLORERS = [explore_averages, explore_batches, explore_gradients, explore_lanes, explore_memory]
+    explore_price,
+    explore_reads,
     explore_step,
+    explore_steps,
 )
 
-EXPLORERS = [explore_averages, explore_batches, explore_lanes, explore_memory, explore_step]
+EXPLORERS = [
+    explore_averages,
+    explore_batches,
+    explore_digit,
+    explore_gradients,
+    explore_lanes,
+    explore_memory,
+    explore_price,
+    explore_reads,
+    explore_step,
+    explore_steps,
+]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
 
@@ -187,6 +173,8 @@ def test_a_price_is_what_pytorch_holds():
         kept = torch.zeros(images, 3, side, side, dtype=getattr(torch, name))
         [price] = re.findall("take (.*?), and", say(explore_price(), images, side, name, "2 GB"))
         assert price == human_bytes(kept.untyped_storage().nbytes())
+
+
 def test_a_click_turns_the_pixel_that_is_seen_and_it_moves_with_the_sheet():
     explorer = explore_digit()
     start, right, down, swap = controls(explorer).values()
@@ -300,6 +288,8 @@ def test_reads_are_those_of_a_queue_lived_through_ms_by_ms():
             length - 16 * kernel,
             length - 48,
         ]
+
+
 @pytest.mark.parametrize(
     ("unit", "count"), [("optimizer steps", 9), ("iterations", 24), ("epochs", 3)]
 )
@@ -318,6 +308,8 @@ def test_steps_and_rates_are_those_of_a_loop_with_pytorchs_scheduler(unit, count
     found = numbers(explore_steps(), 29, 4, 3, 3, unit)
     last = 29 - 2 * 12
     assert found == [iterations, steps, 12, last, count, round(scheduler.get_last_lr()[0], 3)]
+
+
 def test_gradients_are_those_that_autograd_finds():
     random = np.random.default_rng(0)
     x, noise = torch.from_numpy(random.normal(size=(2, 1_000)))
@@ -337,6 +329,8 @@ def test_gradients_are_those_that_autograd_finds():
     assert found[:3] == pytest.approx([8, length, miss], abs=0.0051)
     assert found[3] == pytest.approx(100 * miss / length, abs=0.51)
     assert found[4:] == [24, (batches @ full < 0).sum()]
+
+
 @pytest.mark.parametrize("clear", [True, False])
 @pytest.mark.parametrize("hundredths", [1, 49, 50, 99, 100, 101, 120])
 def test_the_ball_is_moved_by_torchs_own_optimizer(hundredths, clear):

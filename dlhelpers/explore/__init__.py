@@ -11,4 +11,15 @@ from dlhelpers.explore.reads import explore_reads
 from dlhelpers.explore.step import explore_step
 from dlhelpers.explore.steps import explore_steps
 
-__all__ = ["explore_averages", "explore_batches", "explore_digit", "explore_gradients", "explore_lanes", "explore_memory", "explore_price", "explore_reads", "explore_step", "explore_steps"]
+__all__ = [
+    "explore_averages",
+    "explore_batches",
+    "explore_digit",
+    "explore_gradients",
+    "explore_lanes",
+    "explore_memory",
+    "explore_price",
+    "explore_reads",
+    "explore_step",
+    "explore_steps",
+]
