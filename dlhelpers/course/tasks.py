@@ -190,8 +190,9 @@ class Prediction(Task):
     def reveal(self, result: float | str) -> Reply:
         """Hold the guess against `result`, which a cell has measured."""
         result = _plain(result)
-        shown = self._measured = show_value(result)
+        shown = show_value(result)
         if self.guess is not ...:
+            self._measured = shown  # before a guess the card keeps it to itself
             # done: a prediction is made to be tested, not to be right
             known = self._known_mistake()
             first = "right" if self._near(self.guess, self.answer) else _numbered(known, self.wrong)
