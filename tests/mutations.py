@@ -870,8 +870,8 @@ MUTATIONS = [
     Mutation(
         "unanswered-counts-as-done",
         "course/tasks.py",
-        "        if self.guess is not ...:\n            # done",
-        "        if True:\n            # done",
+        "        if self.guess is not ...:\n            self._measured",
+        "        if True:\n            self._measured",
         "Progress says done of a prediction that nobody made.",
         "00",
         "test_exercises.py::test_an_open_prediction_is_no_error_and_leaves_no_trace",

@@ -1,5 +1,7 @@
 """What lesson 00, Start here, asks."""
 
+from collections.abc import Callable
+
 import torch
 
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
@@ -107,7 +109,7 @@ guessing = Prediction(
 )
 
 
-def judge_shuffled(answer):
+def judge_shuffled(answer: Callable) -> str | None:
     """Say what is wrong with a learner's shuffled, or return None."""
     labels = torch.arange(10).repeat(10)
     given = [labels.clone(), labels.clone()]

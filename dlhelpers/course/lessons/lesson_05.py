@@ -112,13 +112,16 @@ class Queue:
         self.now, self.done, self.jobs = 100.0, 105.0, 0
 
     def work(self) -> None:
+        """Hand over a job."""
         self.done = max(self.now, self.done) + 3
         self.jobs += 1
 
     def wait(self) -> None:
+        """Let the clock go on until all is done."""
         self.now = max(self.now, self.done)
 
     def clock(self) -> float:
+        """Return the time in seconds."""
         return self.now
 
 
