@@ -105,7 +105,7 @@ def test_the_table_has_a_row_a_lesson_or_a_row_a_task_and_says_what_is_next():
     assert lessons.notes == ["Next: 00 Start here."]
     tasks = {row[1]: row[2:] for row in progress("lesson_02").rows}
     assert tasks["small_loader"] == ["predict", "done", "1", "wrong"]
-    assert tasks["batch_of"] == ["exercise", "tried", "1", "known mistake 2"]
+    assert tasks["batch_of"] == ["exercise", "tried", "1", "known mistake"]
     assert tasks["independent"] == ["question", "open", "", ""]
     (note,) = progress("lesson_02").notes
     assert note.endswith("done. Next: 03 Weigh your averages.")

@@ -139,6 +139,7 @@ def progress(lesson: str | None = None) -> Table:
         found = _kept(remembered, lesson)
         for task, known in zip(tasks_of(lesson), found, strict=True):
             kept = [known.get(part, "") for part in ("state", "tries", "first")]
+            kept[2] = kept[2].rstrip(" 0123456789")  # which known mistake it was is for a teacher
             rows.append([MARKS[known["state"]], task.name.partition(".")[2], task.kind, *kept])
         headers = ["", "task", "kind", "state", "tries", "first try"]
         note = f"{_title(lesson)}: {_done(found)} done. Next: {_next(following)}."

@@ -67,7 +67,8 @@ class Explorer:
             row[0].observe(redraw, names="value")
             column += row
         tasks = "".join(f"<li>{task}</li>" for task in tries)
-        column.append(ipywidgets.HTML(f"{STYLE}<small>Try:<ol>{tasks}</ol></small>"))
+        self.tries = f"<small>Try:<ol>{tasks}</ol></small>"
+        column.append(ipywidgets.HTML(STYLE + self.tries))
         self.widget = ipywidgets.HBox([ipywidgets.VBox(column), panel])
         self.widget.add_class("dl-explorer")
 
@@ -77,7 +78,7 @@ class Explorer:
     def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
         first, *others = map(_page, self.pictures)
         fold = f"<details><summary>With other values</summary>{''.join(others)}</details>"
-        html = f"{STYLE}<div class='dl-explorer'>{first}{fold}</div>"
+        html = f"{STYLE}<div class='dl-explorer'>{first}{self.tries}{fold}</div>"
         return {"text/plain": repr(self), "text/html": html} | view_of(self.widget)
 
 
