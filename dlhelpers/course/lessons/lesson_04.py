@@ -160,8 +160,8 @@ train_step = Exercise(
 
 silent_lines = Prediction(
     "lesson_04.silent_lines",
-    "Five lines: outputs, loss, `zero_grad()`, `backward()`, `step()`. We take the loop five times and delete a"
-    " different line each time. How many of the five loops run to the end without an error?",
+    "Five lines: outputs, loss, `zero_grad()`, `backward()`, `step()`. In a fresh session, we take the loop"
+    " five times and delete a different line each time. How many of the five loops run to the end without an error?",
     answer=3,
     belief="PyTorch complains when a training loop is incomplete, so a loop that runs is right: met in forum threads"
     " on a loss that stays where it is",
@@ -356,7 +356,7 @@ every_epoch = Exercise(
     "lesson_04.every_epoch",
     """
     A colleague's loop for a model with BatchNorm. It runs, and the first epoch is fine. From the second one on, the
-    layer's averages stand still. Change that, and go on testing in evaluation mode: one line is in the wrong place.
+    layer's averages stand still. Change that, and go on testing in evaluation mode.
     """,
     minutes=4,
     judge=judge_modes,

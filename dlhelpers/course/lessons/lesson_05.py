@@ -207,9 +207,9 @@ slow_line = Question(
 
 without_reads = Prediction(
     "lesson_05.without_reads",
-    "An iteration is 1 part of Python's own work and 3 parts of the device's. A loop of six reads the loss in each one."
-    ' We drop the reads but the last. How much time does that save, to the nearest: "nothing", "a fifth", "half" or'
-    ' "nine tenths"?',
+    "In each iteration Python works for 1 unit of time and the device for 3. A loop of six iterations reads the loss"
+    ' every time. We drop all reads except the last. How much time does that save, roughly: "nothing", "a fifth",'
+    ' "half" or "nine tenths"?',
     belief="A profiler that shows nine tenths in .item() means that removing .item() saves nine tenths; forum answers"
     " advise to remove it to make the loop many times faster.",
     answer="a fifth",
@@ -244,7 +244,7 @@ def judge_mean_loss(mean_loss: Callable) -> str | None:
     """What is wrong with a learner's mean_loss, or None: batches of 4, 4 and 1 samples, and their reads are counted."""
 
     def loss_fn(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if labels.requires_grad or not outputs.requires_grad:
+        if any(outputs is tensor for batch in batches for tensor in batch):
             raise ValueError("the loss function takes the model's outputs, then the labels")
         return (outputs - labels).mean()
 
@@ -290,7 +290,8 @@ mean_loss = Exercise(
     """,
     minutes=5,
     judge=judge_mean_loss,
-    praise="three batches of 4, 4 and 1 samples, one read.",
+    praise="three batches of 4, 4 and 1 samples, one read. (`torch.no_grad()`, or `loss.detach()`, also lets go of each"
+    " batch's graph.)",
     hints=[
         "Which of the numbers that you add up come from the device, and which from Python?",
         "A total that starts as 0 becomes a tensor as soon as you add one, and `len(labels)` asks no device.",
@@ -348,7 +349,8 @@ saved = Exercise(
             lambda gradient, scale: (
                 torch.tensor(gradient * scale, dtype=torch.float16) / scale
             ).item(),
-            "divided in float16, the small one becomes 0 after all: make it float32 first, with `.float()`.",
+            "the small one becomes 0 after all. Either it was rounded to float16 before it was scaled, or it was still"
+            " float16 when it was divided: scale first, and divide behind `.float()`.",
         ),
         (
             lambda gradient, scale: gradient * scale / scale,

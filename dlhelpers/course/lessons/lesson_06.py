@@ -28,8 +28,8 @@ biggest_kind = Prediction(
 
 half_batch = Prediction(
     "lesson_06.half_batch",
-    "With 128 images, the four kinds take 30.24 MB in all, and the device has 20 MB. You halve the batch. What"
-    " percentage of the 30.24 MB do 64 images take?",
+    "With 128 images, the four kinds take 30.24 MB in all, and the device has 16 MB. You halve the batch. How"
+    " many percent of the 30.24 MB do 64 images take?",
     answer=57,
     within=2,
     because="Only the activations halve. Parameters, gradients and optimizer state stay as they are.",
@@ -38,6 +38,7 @@ half_batch = Prediction(
         50: "It would be half if every byte belonged to an image.",
         43: "That is what the activations of 64 images take. The other three kinds are still there.",
         100: "Each image has activations of its own, and half of the images are gone.",
+        0.57: "That is the fraction, and you were asked for percent.",
         25: "Only one thing is halved, the number of images, and a part of the memory depends on it.",
     },
     hints=[
@@ -102,7 +103,7 @@ iteration_time = Prediction(
     belief="A larger batch gives faster iterations; the usual answer to the question that this course starts from.",
     wrong={
         "shorter": "More images hardly ever make an iteration shorter; they make iterations fewer.",
-        "about equal": "That happens on a large GPU which 16 images leave idle. A CPU has work enough with 16.",
+        "about equal": "That happens on a large GPU that 16 images leave idle. A CPU has few idle parts to spare.",
     },
     hints=["Nothing is asked here about an epoch. How much work is in one iteration?"],
 )
@@ -141,7 +142,7 @@ try_again = Prediction(
 mixed_price = Question(
     "lesson_06.mixed_price",
     "A model doesn't fit even with a batch of 1. The advice: train in mixed precision (16-bit activations, parameters"
-    " still in 32), it halves the memory. What does it do here, with 1 image and Adam?",
+    " still in 32), it halves the memory. What does it do to the explorer's bill, with 1 image and Adam?",
     [
         Choice(
             "It halves the memory",
@@ -154,7 +155,8 @@ mixed_price = Question(
         Choice(
             "It takes more",
             "each parameter gets a 16-bit copy for the computation, and the activations of one image don't make up"
-            " for that. Mixed precision lowers the slope and raises the constant.",
+            " for that. Mixed precision lowers the slope and raises the constant of this bill. (Measured at the"
+            " peak, it neither helps nor hurts such a batch: memory is fullest in Adam's step then.)",
             right=True,
         ),
         Choice(
@@ -274,6 +276,7 @@ pick_size = Exercise(
         (({8: 4.0, 16: 8.4, 32: 16.0, 64: 31.9},), 8),
         (({32: 10.0, 64: 18.0, 128: 50.0},), 64),
         (({1: 5.0, 2: 5.0, 4: 5.0},), 4),
+        (({64: 30.0, 32: 15.1, 16: 20.0},), 32),
     ],
     wrong=[
         (
@@ -365,8 +368,9 @@ def _judge_search(answer: Callable) -> str | None:
             return f"{where} it says {found}: halve the size after each failure."
         if found != expected:
             return (
-                f"{where} it says {found}. Each retry began while the failed one was still in memory: inside `except`"
-                " the error is alive, its frames are, and so are their tensors. Leave the block first, then retry."
+                f"{where} it says {found}. Each retry began while the failed one was still in memory: while"
+                " the error is alive, its frames are, and so are their tensors. Inside `except` it is, and"
+                " afterwards if you gave it a name of your own. Leave the block with nothing of it, then retry."
             )
 
     def broken(size: int) -> None:

@@ -92,7 +92,7 @@ batch_of_16 = Prediction(
     wrong={
         "about 25 %": "One over the square root of 16 is how much the noise shrinks, and here a single image is off by"
         " several times the gradient's length.",
-        "about 75 %": "That is what 128 images reach.",
+        "about 75 %": "It takes a far larger batch to come that close.",
     },
     hints=["A single image cares about its own digit only. How much do ten digits agree?"],
 )
@@ -160,7 +160,7 @@ loss_at = Exercise(
     "lesson_07.loss_at",
     """
     A run's log is a list of pairs (steps so far, test loss), with steps growing. Write `loss_at(log, steps)`: the loss
-    at the last look that was taken within so many steps. The first pair has 0 steps.
+    of the last pair with at most `steps` steps. The first pair has 0 steps.
     """,
     minutes=4,
     cases=[
@@ -385,8 +385,8 @@ held_equal = Question(
 
 may_conclude = Question(
     "lesson_07.may_conclude",
-    "Two batch sizes, three seeds each, all else equal. The test losses are 0.52, 0.47 and 0.50 for the first, and"
-    " 0.49, 0.45 and 0.53 for the second. What may you write?",
+    "Two batch sizes, three runs each, every run from a start of its own. The test losses are 0.52, 0.47"
+    " and 0.50 for the first, and 0.49, 0.45 and 0.53 for the second. What may you write?",
     [
         Choice(
             "The second is better: it has the best run",
