@@ -256,3 +256,38 @@ def test_a_task_that_is_solved_or_not_shown_or_not_asked_is_a_breach(good, bad):
     for cell in book.cells:
         cell.source = cell.source.replace(good, bad)
     assert len(list(tasks_are_used(book, tasks))) == 1
+
+
+def unfold(book, tasks):
+    book.cells[1].metadata["jupyter"]["source_hidden"] = False
+
+
+def everywhere(old, new):
+    def change(book, tasks):
+        for cell in book.cells:
+            cell.source = cell.source.replace(old, new)
+
+    return change
+
+
+BREACHES = {
+    "words outside folds": lambda book, tasks: book.cells[0].update(source="word " * 2001),
+    "at most 84": lambda book, tasks: book.cells[3].update(source="x = " + "1" * 81),
+    "show the numbers": lambda book, tasks: book.cells[3].update(outputs=[shows("True")]),
+    "has to be folded": unfold,
+    "cells with pictures": lambda book, tasks: [c.pop("outputs", 0) for c in book.cells[2:50]],
+    "0 explorers": everywhere("explore_", "x"),
+    "in the first third": everywhere("    ...", "    pass"),
+    "no exercise gives code": lambda book, tasks: tasks.pop("lesson_02.cut_into_batches"),
+    "name the false belief": lambda book, tasks: tasks.update(p=small_tasks()["t.p0"]),
+}
+
+
+@pytest.mark.parametrize("said", BREACHES)
+def test_the_shape_of_the_second_edition_can_be_missed(said):
+    [path] = [path for path in lessons() if path.name.startswith("02")]
+    book, tasks = read(path), tasks_in(path)
+    BREACHES[said](book, tasks)
+    for cell in book.cells:
+        cell.setdefault("outputs", [])
+    assert any(said in each for each in shape_of_the_second_edition(book, tasks))
