@@ -182,17 +182,7 @@ def tasks_are_used(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:
 
 
 # the numbers of the lessons that keep the rules below
-SECOND_EDITION = {
-    "00",
-    "01",
-    "02",
-    "03",
-    "04",
-    "05",
-    "06",
-    "07",
-    "08",
-}
+SECOND_EDITION = {f"{number:02}" for number in range(9)}
 
 
 def shape_of_the_second_edition(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:

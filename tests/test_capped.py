@@ -190,6 +190,7 @@ def test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full(
     assert repr(run) == "returned without a cap on private memory"
 
     def fill():
+        time.sleep(1)  # the parent has looked at the memory once by then
         full.touch()
         time.sleep(60)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dlhelpers.data import load
 from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, new_axes, show
+from dlhelpers.train.loop import fit
 
 PAD = 4  # pixels of paper around a scan, so that it can be moved
 TRIES = (
@@ -81,11 +82,8 @@ def _trained() -> nn.Module:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-        for _ in range(40):
-            loss = nn.functional.cross_entropy(model(scans.images), scans.labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        whole = [(scans.images, scans.labels)]
+        fit(model, whole, nn.CrossEntropyLoss(), optimizer, epochs=40, progress=False)
     return model
 
 
