@@ -40,6 +40,19 @@ def search(run, size, *, after=lambda size: size // 2, caught=torch.OutOfMemoryE
     return size
 
 
+def search_keeping(run, size):
+    """A largest_that_runs that leaves the block and keeps the error under a name of its own."""
+    failed = None
+    while size:
+        try:
+            run(size)
+            return size
+        except torch.OutOfMemoryError as error:
+            failed = error
+        size //= 2
+    return failed
+
+
 def search_inside(run, size):
     """A largest_that_runs that retries while the error is alive."""
     try:
@@ -511,7 +524,12 @@ def over_batches(add, divide):
 
 JUDGED = {
     "lesson_06.largest_that_runs": [
-        (search_inside, "it says 0. Each retry began while the failed one was still in memory"),
+        (
+            search_inside,
+            "it says 0. Each retry began while the failed one was still in memory: inside `except`",
+        ),
+        (search_keeping, "in memory: you left the `except` block, and a name of your own"),
+        (partial(search, after=lambda size: size // 4), "it says 16: halve the size after each"),
         (partial(search, tries=1), "it says 32, which has not run"),
         (partial(search, after=lambda size: size), "tries 64 images again and again"),
         (partial(search, caught=Exception), "a ValueError in `run` was swallowed"),

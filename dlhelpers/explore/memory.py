@@ -19,8 +19,8 @@ def explore_memory() -> Explorer:
 
     The model is that of lesson 06. Counted are its parameters, their gradients, the optimizer state, and the images
     with what each layer gives out, for the largest micro-batch. What backward and the libraries need for a moment is
-    not, so a measurement is higher. Mixed precision halves what layers give out, leaves the rest in float32, and makes
-    a copy of each parameter in 16 bits.
+    not, so a measurement is higher. Mixed precision is taken to halve all that layers give out (in truth, most of
+    it), leaves the rest in float32, and makes a copy of each parameter in 16 bits.
     """
     controls = (
         ("batch size (images)", 64, 1, 256),
@@ -48,7 +48,7 @@ def _draw(batch_size, micro_batches, optimizer, precision):
     rows = *held.items(), ("together", total)
     ax.set_yticks(range(5), [f"{kind}: {size:.2f} MB" for kind, size in rows])
     ax.axvline(LIMIT, color=PALETTE[4])
-    ax.set(xlim=(0, 60), ylim=(4.5, -0.5), xlabel="MB; red: the limit", frame_on=False)
+    ax.set(xlim=(0, 60), ylim=(4.5, -0.5), xlabel="MB; the line: the limit", frame_on=False)
     verdict = "fit" if total <= LIMIT else "do not fit"
     return show(
         ax,

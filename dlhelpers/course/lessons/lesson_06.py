@@ -1,5 +1,6 @@
 """What lesson 06, Price a batch, asks."""
 
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from weakref import WeakSet
@@ -29,7 +30,7 @@ biggest_kind = Prediction(
 half_batch = Prediction(
     "lesson_06.half_batch",
     "With 128 images, the four kinds take 30.24 MB in all, and the device has 16 MB. You halve the batch. How"
-    " many percent of the 30.24 MB do 64 images take?",
+    " much of the 30.24 MB do 64 images take, in percent?",
     answer=57,
     within=2,
     because="Only the activations halve. Parameters, gradients and optimizer state stay as they are.",
@@ -38,6 +39,7 @@ half_batch = Prediction(
         50: "It would be half if every byte belonged to an image.",
         43: "That is what the activations of 64 images take. The other three kinds are still there.",
         100: "Each image has activations of its own, and half of the images are gone.",
+        0.5: "That is a fraction, and you were asked for percent. Nor is it half: not every byte belongs to an image.",
         0.57: "That is the fraction, and you were asked for percent.",
         25: "Only one thing is halved, the number of images, and a part of the memory depends on it.",
     },
@@ -176,8 +178,8 @@ fixed_bytes = Exercise(
     """,
     minutes=4,
     cases=[
-        (([torch.zeros(3, 4), torch.zeros(4)], 2), 256),
-        (([torch.zeros(3, 4), torch.zeros(4)], 0), 128),
+        (([torch.zeros(3), torch.zeros(2)], 2), 80),
+        (([torch.zeros(3), torch.zeros(2)], 0), 40),
         (([torch.zeros(5, dtype=torch.float16)], 1), 30),
         (([torch.zeros(2, 2, 2)], 2), 128),
     ],
@@ -199,6 +201,12 @@ fixed_bytes = Exercise(
             "these are numbers, not bytes. `element_size()` has the bytes of one.",
         ),
         (
+            lambda parameters, states: (
+                sum(len(p) * p.element_size() for p in parameters) * (2 + states)
+            ),
+            "`len` is the first side of the shape only. `numel()` counts all numbers.",
+        ),
+        (
             lambda parameters, states: sum(p.numel() for p in parameters) * 4 * (2 + states),
             "not every number has 4 bytes: float16 has 2. Ask `element_size()`.",
         ),
@@ -218,7 +226,8 @@ largest_for = Exercise(
     "lesson_06.largest_for",
     """
     Turn the line round. `small` and `large` are two measurements, each a pair (batch size, MB). Write
-    `largest_for(limit, small, large)`: the largest batch size whose memory stays within `limit` MB, a whole number.
+    `largest_for(limit, small, large)`: the largest batch size whose memory stays within `limit` MB, a whole number. (At
+    least one image fits.)
     """,
     minutes=4,
     cases=[
@@ -292,6 +301,10 @@ pick_size = Exercise(
             lambda ms: max(ms, key=lambda size: ms[size] / size),
             "upside down: that is milliseconds per sample, which should be few.",
         ),
+        (
+            lambda ms: next(size for size in ms if size / ms[size] >= 0.95 * _fastest(ms)),
+            "this is the first that is fast enough, in the dictionary's order. Take the smallest.",
+        ),
     ],
     hints=[
         "How many samples per millisecond does each size do?",
@@ -314,6 +327,10 @@ def _slope(small: tuple, large: tuple) -> float:
     return (large[1] - small[1]) / (large[0] - small[0])
 
 
+def _fastest(ms: dict) -> float:
+    return max(size / took for size, took in ms.items())
+
+
 class _Endless(BaseException):
     """Ends a search that goes on and on; a learner's `except Exception` does not catch it."""
 
@@ -322,7 +339,7 @@ class _Device:
     """Pretends to have room for some images, and knows which are still held."""
 
     def __init__(self, room: int):
-        self.room, self.held, self.tried = room, WeakSet(), []
+        self.room, self.held, self.tried, self.inside = room, WeakSet(), [], False
 
     def take(self, size: int) -> "_Images":
         if sum(images.size for images in self.held) + size > self.room:
@@ -333,6 +350,7 @@ class _Device:
 
     def run(self, size: int) -> None:
         self.tried.append(size)
+        self.inside |= sys.exc_info()[1] is not None  # called from an `except` block
         if len(self.tried) > 30:
             raise _Endless
         activations = self.take(size)
@@ -364,14 +382,19 @@ def _judge_search(answer: Callable) -> str | None:
             return f"{where} it gave back {found!r}: return the size that ran."
         if found not in device.tried:
             return f"{where} it says {found}, which has not run: return a size once `run` got through with it."
-        if found > expected:
-            return f"{where} it says {found}: halve the size after each failure."
-        if found != expected:
-            return (
-                f"{where} it says {found}. Each retry began while the failed one was still in memory: while"
-                " the error is alive, its frames are, and so are their tensors. Inside `except` it is, and"
-                " afterwards if you gave it a name of your own. Leave the block with nothing of it, then retry."
-            )
+        if found == expected:
+            continue
+        halves = [start, *(size // 2 for size in device.tried)]
+        if halves[:-1] != device.tried:
+            return f"{where} it says {found}: halve the size after each failure, beginning with {start}."
+        why = (
+            "inside `except` the error is alive, its frames are, and so are their tensors. Leave the block first, then"
+            " retry."
+            if device.inside
+            else "you left the `except` block, and a name of your own still holds the error, its frames and their"
+            " tensors. Note only that it failed, then retry."
+        )
+        return f"{where} it says {found}. Each retry began while the failed one was still in memory: {why}"
 
     def broken(size: int) -> None:
         raise ValueError("labels are missing")
