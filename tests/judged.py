@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -553,6 +554,7 @@ JUDGED = {
         (lambda labels: labels.sort().values, "the same order each time"),
     ],
     "lesson_01.every_other": [
+        (every_other(sample=lambda dataset, k: dataset[::2][k]), "a slice is none"),
         (every_other(lambda n: n), "must return the number of samples you keep"),
         (everything_at_once, "it fetched 4 at once: keep the dataset"),
         (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four. Round up."),
@@ -598,7 +600,8 @@ JUDGED = {
     "lesson_01.first_images": [
         (lambda images, count: images[:count], "it still holds 96 bytes, those of all 6 images"),
         (lambda images, count: images[:count].contiguous(), "this is a view"),
-        (lambda images, count: images.clone()[:count], "cut first, then copy"),
+        (lambda images, count: images.clone()[:count], "the copy was made before the cut"),
+        (lambda images, count: deepcopy(images[:count]), "all that lies behind a view"),
         (lambda images, count: list(images[:count]), "it gave back a list: one tensor"),
         (lambda images, count: images[count].clone(), "(2, 1, 2, 2) is expected"),
         (lambda images, count: print(end=""), "it gave back None"),

@@ -1102,15 +1102,6 @@ MUTATIONS = [
         "00",
         "test_plots.py::test_a_picture_says_the_same_in_html_and_in_plain_text",
     ),
-    Mutation(
-        "micro-batch-not-drawn",
-        "show/boxes.py",
-        "for start in range(0, len(batch), size)]",
-        "for start in range(0, len(batch) - 1, size)]",
-        "The figure of all counts lacks the smallest micro-batches.",
-        "",
-        "test_boxes.py::test_the_sentence_has_all_counts",
-    ),
     # ---- before the lesson ----
     Mutation(
         "old-package-called-good",

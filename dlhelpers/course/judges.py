@@ -88,7 +88,7 @@ def judge_cases(
     call = _call(function, cases[k][0])
     if results[k] is None:
         return f"{call} gave back None: is a `return` missing? `print` shows a value and gives nothing back."
-    return f"{call} gives {results[k]!r:.60}, and {expected[k]!r} is expected."
+    return f"{call} gives {_short(results[k])}, and {_short(expected[k])} is expected."
 
 
 def same(one: Any, other: Any) -> bool:
@@ -111,8 +111,16 @@ def show_value(value: Any) -> str:
 
 
 def _call(function: Callable, arguments: tuple) -> str:
-    shown = ", ".join(repr(argument)[:60] for argument in arguments)
+    shown = ", ".join(map(_short, arguments))
     return f"{getattr(function, '__name__', 'your function')}({shown})"
+
+
+def _short(value: object) -> str:
+    """A value as it is written, a long one cut where it shows; of a function, which shows an address, the kind."""
+    if callable(value):
+        return "a function"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 # ---- generators: what comes out, in which order, and how far they read ahead ----

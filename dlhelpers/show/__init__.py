@@ -1,7 +1,7 @@
 """Pictures and tables that say in words what they show."""
 
 from dlhelpers.base.tables import Table
-from dlhelpers.show.boxes import plot_batches, plot_steps
+from dlhelpers.show.boxes import plot_batches
 from dlhelpers.show.plots import PALETTE, Picture, plot_history, plot_images, plot_lines, show
 from dlhelpers.show.studies import plot_runs
 
@@ -14,6 +14,5 @@ __all__ = [
     "plot_images",
     "plot_lines",
     "plot_runs",
-    "plot_steps",
     "show",
 ]

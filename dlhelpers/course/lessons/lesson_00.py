@@ -189,7 +189,7 @@ unseen = Question(
             "one of them learned labels that mean nothing. It can't be right on a new scan except by luck.",
         ),
         Choice(
-            "Both have overfitted, and will do badly there",
+            "Both have overfitted (learned by heart), and will do badly there",
             "that's said a lot, and it doesn't follow: a network can have every training scan right and do well on"
             " new ones. The one you trained on all scans is on its way there.",
         ),
@@ -204,8 +204,8 @@ unseen = Question(
 
 split = Exercise(
     "lesson_00.split",
-    "It should keep every fifth scan (numbers 4, 9, 14, ...) for testing and train on all others. It returns 1,438 and"
-    " 359 scans, as it should, and it's wrong. Repair one line.",
+    "It should keep every fifth scan (numbers 4, 9, 14, ...) for testing and train on all others, in their order. It"
+    " returns 1,438 and 359 scans, as it should, and it's wrong. Repair one line.",
     minutes=3,
     given="""
     def split(scans):
@@ -251,6 +251,10 @@ split = Exercise(
         (
             lambda scans: (scans[4::5], [s for k, s in enumerate(scans) if k % 5 != 4]),
             "right parts, wrong order: training scans come first.",
+        ),
+        (
+            lambda scans: (sum((scans[k::5] for k in range(4)), []), scans[4::5]),
+            "the right scans are on each side. They have lost their order, and a split should keep it.",
         ),
     ],
     praise="no scan is on both sides. Before, 287 of the 359 test scans were training scans, too.",

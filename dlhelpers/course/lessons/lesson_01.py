@@ -20,6 +20,8 @@ class Watched(NumberedImages):
     fetched = 0
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if isinstance(index, slice):
+            raise TypeError("a dataset gives one sample for one index, and a slice is none")
         self.fetched += 1
         return super().__getitem__(index)
 
@@ -479,6 +481,11 @@ def judge_first_images(answer: Callable[[Tensor, int], Tensor]) -> str | None:
         return (
             f"it still holds {held.nbytes()} bytes, those of all 6 images: this is a view. (So is what `.contiguous()`,"
             " `.detach()` or `.to(...)` give back where nothing has to change.) Which call always copies?"
+        )
+    if held.nbytes() == images.untyped_storage().nbytes():
+        return (
+            f"it holds {held.nbytes()} bytes of its own, all 6 images: the copy was made before the cut, or by"
+            " `deepcopy`, which copies all that lies behind a view. Which call copies no more than the shape says?"
         )
     if held.nbytes() != 32:
         return f"it holds {held.nbytes()} bytes of its own, and 2 images need 32: cut first, then copy."
