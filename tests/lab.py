@@ -85,7 +85,7 @@ def made_lab(clone: Path) -> Iterator[object]:
         server, address, token = stack.enter_context(_served(home, command, clone, patience=600))
         browser = stack.enter_context(_browser())
         yield _open(
-            browser, f"{address}/lab/tree/notebooks/00_start_here.ipynb?reset&token={token}"
+            browser, f"{address}/lab/tree/my-lessons/00_start_here.ipynb?reset&token={token}"
         )
 
 

@@ -3,10 +3,8 @@
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
-import textwrap
 import tomllib
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = sorted((ROOT / "dlhelpers").rglob("*.py"))
-FORMATTED = ("dlhelpers", "tests", "benchmarks", "examples", "docs/conf.py", "conftest.py")
+FORMATTED = ("dlhelpers", "tests", "benchmarks", "examples", "tools", "docs/conf.py", "conftest.py")
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -92,7 +90,7 @@ def tracked():
 
 def test_the_top_level_is_what_the_course_needs_and_no_more():
     expected = """README.md LICENSE pyproject.toml environment.yml binder Makefile .ci .gitignore conftest.py
-                  notebooks dlhelpers tests benchmarks docs examples"""
+                  notebooks dlhelpers tests benchmarks docs examples tools"""
     assert {path.relative_to(ROOT).parts[0] for path in tracked()} == set(expected.split())
 
 
@@ -180,68 +178,3 @@ def test_the_package_imports_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert result.stdout.strip() == ""
-
-
-# ---- the install: a stand-in for Python that makes a .venv with a pip of our choice ----
-
-FAKE = """\
-#!/bin/bash
-case "$1 $2" in
-  "-c "*) exec {python} -c "{version}"$'\\n'"$2" ;;
-  "-m venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "venv" >> log ;;
-  "-m pip") echo "pip ${{*: -1}}" >> log; [ ! -e broken ] || exit 1 ;;
-  *) exit 2 ;;
-esac
-"""
-
-
-@pytest.fixture
-def clone(tmp_path):
-    if shutil.which("make") is None or sys.platform == "win32":
-        pytest.skip("make is not installed")
-    for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    return tmp_path
-
-
-def install(clone, version="pass"):
-    fake = clone / "fakepython"
-    fake.write_text(FAKE.format(python=sys.executable, version=version))
-    fake.chmod(0o755)
-    (clone / "log").write_text("")
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if key not in ("MAKEFLAGS", "MFLAGS", "CPU", "PY")
-    }
-    command = ["make", ".venv/.ok", "PY=./fakepython"]
-    result = subprocess.run(command, cwd=clone, capture_output=True, text=True, env=environment)
-    return result, (clone / "log").read_text().split("\n")[:-1]
-
-
-def test_a_failed_install_is_not_taken_for_a_finished_one(clone):
-    whole = ["venv", "pip pip", "pip .[course,test]"]
-    (clone / "broken").touch()
-    result, log = install(clone)
-    assert result.returncode != 0 and log == whole[:2]
-    assert not (clone / ".venv/.ok").exists()
-    (clone / "broken").unlink()
-    result, log = install(clone)
-    assert result.returncode == 0 and log == whole, "the second run starts anew"
-    assert (clone / ".venv/.ok").exists()
-    assert install(clone)[1] == [], "the third run has nothing to do"
-
-
-def test_a_changed_list_is_installed_anew(clone):
-    install(clone)
-    stamp = (clone / ".venv/.ok").stat().st_mtime
-    os.utime(clone / "pyproject.toml", (stamp + 5, stamp + 5))
-    assert install(clone)[1] == ["pip pip", "pip .[course,test]"]
-
-
-def test_a_python_that_is_too_old_is_refused_by_name(clone):
-    old = textwrap.dedent("import sys; sys.version_info = (3, 9, 1); sys.version = '3.9.1 (main)'")
-    result, log = install(clone, version=old)
-    assert result.returncode != 0 and log == []
-    assert "This course needs Python 3.11 or newer; ./fakepython is 3.9.1" in result.stderr
-    assert not (clone / ".venv").exists()

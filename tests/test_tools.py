@@ -1,0 +1,183 @@
+"""`make lab`: what is installed, and which build of torch; a copy of each lesson that stays the learner's own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "tools"))
+import install  # noqa: E402
+import lessons  # noqa: E402
+
+# ---- the install: make and tools/install.py as they are, and a stand-in for the Python in .venv ----
+
+FAKE = """#!/bin/bash
+case "$1 $2" in
+  "-c "|"-m pip") [ "$2" != pip ] || [ "$3" = --version ] || echo "pip ${*: -1}" >> log
+                  [ "$3" != install ] || [ ! -e broken ] || exit 1 ;;
+  "-P -c") [ -e whole ] ;;
+esac
+"""
+whole = ["pip pip", "pip .[course,test]"]
+no_make = pytest.mark.skipif(
+    not shutil.which("make") or os.name == "nt", reason="make is not installed"
+)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    (tmp_path / "tools").mkdir()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("Makefile", "pyproject.toml", "tools/install.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    fake = tmp_path / ".venv" / "bin" / "python"
+    fake.write_text(FAKE)
+    fake.chmod(0o755)
+    return tmp_path
+
+
+def make(clone, *arguments):
+    (clone / "log").write_text("")
+    kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "CPU", "PY")}
+    command = ["make", ".venv/.ok", f"PY={sys.executable}", *arguments]
+    result = subprocess.run(command, cwd=clone, capture_output=True, text=True, env=kept)
+    return result, (clone / "log").read_text().splitlines()
+
+
+@no_make
+def test_a_failed_install_is_not_taken_for_a_finished_one(clone):
+    (clone / "broken").touch()
+    result, log = make(clone, "GPU=1")
+    assert result.returncode != 0 and log == whole
+    assert "The same command goes on from here" in result.stderr
+    assert not (clone / ".venv" / ".ok").exists()
+    (clone / "broken").unlink()
+    result, log = make(clone, "GPU=1")
+    assert result.returncode == 0 and log == whole, result.stderr
+    assert make(clone)[1] == [], "the third run has nothing to do"
+
+
+@no_make
+def test_where_all_is_there_a_touched_list_asks_for_nothing(clone):
+    """As after a pull, on a train."""
+    make(clone, "GPU=1")
+    (clone / "whole").touch()
+    stamp = (clone / ".venv" / ".ok").stat().st_mtime
+    os.utime(clone / "pyproject.toml", (stamp + 5, stamp + 5))
+    assert make(clone)[1] == [] and (clone / ".venv" / ".ok").stat().st_mtime > stamp
+    (clone / "whole").unlink()
+    os.utime(clone / "pyproject.toml", (stamp + 9999, stamp + 9999))
+    assert make(clone, "GPU=1")[1] == whole
+
+
+@no_make
+def test_the_small_build_comes_first_and_both_from_one_index(clone):
+    log = make(clone, "CPU=1")[1]
+    assert log == ["pip pip", f"pip {install.CPU_INDEX}", "pip .[course,test]"]
+
+
+@no_make
+def test_a_python_that_is_too_old_is_refused_by_name(clone):
+    old = clone / "old"
+    code = "import runpy, sys; sys.version_info = (3, 10, 1); runpy.run_path('tools/install.py', run_name='__main__')"
+    old.write_text(f'#!/bin/bash\nexec {sys.executable} -c "{code}"\n')
+    old.chmod(0o755)
+    result, log = make(clone, "PY=./old")
+    assert result.returncode != 0 and log == []
+    assert "needs Python 3.11 or newer, and this is 3.10. Try: make PY=python3.12" in result.stderr
+
+
+def test_an_environment_is_whole_where_every_range_holds_and_the_helpers_are_this_folders(tmp_path):
+    def ends(folder):
+        command = [sys.executable, "-P", "-c", install.WHOLE]
+        return subprocess.run(command, cwd=folder, capture_output=True).returncode
+
+    if Path(__import__("dlhelpers").__file__).parent.parent != ROOT:
+        pytest.skip("the helpers are not those of this folder")
+    assert ends(ROOT) == 0
+    listed = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for text in (listed.replace("torch>=2.10,<3", "torch>=9"), listed):
+        (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+        assert ends(tmp_path) != 0, "a range that does not hold, or another folder's helpers"
+
+
+@pytest.mark.parametrize("answer", (200, 404, None))
+@pytest.mark.parametrize("gpu", (False, True))
+def test_the_build_of_torch_follows_from_what_is_there(monkeypatch, tmp_path, answer, gpu):
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(answer)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Index)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    if answer is None:
+        server.shutdown()
+        server.server_close()
+    monkeypatch.setattr(install, "CPU_INDEX", address)
+    (tmp_path / "nvidia0").touch() if gpu else None
+    monkeypatch.setattr(install, "GPUS", [str(tmp_path / "nvidia*")])
+    monkeypatch.setattr(sys, "platform", "linux")
+    small, why = install.small_build({})
+    assert small is (answer == 200 and not gpu)
+    assert ("there is a GPU here" in why) is gpu
+    assert install.small_build({"GPU": "1"}) == (False, "as GPU=1 says")
+    assert install.small_build({"CPU": "1"}) == (True, "as CPU=1 says")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not install.small_build({})[0]
+    server.shutdown() if answer else None
+
+
+# ---- the copies ----
+
+
+@pytest.fixture
+def course(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "00_start_here.ipynb", tmp_path / "notebooks" / "00_a.ipynb")
+    return tmp_path
+
+
+def change(path, text):
+    book = json.loads(path.read_text(encoding="utf-8"))
+    book["cells"][0]["source"] = [text]
+    path.write_text(json.dumps(book), encoding="utf-8")
+
+
+def test_a_copy_has_the_code_of_its_lesson_and_no_output(course):
+    lessons.main(course)
+    ours = json.loads((course / "my-lessons" / "00_a.ipynb").read_text(encoding="utf-8"))
+    theirs = json.loads((course / "notebooks" / "00_a.ipynb").read_text(encoding="utf-8"))
+    assert [c["source"] for c in ours["cells"]] == [c["source"] for c in theirs["cells"]]
+    assert any(c.get("outputs") for c in theirs["cells"])
+    assert not any(c.get("outputs") or c.get("execution_count") for c in ours["cells"])
+
+
+def test_what_the_learner_wrote_stays_and_a_new_edition_is_put_beside_it_once(course, capsys):
+    lessons.main(course)
+    mine = course / "my-lessons" / "00_a.ipynb"
+    change(mine, "what I wrote")
+    written = mine.read_bytes()
+    lessons.main(course)
+    assert mine.read_bytes() == written and capsys.readouterr().out == ""
+    change(course / "notebooks" / "00_a.ipynb", "# The second edition")
+    lessons.main(course)
+    assert "my-lessons/00_a.ipynb is yours and stays" in capsys.readouterr().out
+    [new] = (course / "my-lessons").glob("00_a.new-*.ipynb")
+    assert "The second edition" in new.read_text(encoding="utf-8")
+    lessons.main(course)
+    assert mine.read_bytes() == written and capsys.readouterr().out == ""
+    mine.write_text("{", encoding="utf-8")  # broken off while it was saved
+    lessons.main(course)
+    assert mine.read_text(encoding="utf-8") == "{"

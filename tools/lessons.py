@@ -1,0 +1,58 @@
+"""Put a copy of each lesson, without outputs, into my-lessons: `make lab` opens those.
+
+No stored output answers before the learner does, and a pull never meets what the learner has written. A copy that is
+there is never written over: where the lesson has changed since, the new edition is put beside it.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = "my-lessons"  # beside notebooks/, so that their links hold
+
+
+def main(root: Path = ROOT) -> None:
+    """Make the copies that are missing, and say where a newer edition lies beside an older one."""
+    folder = root / FOLDER
+    folder.mkdir(exist_ok=True)
+    for lesson in sorted((root / "notebooks").glob("*.ipynb")):
+        text = cleared(lesson.read_text(encoding="utf-8"))
+        edition = hashlib.sha256(text.encode()).hexdigest()[:8]
+        copy = folder / lesson.name
+        if copy.exists() and edition_of(copy) != edition:
+            copy = folder / f"{lesson.stem}.new-{edition}.ipynb"
+            if not copy.exists():
+                print(
+                    f"{FOLDER}/{lesson.name} is yours and stays; the lesson has a new edition, {copy.name}"
+                )
+        if not copy.exists():
+            book = json.loads(text)
+            book["metadata"]["edition"] = edition
+            copy.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def cleared(text: str) -> str:
+    """Return a notebook's text without outputs and counts."""
+    book = json.loads(text)
+    for cell in book["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = [], None
+    return json.dumps(book, indent=1, ensure_ascii=False)
+
+
+def edition_of(copy: Path) -> "str | None":
+    """Return which edition of a lesson a learner's copy was made from, where it says so."""
+    try:
+        return json.loads(copy.read_text(encoding="utf-8"))["metadata"].get("edition")
+    except (
+        ValueError,
+        KeyError,
+        AttributeError,
+    ):  # emptied, or no notebook any more: it is the learner's
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
