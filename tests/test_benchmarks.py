@@ -1,4 +1,4 @@
-"""The README's table of figures says what the benchmarks have measured and kept, and nothing else."""
+"""The table of figures in benchmarks/README.md says what the benchmarks have measured and kept, and nothing else."""
 
 import json
 import re
@@ -10,7 +10,8 @@ SCRIPTS = re.search(r"(?m)^ONLY \?= (.+)$", (ROOT / "Makefile").read_text(encodi
     1
 ].split()
 ROWS = re.findall(
-    r"(?m)^\|(.+)\| `(\w+)\.py` \|$", (ROOT / "README.md").read_text(encoding="utf-8")
+    r"(?m)^\|(.+)\| `(\w+)\.py` \|$",
+    (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8"),
 )
 
 
@@ -43,14 +44,14 @@ def test_each_benchmark_has_kept_machine_versions_figures_and_a_picture(name):
     assert (ROOT / f"benchmarks/{name}.py").is_file()
 
 
-def test_the_readme_shows_each_benchmark():
+def test_the_table_shows_each_benchmark():
     assert {name for _, name in ROWS} == set(SCRIPTS)
 
 
 @pytest.mark.parametrize(
     ("cells", "name"), ROWS, ids=lambda value: value if value in SCRIPTS else ""
 )
-def test_each_figure_of_the_readme_was_measured(cells, name):
+def test_each_figure_of_the_table_was_measured(cells, name):
     what, *shown = cells.split("|")
     numbers = re.findall(r"\d[\d,]*(?:\.\d+)?", " ".join(shown))
     assert numbers, what

@@ -117,7 +117,7 @@ def test_no_file_names_a_folder_of_somebodys_machine():
 
 def test_the_readme_is_short_and_names_the_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 80
+    assert len(text.splitlines()) <= 90
     assert "make lab" in text and "make test" in text
     for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
         assert (ROOT / target).exists(), target

@@ -1,7 +1,11 @@
-"""`make lab`: what is installed, and which build of torch; a copy of each lesson that stays the learner's own."""
+"""`make lab`: what is installed, and which build of torch; a copy of each lesson that stays the learner's own.
+
+And the README: its pictures, numbers and example are those of lessons and helpers.
+"""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,11 +14,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "tools"))
 import install  # noqa: E402
 import lessons  # noqa: E402
+import pictures  # noqa: E402
 
 # ---- the install: make and tools/install.py as they are, and a stand-in for the Python in .venv ----
 
@@ -181,3 +187,40 @@ def test_what_the_learner_wrote_stays_and_a_new_edition_is_put_beside_it_once(co
     mine.write_text("{", encoding="utf-8")  # broken off while it was saved
     lessons.main(course)
     assert mine.read_text(encoding="utf-8") == "{"
+
+
+# ---- the README ----
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_a_picture_is_that_of_its_lesson(name):
+    kept = (ROOT / "docs" / "images" / f"{name}.png").read_bytes()
+    assert kept == pictures.picture(*pictures.PICTURES[name]), "stale: python tools/pictures.py"
+
+
+def test_the_numbers_at_the_top_are_printed_by_a_lesson():
+    opening = README.partition("](docs/images")[0].partition("\n\n")[2]
+    numbers = set(re.findall(r"\d+(?:\.\d+)?", opening))
+    assert {"75", "25.3", "19.8"} <= numbers
+    book = json.loads((ROOT / "notebooks" / "03_weigh_your_averages.ipynb").read_text("utf-8"))
+    shown = str([output for cell in book["cells"] for output in cell.get("outputs", [])])
+    shown = re.sub("base64,[^\"']+", "", shown)
+    assert [n for n in numbers if not re.search(rf"(?<![\d.]){n}(?![\d.]*\d)", shown)] == []
+
+
+def test_the_example_runs_as_it_stands_and_prints_about_what_it_says(capsys):
+    code, said = re.search(r"(?s)```python\n(.*?)```\n```text\n(.*?)```", README).groups()
+    torch.manual_seed(0)
+    exec(code, {})
+    printed = capsys.readouterr().out
+    number = r"^\d+"
+    assert re.sub(number, "", printed) == re.sub(number, "", said)
+    assert abs(int(re.search(number, printed)[0]) - int(re.search(number, said)[0])) <= 4
+
+
+def test_the_hours_are_those_of_the_lessons_together():
+    minutes = sum(map(int, re.findall(r"(?m)^\| \d\d \| .* \| (\d+) \| \[", README)))
+    words = {8: "eight", 9: "nine", 10: "ten", 11: "eleven"}
+    assert f"About {words[round(minutes / 60)]} hours in all" in README
