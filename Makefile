@@ -60,8 +60,9 @@ site: .venv/.site  # the lessons as static pages in build/site, built offline an
 binder: .venv/.binder  # what Binder would build; as root also each lesson in Binder's 2 GB, without a network
 	@DLHELPERS_FULL=1 $(BIN)/python -m pytest -p no:nbval -o addopts="-ra" tests/test_binder.py
 
-addresses: .venv/.ok  # write the course's address from pyproject.toml into every set-up cell, link and badge
-	@$(BIN)/python tests/addresses.py
+# REMOTE=1 takes the address and the branch from this clone.
+addresses:  # write the course's address from pyproject.toml into every set-up cell, link and badge
+	@$(PY) tools/addresses.py $(if $(REMOTE),--remote)
 
 .venv/.bench: .venv/.ok
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"

@@ -5,7 +5,7 @@ import sys
 from html import escape
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from addresses import GITHUB, home
 
 from dlhelpers import explore

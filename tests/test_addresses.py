@@ -3,13 +3,14 @@
 import json
 import re
 import shutil
+import subprocess
 from urllib.parse import parse_qs, urlparse
 
 import addresses
 import pytest
 from addresses import BINDER, COLAB, ROOT, Home
 
-ELSEWHERE = Home("someone/fork", "trunk", "9.9.9")
+ELSEWHERE = Home("someone/fork", "my/trunk", "9.9.9")
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -31,6 +32,9 @@ def test_every_launch_link_leads_to_a_file_of_the_course(path):
             if link.startswith(COLAB)
             else in_binder(link)
         )
+        target = target.replace(
+            "my-lessons", "notebooks"
+        )  # where `make lab` and Binder put the copies
         assert (ROOT / target).is_file(), link
         assert path.suffix == ".md" or target == f"notebooks/{path.name}"
 
@@ -48,14 +52,36 @@ def test_a_move_reaches_every_file_and_a_second_one_changes_nothing(tmp_path, mo
     for name in ("notebooks", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "README.md", tmp_path)
+    here = addresses.home()
     monkeypatch.setattr(addresses, "ROOT", tmp_path)
     changed = addresses.rewritten(ELSEWHERE)
+    before = {path: path.read_text(encoding="utf-8") for path in changed}
     assert {path.name for path in changed} >= {"README.md", *(path.name for path in LESSONS)}
     for path, text in changed.items():
         path.write_text(text, encoding="utf-8")
-        assert all("/someone/fork/" in link and "trunk" in link for link in links(text))
-        assert path.suffix == ".md" or "someone/fork/archive/refs/heads/trunk.zip" in text
+        for link in links(text):
+            assert "/someone/fork/" in link
+            assert ("/blob/my/trunk/" if link.startswith(COLAB) else "/my%2Ftrunk?") in link
+        assert path.suffix == ".md" or "someone/fork/archive/refs/heads/my/trunk.zip" in text
     assert addresses.rewritten(ELSEWHERE) == {}
+    assert addresses.rewritten(here) == before, "and back"
+
+
+@pytest.mark.parametrize(
+    "origin", ("git@github.com:someone/my.fork.git", "https://github.com/someone/my.fork", "../up")
+)
+def test_the_address_can_be_that_of_the_clone(tmp_path, monkeypatch, origin):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for command in (["init", "-q", "-b", "a/branch"], ["remote", "add", "origin", origin]):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    monkeypatch.setattr(addresses, "ROOT", tmp_path)
+    if origin == "../up":
+        with pytest.raises(ValueError, match="expected a branch of a clone from GitHub"):
+            addresses.take_remote()
+        return
+    addresses.take_remote()
+    moved = addresses.home()
+    assert (moved.repository, moved.branch) == ("someone/my.fork", "a/branch")
 
 
 def test_the_outputs_of_a_lesson_are_left_alone():

@@ -13,14 +13,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import install
+import lessons
+import pictures
 import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "tools"))
-import install  # noqa: E402
-import lessons  # noqa: E402
-import pictures  # noqa: E402
 
 # ---- the install: make and tools/install.py as they are, and a stand-in for the Python in .venv ----
 

@@ -1,15 +1,18 @@
 """Write the course's address, which stands in pyproject.toml alone, into every set-up cell, launch link and badge.
 
-python tests/addresses.py            after a change of [project.urls] Repository or [tool.course] branch
-python tests/addresses.py --check    only say which files disagree
+python tools/addresses.py             after a change of [project.urls] Repository or [tool.course] branch
+python tools/addresses.py --remote    take both from this clone: where `origin` is on GitHub, and the branch it is on
+python tools/addresses.py --check     only say which files disagree
 """
 
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
 COLAB, BINDER, GITHUB = (
@@ -61,8 +64,14 @@ def zipped(where: Home) -> str:
 def launch(where: Home, notebook: str) -> str:
     """Return the line of links that opens one lesson elsewhere."""
     colab = f"{COLAB}{where.repository}/blob/{where.branch}/notebooks/{notebook}"
-    binder = f"{BINDER}{where.repository}/{where.branch}?urlpath=lab/tree/notebooks/{notebook}"
-    return f"[Open in Colab]({colab}) or [on Binder]({binder})."
+    binder = f"{BINDER}{in_binder(where)}?urlpath=lab/tree/my-lessons/{notebook}"
+    hint = "outputs stored there answer before you do: *Edit, Clear all outputs*"
+    return f"[Open in Colab]({colab}) ({hint}) or [on Binder]({binder})."
+
+
+def in_binder(where: Home) -> str:
+    """Return repository and branch as Binder's addresses want them, where a slash would end the branch's name."""
+    return f"{where.repository}/{quote(where.branch, safe='')}"
 
 
 def lesson(text: str, where: Home, name: str) -> str:
@@ -76,17 +85,34 @@ def lesson(text: str, where: Home, name: str) -> str:
 
 def page(text: str, where: Home) -> str:
     """Return a Markdown text in which every launch address and every address to clone from is this home's."""
-    text = re.sub(
-        rf"({COLAB})[^/)\s]+/[^/)\s]+/blob/[^/)\s]+",
-        rf"\g<1>{where.repository}/blob/{where.branch}",
-        text,
-    )
-    text = re.sub(
-        rf"({BINDER})[^/)\s]+/[^/)\s]+/[^?)\s]+", rf"\g<1>{where.repository}/{where.branch}", text
-    )
-    return re.sub(
-        r"(git clone https://github\.com/)[^/\s]+/[^/\s]+", rf"\g<1>{where.repository}", text
-    )
+    moved = {
+        rf"({COLAB})[^/)\s]+/[^/)\s]+/blob/[^)\s]+?(?=/notebooks/)": f"{where.repository}/blob/{where.branch}",
+        rf"({BINDER})[^/)\s]+/[^/)\s]+/[^?)\s]+": in_binder(where),
+        rf"(git clone {GITHUB})[^/\s]+/[^/\s;]+": where.repository,
+    }
+    for address, new in moved.items():
+        text = re.sub(address, rf"\g<1>{new}", text)
+    return text
+
+
+def take_remote() -> None:
+    """Write where this clone comes from, and its branch, into pyproject.toml; ValueError where that is not GitHub."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True)
+        return done.stdout.strip()
+
+    origin, branch = git("remote", "get-url", "origin"), git("branch", "--show-current")
+    found = re.search(r"github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?$", origin)
+    if not found or not branch:
+        raise ValueError(
+            f"origin is {origin!r}, on branch {branch!r}: expected a branch of a clone from GitHub. Else put the"
+            " address into pyproject.toml, as Repository"
+        )
+    path = ROOT / "pyproject.toml"
+    text = path.read_text(encoding="utf-8")
+    text = re.sub('(?m)^(Repository = )"[^"]*"', rf'\g<1>"{GITHUB}{found[1]}"', text)
+    path.write_text(re.sub('(?m)^(branch = )"[^"]*"', rf'\g<1>"{branch}"', text), encoding="utf-8")
 
 
 def rewritten(where: Home) -> dict[Path, str]:
@@ -107,7 +133,12 @@ def rewritten(where: Home) -> dict[Path, str]:
 
 def main() -> int:
     """Rewrite, or with --check only list; return 1 where a check finds something."""
-    changed = rewritten(home())
+    try:
+        if "--remote" in sys.argv:
+            take_remote()
+        changed = rewritten(home())
+    except ValueError as error:
+        sys.exit(str(error))
     for path, text in changed.items():
         print(path.relative_to(ROOT))
         if "--check" not in sys.argv:
