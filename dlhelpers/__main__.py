@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dlhelpers import __version__
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command (by default the one this process was started with) and return its exit code.
@@ -39,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m dlhelpers",
         description="Plan a training, look at and pack data, prepare a class.",
     )
+    parser.add_argument("--version", action="version", version=f"dlhelpers {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(run: Callable[..., int], about: str) -> Callable:

@@ -37,6 +37,12 @@ def run(capsys, *arguments):
     return code, captured.out.splitlines(), captured.err.splitlines()
 
 
+def test_the_version_is_told_without_torch():
+    code = "import sys; from dlhelpers.__main__ import main\ntry: main(['--version'])\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and re.fullmatch(r"dlhelpers \d+\.\d+\.\d+\n", done.stdout), done
+
+
 def test_a_folder_is_packed_and_verified(folder, tmp_path, capsys):
     code, out, errors = run(capsys, "pack", folder, tmp_path / "out", "--seed", 3, "--size", 4)
     assert (code, errors) == (0, []) and out[-1] == f"{tmp_path / 'out'} is whole"
