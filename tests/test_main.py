@@ -38,7 +38,10 @@ def run(capsys, *arguments):
 
 
 def test_the_version_is_told_without_torch():
-    code = "import sys; from dlhelpers.__main__ import main\ntry: main(['--version'])\nfinally: assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from dlhelpers.__main__ import main\n"
+        "try: main(['--version'])\nfinally: assert 'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and re.fullmatch(r"dlhelpers \d+\.\d+\.\d+\n", done.stdout), done
 
