@@ -642,6 +642,7 @@ JUDGED = {
         (epoch_of(give=lambda total, samples: total), "divide it by their number"),
         (epoch_of(give=lambda total, samples: total / 2), "by the number of batches"),
         (epoch_of(give=lambda total, samples: total / 3), "gave 4.85333, not 3.64"),
+        (epoch_of(give=lambda total, samples: total / 5), "count those that come"),
     ],
     "lesson_04.every_epoch": [
         (
