@@ -194,7 +194,7 @@ def accumulated(divide="samples", clear=True, last=True, again=True, give=lambda
     """A learner's accumulate that divides by the samples or the loader batches of a step, or by nothing, in its way."""
 
     def accumulate(model, loader, loss_fn, optimizer, every):
-        counts, steps = {"samples": 0, "batches": 0, "nothing": 1}, 0
+        counts, steps = {"samples": 0, "batches": 0, "nothing": 1, "a full group": 16}, 0
         for iteration, (images, labels) in enumerate(loader, 1):
             factor = len(labels) if divide != "batches" else 1
             (loss_fn(model(images), labels) * factor).backward()
@@ -218,7 +218,7 @@ def falling(calls):
     """A learner's falling_rate with its own idea of the calls."""
 
     def falling_rate(optimizer, loader, every, epochs):
-        told = max(calls(len(loader), every, epochs), 1)
+        told = calls(len(loader), every, epochs)
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, told)
 
     return falling_rate
@@ -645,6 +645,7 @@ JUDGED = {
         (epoch_of(give=lambda total, samples: total), "divide it by their number"),
         (epoch_of(give=lambda total, samples: total / 2), "by the number of batches"),
         (epoch_of(give=lambda total, samples: total / 3), "gave 4.85333, not 3.64"),
+        (epoch_of(give=lambda total, samples: total / 5), "count those that come"),
     ],
     "lesson_04.every_epoch": [
         (
@@ -766,6 +767,7 @@ JUDGED = {
         (accumulated("batches", last=False), "took 1 steps: 2 are expected"),
         (accumulated("batches"), "every loader batch of a group counts alike"),
         (accumulated("nothing"), "a sum over its images: divide it by their number"),
+        (accumulated("a full group"), "by the 16 images of a full group: it holds 6"),
         (accumulated(again=False), "start a new count after each step"),
         (accumulated(clear=False), "Is the gradient cleared after each step"),
         (accumulated(give=lambda steps: None), "it returned None in place of their number, 2"),
@@ -775,6 +777,9 @@ JUDGED = {
         (falling(lambda n, k, e: e), "it was told the epochs"),
         (falling(lambda n, k, e: n * e), "it was told the iterations"),
         (falling(lambda n, k, e: -(-n // k)), "it was told the steps of one epoch"),
+        (falling(lambda n, k, e: n / k * e), "a step is whole"),
+        (falling(lambda n, k, e: (n // k + 1) * e), "come out even there's no rest"),
+        (lambda *given: [].clear(), "it gave back None: build the `CosineAnnealingLR`"),
         (falling(lambda n, k, e: n // k * e), "forgets the step that the rest of each epoch makes"),
         (falling(lambda n, k, e: -(-n * e // k)), "lets groups run on into the next epoch"),
     ],

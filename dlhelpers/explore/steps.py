@@ -41,7 +41,7 @@ def _draw(samples, loader_batch, accumulate, epochs, unit):
     rates = [0.05 + 0.05 * cos(pi * call / told) for call in range(steps + 1)]
 
     heights = {"height_ratios": [epochs, 3], "hspace": 0.9 - 0.1 * epochs}  # faster than a layout
-    _, (ax, below) = plt.subplots(2, figsize=(5.2, 2.3 + 0.4 * epochs), gridspec_kw=heights)
+    _, (ax, below) = plt.subplots(2, figsize=(5, 2.3 + 0.4 * epochs), gridspec_kw=heights)
     for epoch in range(epochs):
         for k, colour in enumerate((PALETTE[5], PALETTE[1])):
             look = {"facecolor": colour, "edgecolor": "white", "linewidth": 2}
@@ -54,9 +54,9 @@ def _draw(samples, loader_batch, accumulate, epochs, unit):
     ax.set_xticks([0, samples])
     axis = "samples; a box: a loader batch; a colour: a step"
     ax.set(xlim=(0, samples), ylim=(epochs - 0.5, -0.5), xlabel=axis, frame_on=False)
-    below.plot(range(1, steps + 1), rates[:-1], "o-", color=PALETTE[0], markersize=4)
-    below.set(xlabel="optimizer step", ylabel="learning rate", ylim=(-0.005, 0.11))
-    below.set(xlim=(0.5, steps + 0.5), xticks=[1, steps], yticks=[0, 0.05, 0.1])
+    below.plot(range(steps + 1), rates, "o-", color=PALETTE[0], markersize=4)
+    below.set(xlabel="optimizer steps taken", ylabel="learning rate", ylim=(-0.005, 0.11))
+    below.set(xlim=(-0.5, steps + 0.5), xticks=[0, steps], yticks=[0, 0.1])
     below.spines[["top", "right"]].set_visible(False)
     last = "" if sizes[-1] == sizes[0] else f", the last of an epoch from {sizes[-1]}"
     return show(

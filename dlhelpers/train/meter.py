@@ -132,8 +132,8 @@ class Meter:
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"the {self.phase} loss of epoch {self.epoch}, iteration {iteration} is not a finite number."
-                    " Finished epochs are kept in the history. Try a lower learning rate, max_norm=1.0, or look for"
-                    " NaN in the data of that batch"
+                    " A history that you pass keeps the finished epochs. Try a lower learning rate, max_norm=1.0, or"
+                    " look for NaN in the data of that batch"
                 )
 
     def _gather(self) -> None:

@@ -200,9 +200,9 @@ long_step = Prediction(
 
 
 def judge_one_epoch(one_epoch: Callable) -> str | None:
-    """What is wrong with a learner's one_epoch, or None: it gets a batch of three images and one of one."""
-    images = torch.ones(4, 1, dtype=torch.float64)
-    loader = DataLoader(TensorDataset(images, 2 * images), batch_size=3)
+    """What is wrong with a learner's one_epoch, or None: it gets three of five images and then one."""
+    images = torch.ones(5, 1, dtype=torch.float64)
+    loader = DataLoader(TensorDataset(images, 2 * images), batch_size=3, sampler=range(4))
     model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
     nn.init.zeros_(model.weight)
     # towards the label 2, one weight w has the loss (2 - w)**2, and the step is (2 - w) / 5
@@ -229,6 +229,7 @@ def judge_one_epoch(one_epoch: Callable) -> str | None:
         14.56: "that is the loss of all samples added up: divide it by their number.",
         7.28: "the weighed losses were divided by the number of batches: divide by that of the samples.",
         2.56: "that is the loss of the last batch alone.",
+        2.912: "of the 5 images of the dataset, the loader gave 4, as with `drop_last=True`: count those that come.",
     }
     value = round(float(result), 6)
     if value != 3.64:
@@ -290,8 +291,8 @@ sorted_test = Prediction(
     choices=("the same", "a few points less", "below 50 %"),
     belief="torch.no_grad() is enough for testing, and eval() is a detail: met in forum answers that offer one in"
     " place of the other",
-    because="In a batch of nothing but threes, BatchNorm subtracts what threes have in common, and that is what made"
-    " them threes.",
+    because="In a batch of almost nothing but threes, BatchNorm subtracts what threes have in common, and that is what"
+    " made them threes.",
     wrong={
         "the same": "The weights are the same, and the layer that looks at the whole batch is not: `no_grad()` only"
         " switches off the record for learning.",

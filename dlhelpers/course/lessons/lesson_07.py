@@ -269,8 +269,8 @@ linear_rule = Prediction(
     ' "about the same", "twice as high", or has it "learned nothing"?',
     answer="learned nothing",
     choices=("about the same", "twice as high", "learned nothing"),
-    because="The loss ends near ln 10 = 2.30, blind guessing. The rule has no brake: beyond some rate each step"
-    " jumps over the valley, however accurate the gradient.",
+    because="The loss ends near ln 10 = 2.30, blind guessing. The rule has no brake: steps this long push most ReLUs to"
+    " where they give 0 for every image, and such a ReLU has no gradient to come back with.",
     belief="Multiply the learning rate by the factor of the batch size and training stays the same: quoted from the"
     " linear scaling paper without its limits, in most multi-GPU tutorials",
     wrong={

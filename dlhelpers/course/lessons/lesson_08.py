@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from dlhelpers.course.judges import NotWritten, judge_cases, same
@@ -58,6 +59,7 @@ def judge_accumulate(answer: Callable) -> str | None:
             " Add up sums over images, and divide once.",
         ),
         (sums, "a step's gradient is now a sum over its images: divide it by their number."),
+        ([full, sums[1] / 16], "the rest is divided by the 16 images of a full group: it holds 6."),
         (
             [full, sums[1] / 22],
             "the last step is divided by all images of the epoch so far: start a new count after each step.",
@@ -85,11 +87,15 @@ def judge_accumulate(answer: Callable) -> str | None:
 def judge_falling_rate(answer: Callable) -> str | None:
     """Say what is wrong with a learner's falling_rate, or return None."""
 
+    made = answer(torch.optim.SGD([nn.Parameter(torch.zeros(1))]), range(9), 4, 2)
+    if not isinstance(made, CosineAnnealingLR):
+        return f"it gave back {made!r:.40}: build the `CosineAnnealingLR` and `return` it."
+
     def calls_until_0(batches: int, every: int, epochs: int) -> int | None:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
         scheduler = answer(optimizer, range(batches), every, epochs)
-        if scheduler is None:
-            raise NotWritten
+        if not scheduler.T_max or scheduler.T_max % 1:  # its cosine would never be at 0
+            return scheduler.T_max
         for call in range(1, 300):
             optimizer.step()
             scheduler.step()
@@ -106,8 +112,13 @@ def judge_falling_rate(answer: Callable) -> str | None:
         ),
         (lambda n, k, e: ceil(n / k), "it was told the steps of one epoch."),
         (
-            lambda n, k, e: max(n // k * e, 1),
-            "this forgets the step that the rest of each epoch makes.",
+            lambda n, k, e: n // k * e,
+            "this forgets the step that the rest of each epoch makes: round up, not down.",
+        ),
+        (lambda n, k, e: n / k * e, "a step is whole: the rest of an epoch makes one more."),
+        (
+            lambda n, k, e: (n // k + 1) * e,
+            "where the groups come out even there's no rest, and no step for it.",
         ),
         (lambda n, k, e: ceil(n * e / k), "this lets groups run on into the next epoch."),
     ]
@@ -203,7 +214,7 @@ quarter_each = Prediction(
     answer="over 10 %",
     choices=("no error", "under 2 %", "over 10 %"),
     because="The factors are only a little wrong. But the parts' gradients point different ways, so their sum is short,"
-    " and a small error in each is large beside it.",
+    " and a small error in each is large beside it. (For these 30 scans: others give more or less.)",
     wrong={
         "no error": "An image among 6 gets 1/24 here, and one among 8 gets 1/32. Lesson 03 had this mean of means.",
         "under 2 %": "The factors are 1/4 in place of 8/30 and 6/30, which is close. But compare the error with the sum"
@@ -266,28 +277,10 @@ resumed = Prediction(
     hints=["What does the next optimizer step depend on? Which of it isn't in the file?"],
 )
 
-new_adam = Prediction(
-    "lesson_08.new_adam",
-    "Now only weights and history come from the file, and Adam is new. Beside the unbroken run, is the training loss of"
-    ' epoch 5 "lower" by over a fifth, "within a fifth", or "higher" by more than that?',
-    belief="the weights are the model, so `torch.save(model.state_dict())` is a checkpoint to resume from; met in"
-    " tutorials on saving and loading",
-    answer="higher",
-    choices=("lower", "within a fifth", "higher"),
-    because="A new Adam knows no gradients but the first, so its first step moves every weight that has a gradient by"
-    " the full learning rate, however small that gradient is. It undoes some of what was learned.",
-    wrong={
-        "lower": "A fresh start helps some runs out of a rut. Here it throws away what Adam knew about each weight.",
-        "within a fifth": "Adam does find its averages again, but its first steps are made without them, and they are"
-        " large.",
-    },
-    hints=["How does Adam choose the length of its very first step?"],
-)
-
 not_the_same = Question(
     "lesson_08.not_the_same",
-    "A step batch of 32 is trained whole, and in micro-batches of 8 with the right shares. For which model may the two"
-    " optimizer steps differ by more than rounding?",
+    "A step batch of 32 is trained whole, and in micro-batches of 8 with the right shares. The loss is a mean over the"
+    " images. For which model may the two optimizer steps differ by more than rounding?",
     [
         Choice(
             "One with convolutions",
