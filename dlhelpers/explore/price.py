@@ -44,7 +44,7 @@ def _draw(images, side, dtype, memory):
     names = [f"{name}\n{human_bytes(size)}" for (name, _), size in zip(rows, prices, strict=True)]
     ax.set_yticks(range(2), names)
     ax.axvline(limit, color=PALETTE[4])
-    axis = f"GB; red: the memory, {memory}; hatched: what doesn't fit"
+    axis = f"GB; the line: the memory, {memory}; hatched: what doesn't fit"
     ax.set(xlim=(0, 3.5 * limit), ylim=(1.5, -0.5), xlabel=axis, frame_on=False)
     verdict = "fits" if prices[0] <= limit * 1e9 else "does not fit"
     sides = f"3 x {side} x {side}"

@@ -3,14 +3,16 @@
 The lanes are those of the host. Where the model lies on a GPU, it has a lane of its own: the host runs ahead of it.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
+from pathlib import Path
 from statistics import mean, median
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
-from torch.autograd import DeviceType
 from torch.profiler import profile, record_function
 
 from dlhelpers.base.tables import ShownAsTable, Table
@@ -23,6 +25,7 @@ from dlhelpers.train.micro_batching import split_batch
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ON_DEVICE = "kernel", "gpu_memcpy", "gpu_memset"
 PHASES = ("waiting for data", "forward", "backward", "optimizer")
 
 
@@ -97,6 +100,7 @@ def timeline(
     """
     check_loader(loader, "train", model)
     trial = Rehearsal(model, loss_fn, optimizer_fn)
+    on_host = trial.device.type == "cpu"
     with undisturbed(loader) as own:
         # as often as it takes: each pass has a batch at least
         batches = chain.from_iterable(repeat(own, steps + 2))
@@ -106,28 +110,33 @@ def timeline(
         with profile(profile_memory=True) as recorded:
             for _ in range(steps):
                 _step(trial, batches)
-    events = recorded.events()
-    begin = min(event.time_range.start for event in events if event.name == PHASES[0])
     spans: dict[str, list[tuple[float, float]]] = {name: [] for name in PHASES}
-    changes = []
+    events, changes = _events(recorded), []
+    begin = min(event["ts"] for event in events if event["name"] == PHASES[0])
     for event in events:
-        start = (event.time_range.start - begin) / 1000
-        length = event.time_range.elapsed_us() / 1000
-        on_host = event.device_type == DeviceType.CPU
-        if on_host and event.name in PHASES:
-            spans[event.name].append((start, length))
-        elif not on_host and event.name not in PHASES:
-            spans.setdefault("device", []).append((start, length))
-        size = event.self_device_memory_usage
-        if trial.device.type == "cpu":
-            size = event.self_cpu_memory_usage
-        if size:
-            changes.append((start + length, size))
+        name, start = event["name"], (event["ts"] - begin) / 1000
+        span = (start, event.get("dur", 0) / 1000)
+        if event.get("cat") == "user_annotation" and name in PHASES:
+            spans[name].append(span)
+        elif event.get("cat") in ON_DEVICE:
+            spans.setdefault("device", []).append(span)
+        # each change has a moment of its own; a table of operations books it at the end of one
+        elif name == "[memory]" and (event["args"]["Device Type"] == 0) == on_host:
+            changes.append((start, event["args"]["Bytes"]))
     held, memory = 0.0, [(0.0, 0.0)]
     for moment, size in sorted(changes):
         held += size
         memory.append((moment, held))
     return Timeline(spans, memory, bool(getattr(loader, "num_workers", 0)))
+
+
+def _events(recorded: profile) -> list[dict[str, Any]]:
+    """The complete events of a recording, and its changes of memory; times in microseconds."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "trace.json")
+        recorded.export_chrome_trace(str(file))
+        events = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
+    return [event for event in events if event["ph"] in "Xi"]
 
 
 def _step(trial: Rehearsal, batches: Iterator[Any]) -> None:
