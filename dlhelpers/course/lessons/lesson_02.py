@@ -266,8 +266,7 @@ too_few = Prediction(
     because="The only batch is not full, so it is dropped, and the loop body never runs.",
     wrong={
         "an error": "A loop over nothing is no error in Python, and PyTorch says nothing either.",
-        "the loss of 20 images": "That is what you get without drop_last. With it, the only batch is the last one, and"
-        " it is not full.",
+        "the loss of 20 images": "That is what you get without drop_last.",
     },
     hints=["How many full batches of 32 do 20 images make?", "What does a `for` do with nothing?"],
 )
