@@ -896,6 +896,11 @@ JUDGED = {
         ),
         (four_at_a_time, "this mixes four samples, then the next four."),
         (buffered(rest=lambda buffer, random: buffer), "comes out in order: shuffle it."),
+        (buffered(rest=lambda buffer, random: [buffer]), "that's `yield from`"),
+        (
+            buffered(rest=lambda buffer, random: random.shuffle(buffer)),
+            "it shuffles the list that it is given",
+        ),
     ],
     "lesson_12.share": [
         (3, "pass a name without brackets"),
@@ -939,6 +944,7 @@ JUDGED = {
             "it had read 9 samples when it gave its first",
         ),
         (or_all(lambda samples, w: islice(samples, w.id)), "it gave worker 1 of 2 ['a']"),
+        (lambda samples, w: iter([islice(samples, 1)]), "that's `yield from`"),
     ],
     "lesson_12.epoch_order": [
         (3, "pass a name without brackets"),
@@ -964,6 +970,7 @@ JUDGED = {
         (ordered(lambda epoch, seed: Random(epoch)), "seeds 0 and 1 give the same order"),
     ],
     "lesson_12.checked": [
+        (lambda samples, promised: iter([samples]), "that's `yield from`"),
         (3, "pass a name without brackets"),
         (
             lambda samples, promised: len(list(samples)) == promised,

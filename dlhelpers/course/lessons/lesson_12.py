@@ -1,6 +1,8 @@
 """What lesson 12, Stream your data, asks."""
 
 from collections.abc import Callable, Iterable
+from itertools import islice
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,7 +37,8 @@ UNSHARED = [  # known ways to share nine samples wrongly: between workers, and i
     (
         lambda samples, w, of: samples[w::of],
         lambda samples: (),
-        "in the main process nothing comes. There `worker` is None, and all samples are wanted.",
+        "in the main process nothing comes. There `worker` is None, and all samples are wanted. (Where a function has a"
+        " `yield`, `return samples` hands out nothing: write `yield from samples`.)",
     ),
     (
         lambda samples, w, of: range(w, 9, of),
@@ -64,6 +67,37 @@ SAID = [  # what an error says, and what it means here
 ]
 
 
+ONE_BY_ONE = (
+    "it handed out something that isn't a sample: `yield` one sample at a time. For all of a list, or of another"
+    " generator, that's `yield from`."
+)
+
+
+def _one_by_one(answer: Callable, *arguments: object) -> bool:
+    """Say whether what a learner's generator hands out of some numbers are numbers."""
+    try:
+        return all(isinstance(k, int) for k in islice(answer(iter(range(5)), *arguments), 20))
+    except (TypeError, ValueError):  # for the judge
+        return True
+
+
+def judge_checked_stream(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's checked, or return None."""
+    return judge_checked(answer) if _one_by_one(answer, 5) else ONE_BY_ONE
+
+
+def judge_shuffle_buffer(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's shuffle_buffer, or return None."""
+    if not _one_by_one(answer, 2, Random(0)):
+        return ONE_BY_ONE
+    try:
+        return judge_buffer(answer)
+    except TypeError as error:
+        if "'NoneType' object is not iterable" in str(error):
+            return "`random.shuffle` gives nothing back: it shuffles the list that it is given."
+        raise
+
+
 def judge_share(answer: Callable[[Iterable[str], Any], Iterable[str]]) -> str | None:
     """Say what is wrong with a learner's share, or return None."""
     got, taken = [], []
@@ -77,6 +111,8 @@ def judge_share(answer: Callable[[Iterable[str], Any], Iterable[str]]) -> str | 
             if meant := next((meant for sign, meant in SAID if sign in str(error)), ""):
                 return meant
             raise
+    if not _one_by_one(answer, WORKERS[2]):
+        return ONE_BY_ONE
     for between, alone, message in UNSHARED:
         known = [
             list(between("abcdefghi", w.id, w.num_workers) if w else alone("abcdefghi"))
@@ -137,6 +173,7 @@ warnings_given = Prediction(
     wrong={
         20: "That would be one for each sample too many. Samples aren't what it counts.",
         5: "That would be one for each batch beyond the three that were promised. It doesn't compare with three.",
+        8: "That's how many batches come. Which of them would be too many?",
         1: "One would be enough for the whole stream. But first it has to notice.",
     },
     hints=[
@@ -152,7 +189,7 @@ checked = Exercise(
     `ValueError` at the end if not exactly `promised` samples came. The message names both numbers.
     """,
     minutes=3,
-    judge=judge_checked,
+    judge=judge_checked_stream,
     praise="now a stream can't end early, or go on for too long, without a word.",
     hints=[
         "`yield` each sample inside the loop, and compare after it.",
@@ -212,7 +249,7 @@ shuffle_buffer = Exercise(
     with the `random` that it is given.
     """,
     minutes=5,
-    judge=judge_buffer,
+    judge=judge_shuffle_buffer,
     praise="each sample comes once, and no more are held than the buffer has places.",
     hints=[
         "`buffer.pop(k)` takes out the sample at place k.",
