@@ -4,6 +4,7 @@ import os
 import shutil
 from copy import deepcopy
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from random import Random
 from time import perf_counter
@@ -357,6 +358,32 @@ def own_numbers(samples, size, random):
 
 def shuffled(buffer, random):
     return random.sample(buffer, len(buffer))
+
+
+def shared(samples, worker, *, start=0, step=None):
+    """A learner's share with its own idea of where to begin and how far to go, and nothing said about `None`."""
+    return islice(samples, worker.id + start, None, step or worker.num_workers)
+
+
+def or_all(part):
+    """A learner's share that thinks of the main process, and has its own idea of a worker's part."""
+    return lambda samples, worker: part(samples, worker) if worker else samples
+
+
+def only_for_workers(samples, worker):
+    if worker:
+        return shared(samples, worker)
+
+
+def ordered(order, copy=list):
+    """A learner's epoch_order that shuffles a copy of the list with its own seed."""
+
+    def epoch_order(shards, epoch, seed=0):
+        shards = copy(shards)
+        order(epoch, seed).shuffle(shards)
+        return shards
+
+    return epoch_order
 
 
 def block_order(blocks=shuffled, inside=shuffled, cut=lambda samples: samples, give=list):
@@ -877,8 +904,81 @@ JUDGED = {
         ),
         (four_at_a_time, "this mixes four samples, then the next four."),
         (buffered(rest=lambda buffer, random: buffer), "comes out in order: shuffle it."),
+        (buffered(rest=lambda buffer, random: [buffer]), "that's `yield from`"),
+        (
+            buffered(rest=lambda buffer, random: random.shuffle(buffer)),
+            "it shuffles the list that it is given",
+        ),
+    ],
+    "lesson_12.share": [
+        (3, "pass a name without brackets"),
+        (lambda samples, worker: print(end=""), "for the main process it gave back None"),
+        (only_for_workers, "for the main process it gave back None"),
+        (shared, "`get_worker_info()` gives None, which has no `id`"),
+        (lambda samples, worker: samples, "two of them give each sample twice."),
+        (or_all(partial(shared, step=1)), "takes all others: where is the step?"),
+        (or_all(partial(shared, start=1)), "nobody takes the first sample"),
+        (
+            or_all(lambda samples, w: islice(samples, w.num_workers, None, w.id)),
+            "start and step are swapped",
+        ),
+        (
+            or_all(lambda samples, w: islice(samples, w.id, None, w.id + 1)),
+            "the step is the number of workers, not that of this worker.",
+        ),
+        (
+            lambda samples, w: shared(samples, w) if w else [],
+            "in the main process nothing comes.",
+        ),
+        (or_all(lambda samples, w: samples[w.id :: w.num_workers]), "a stream has no index"),
+        (
+            or_all(lambda samples, w: islice(samples, len(samples) // w.num_workers)),
+            "a stream has no length",
+        ),
+        (
+            lambda samples, w: (
+                k for k, _ in enumerate(samples) if not w or k % w.num_workers == w.id
+            ),
+            "these are the places of the samples.",
+        ),
+        (
+            or_all(
+                lambda samples, w: list(samples)[9 // w.num_workers * w.id :][: 9 // w.num_workers]
+            ),
+            "cutting into blocks takes the length",
+        ),
+        (
+            or_all(lambda samples, w: list(samples)[w.id :: w.num_workers]),
+            "it had read 9 samples when it gave its first",
+        ),
+        (or_all(lambda samples, w: islice(samples, w.id)), "it gave worker 1 of 2 ['a']"),
+        (lambda samples, w: iter([islice(samples, 1)]), "that's `yield from`"),
+    ],
+    "lesson_12.epoch_order": [
+        (3, "pass a name without brackets"),
+        (
+            lambda shards, epoch, seed=0: Random(f"{seed}, {epoch}").shuffle(shards),
+            "`random.shuffle` gives nothing back",
+        ),
+        (
+            lambda shards, epoch, seed=0: Random(f"{seed}, {epoch}").choices(shards, k=10),
+            "each is expected once, in a list.",
+        ),
+        (
+            lambda shards, epoch, seed=0: Random(f"{seed}, {epoch}").sample(shards, k=9),
+            "each is expected once, in a list.",
+        ),
+        (ordered(lambda epoch, seed: Random()), "gave a different order the second time"),
+        (
+            ordered(lambda epoch, seed: Random(f"{seed}, {epoch}"), copy=lambda shards: shards),
+            "Shuffle a copy.",
+        ),
+        (ordered(lambda epoch, seed: Random(seed)), "epochs 0 and 1 have the same order: the"),
+        (ordered(lambda epoch, seed: Random(seed * epoch)), "the same order with seed 0: the"),
+        (ordered(lambda epoch, seed: Random(epoch)), "seeds 0 and 1 give the same order"),
     ],
     "lesson_12.checked": [
+        (lambda samples, promised: iter([samples]), "that's `yield from`"),
         (3, "pass a name without brackets"),
         (
             lambda samples, promised: len(list(samples)) == promised,

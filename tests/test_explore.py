@@ -10,8 +10,10 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from dlhelpers.base.sizes import human_bytes
+from dlhelpers.data import NumberedImages, SplitStream, Stream
 from dlhelpers.explore import (
     explore_averages,
     explore_batches,
@@ -23,6 +25,7 @@ from dlhelpers.explore import (
     explore_reads,
     explore_step,
     explore_steps,
+    explore_stream,
 )
 
 EXPLORERS = [
@@ -36,6 +39,7 @@ EXPLORERS = [
     explore_reads,
     explore_step,
     explore_steps,
+    explore_stream,
 ]
 each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
 ROOT = Path(__file__).parent.parent
@@ -100,6 +104,12 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
             "8 iterations, 4 optimizer steps from 8 samples each. Told 4",
         ),
         (explore_steps, "tell the scheduler the", "iterations", "Told 10, the scheduler ends at"),
+        (
+            explore_stream,
+            "workers share the stream",
+            True,
+            "20 samples come in 6 batches, 2 of them",
+        ),
         (explore_step, "learning rate (hundredths)", 50, "lands at the bottom in one step."),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
         (explore_reads, "reads per step", 4, "4 steps take 144 ms. The device waits for 48 ms"),
@@ -288,6 +298,18 @@ def test_reads_are_those_of_a_queue_lived_through_ms_by_ms():
             length - 16 * kernel,
             length - 48,
         ]
+
+
+@pytest.mark.parametrize(("kind", "workers"), [(Stream, 2), (SplitStream, 2)])
+def test_the_lanes_of_a_stream_are_those_of_a_loader(kind, workers):
+    loader = DataLoader(kind(NumberedImages(20)), batch_size=3, num_workers=workers)
+    batches = [labels.tolist() for _, labels in loader]
+    samples, short = sum(batches, []), sum(len(batch) < 3 for batch in batches)
+    expected = [workers, len(samples), len(batches), short, len(samples) - 20]
+    found = numbers(explore_stream(), workers, kind is SplitStream, 1, 3)
+    assert found == [*expected, 0, 0]
+    found = numbers(explore_stream(), workers, kind is SplitStream, 6, 3)
+    assert found[:5] == expected and 0 < found[5] <= 6 - 1 and found[6] > 0
 
 
 @pytest.mark.parametrize(

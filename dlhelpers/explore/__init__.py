@@ -10,6 +10,7 @@ from dlhelpers.explore.price import explore_price
 from dlhelpers.explore.reads import explore_reads
 from dlhelpers.explore.step import explore_step
 from dlhelpers.explore.steps import explore_steps
+from dlhelpers.explore.stream import explore_stream
 
 __all__ = [
     "explore_averages",
@@ -22,4 +23,5 @@ __all__ = [
     "explore_reads",
     "explore_step",
     "explore_steps",
+    "explore_stream",
 ]

@@ -1,137 +1,245 @@
 """What lesson 12, Stream your data, asks."""
 
-from math import ceil
+from collections.abc import Callable, Iterable
+from itertools import islice
+from random import Random
+from types import SimpleNamespace
+from typing import Any
 
 from dlhelpers.course.judges import judge_buffer, judge_checked
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Stream your data"
 
-stream_length = Prediction(
-    "lesson_12.stream_length",
-    'A loader takes this stream of 12 images in batches of 4. What does `len(loader)` give: "3", "12" or "an error"?',
-    answer="an error",
-    choices=("3", "12", "an error"),
-    because="A loader computes its length from that of the dataset, and a stream has none.",
-    wrong={
-        "3": "That many batches will come, and nobody knows it before: the stream has no length to divide by 4.",
-        "12": "Nothing has counted the images. A stream hands out the next one, and knows no more.",
-    },
-    hints=["From which two numbers did lesson 02 compute it?"],
+WORKERS = [None, *(SimpleNamespace(id=w, num_workers=of) for w, of in ((1, 2), (0, 2), (2, 3)))]
+EXPECTED = [list("abcdefghi"), list("bdfh"), list("acegi"), list("cfi")]
+UNSHARED = [  # known ways to share nine samples wrongly: between workers, and in the main process
+    (
+        lambda samples, w, of: samples,
+        lambda samples: samples,
+        "that's the whole stream for each worker: two of them give each sample twice.",
+    ),
+    (
+        lambda samples, w, of: samples[w:],
+        lambda samples: samples,
+        "worker 1 leaves out the first sample and takes all others: where is the step?",
+    ),
+    (
+        lambda samples, w, of: samples[w + 1 :: of],
+        lambda samples: samples,
+        "nobody takes the first sample: places and workers both count from 0.",
+    ),
+    (
+        lambda samples, w, of: samples[w :: w + 1],
+        lambda samples: samples,
+        "the step is the number of workers, not that of this worker.",
+    ),
+    (
+        lambda samples, w, of: samples[w::of],
+        lambda samples: (),
+        "in the main process nothing comes. There `worker` is None, and all samples are wanted. (Where a function has a"
+        " `yield`, `return samples` hands out nothing: write `yield from samples`.)",
+    ),
+    (
+        lambda samples, w, of: range(w, 9, of),
+        lambda samples: range(9),
+        "these are the places of the samples. Hand out the samples.",
+    ),
+    (
+        lambda samples, w, of: samples[9 // of * w :][: 9 // of],
+        lambda samples: samples,
+        "cutting into blocks takes the length, which a stream doesn't have, and here it loses the rest. Take every W-th"
+        " sample, from your own place on.",
+    ),
+]
+SAID = [  # what an error says, and what it means here
+    (
+        "NoneType",
+        "in the main process `get_worker_info()` gives None, which has no `id`: all samples are wanted then.",
+    ),
+    (
+        "islice()",
+        "start and step are swapped: in `islice(samples, start, None, step)` a worker starts at its own id, and"
+        " the step is the number of workers.",
+    ),
+    ("subscriptable", "a stream has no index: go through it, or use `islice`."),
+    ("has no len", "a stream has no length: go through it, or use `islice`."),
+]
+
+
+ONE_BY_ONE = (
+    "it handed out something that isn't a sample: `yield` one sample at a time. For all of a list, or of another"
+    " generator, that's `yield from`."
 )
+
+
+def _one_by_one(answer: Callable, *arguments: object) -> bool:
+    """Say whether what a learner's generator hands out of some numbers are numbers."""
+    try:
+        return all(isinstance(k, int) for k in islice(answer(iter(range(5)), *arguments), 20))
+    except (TypeError, ValueError):  # for the judge
+        return True
+
+
+def judge_checked_stream(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's checked, or return None."""
+    return judge_checked(answer) if _one_by_one(answer, 5) else ONE_BY_ONE
+
+
+def judge_shuffle_buffer(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's shuffle_buffer, or return None."""
+    if not _one_by_one(answer, 2, Random(0)):
+        return ONE_BY_ONE
+    try:
+        return judge_buffer(answer)
+    except TypeError as error:
+        if "'NoneType' object is not iterable" in str(error):
+            return "`random.shuffle` gives nothing back: it shuffles the list that it is given."
+        raise
+
+
+def judge_share(answer: Callable[[Iterable[str], Any], Iterable[str]]) -> str | None:
+    """Say what is wrong with a learner's share, or return None."""
+    got, taken = [], []
+    for worker, expected in zip(WORKERS, EXPECTED, strict=True):
+        who = f"worker {worker.id} of {worker.num_workers}" if worker else "the main process"
+        try:
+            if (result := answer(iter("abcdefghi"), worker)) is None:
+                return f"for {who} it gave back None: is a `return` or a `yield` missing?"
+            got.append((who, list(result), expected))
+        except (AttributeError, TypeError, ValueError) as error:
+            if meant := next((meant for sign, meant in SAID if sign in str(error)), ""):
+                return meant
+            raise
+    if not _one_by_one(answer, WORKERS[2]):
+        return ONE_BY_ONE
+    for between, alone, message in UNSHARED:
+        known = [
+            list(between("abcdefghi", w.id, w.num_workers) if w else alone("abcdefghi"))
+            for w in WORKERS
+        ]
+        if [result for _, result, _ in got] == known:
+            return message
+    for who, result, expected in got:
+        if result != expected:
+            return f"of the samples a to i it gave {who} {result!r:.70}; {expected} is expected."
+    next(iter(answer((taken.append(k) or k for k in range(9)), WORKERS[2])))
+    if len(taken) > 2:
+        return (
+            f"the shares are right, but it had read {len(taken)} samples when it gave its first. A stream may never"
+            " end: hand one out before you read on."
+        )
+    return None
+
+
+def judge_epoch_order(answer: Callable[[list[str], int, int], list[str]]) -> str | None:
+    """Say what is wrong with a learner's epoch_order, or return None."""
+    names = [f"shard {k}" for k in range(10)]
+
+    def order(epoch: int, seed: int = 0) -> list[str]:
+        return answer(list(names), epoch, seed)
+
+    first, given = order(0), list(names)
+    if first is None:
+        return "it gave back None. `random.shuffle` gives nothing back, it shuffles the list that it is given."
+    if not isinstance(first, list) or sorted(first) != names:
+        return f"of 10 shards it gave {first!r:.60}: each is expected once, in a list."
+    if order(1, 5) != order(1, 5):
+        return "the same seed and epoch gave a different order the second time: seed your own `Random`."
+    answer(given, 0, 0)
+    if given != names:
+        return (
+            "the list that it was given is in another order afterwards, and the next call starts from there. So epoch 3"
+            " depends on how many epochs came before it in this process. Shuffle a copy."
+        )
+    if any(order(0, seed) == order(1, seed) for seed in (0, 1)):
+        where = "" if order(0, 1) == order(1, 1) else " with seed 0"
+        return (
+            f"epochs 0 and 1 have the same order{where}: the epoch has to have a say in the seed."
+        )
+    if order(2, 0) == order(2, 1):
+        return "seeds 0 and 1 give the same order: now the seed has no say."
+    return None
+
 
 warnings_given = Prediction(
     "lesson_12.warnings_given",
     "The stream promises 10 samples, and 30 come. We ask for `len(loader)`, and then iterate in batches of 4. How many"
     " warnings does PyTorch give?",
+    belief="PyTorch warns when a stream's `__len__` is wrong, so a wrong one will be noticed; met in forum answers that"
+    " add a `__len__` to a stream to please a progress bar",
     answer=0,
-    because="It compares the number of batches, 8, with the number of samples promised, 10, and 8 is not more than 10.",
+    because="It compares the number of batches, 8, with the number of samples promised, 10. And 8 is not more than 10.",
     wrong={
-        20: "That would be a warning for each sample too many. Samples are not what is counted.",
-        5: "That would be a warning for each batch beyond the three that were promised. Three is not what it looks at.",
-        1: "One for the whole stream would be enough. It comes with each batch beyond a number, or not at all.",
+        20: "That would be one for each sample too many. Samples aren't what it counts.",
+        5: "That would be one for each batch beyond the three that were promised. It doesn't compare with three.",
+        8: "That's how many batches come. Which of them would be too many?",
+        1: "One would be enough for the whole stream. But first it has to notice.",
     },
     hints=[
         "How many batches come? PyTorch counts those.",
-        "Which number does it hold the batches against?",
+        "What does it compare them with: the length of the loader, or that of the dataset?",
     ],
+)
+
+checked = Exercise(
+    "lesson_12.checked",
+    """
+    Write `checked(samples, promised)`: a generator that passes on each sample as it comes, counts, and raises a
+    `ValueError` at the end if not exactly `promised` samples came. The message names both numbers.
+    """,
+    minutes=3,
+    judge=judge_checked_stream,
+    praise="now a stream can't end early, or go on for too long, without a word.",
+    hints=[
+        "`yield` each sample inside the loop, and compare after it.",
+        "Start a count at 0 before the loop.",
+    ],
+    code="""
+    def checked(samples, promised):
+        came = 0
+        for sample in samples:
+            yield sample
+            came += 1
+        if came != promised:
+            raise ValueError(f"{came} samples came, {promised} were promised")
+    """,
 )
 
 two_workers = Prediction(
     "lesson_12.two_workers",
-    "The stream of 12 images, in batches of 4, with `num_workers=2`. How many samples come in an epoch?",
+    "The stream of 12 images, in batches of 4, now with `num_workers=2`. How many samples come in an epoch?",
+    belief="num_workers divides the work, whatever the dataset; the usual answer says it 'enhances efficiency'",
     answer=24,
     because="Each of the two workers has a copy of the stream, and reads all of it.",
     wrong={
-        12: "That is what a map-style dataset gives: its indices are dealt out. A stream has no indices to deal out.",
-        6: "That is the share that each worker should have.",
+        12: "That's what a map-style dataset gives: its indices are dealt out to the workers. A stream has none.",
+        6: "That's the share each worker should have.",
     },
     hints=["What does a worker get: a part of the stream, or a copy of it?"],
 )
 
-classes_in_batch = Prediction(
-    "lesson_12.classes_in_batch",
-    "10,000 samples, sorted by their 10 classes, pass through a buffer of 1,000. In a batch of 50, how many different"
-    " classes are there on average? Which is nearest: 1, 2, 4 or 9?",
-    answer=4,
-    because="The buffer holds a tenth of the data, most of it from the last two or three classes that came by, and a"
-    " few from each of those before.",
-    wrong={
-        9: "That is what a shuffle of all samples gives, nearly. The buffer has not seen the later classes yet.",
-        1: "That is the stream without a buffer: each class fills 20 batches by itself.",
-        2: "The buffer holds samples of more than two classes: some stay while two or three others pass.",
-    },
+share = Exercise(
+    "lesson_12.share",
+    """
+    Write `share(samples, worker)`: hand out this worker's share of a stream. `worker` is what `get_worker_info()`
+    returned. Of W workers, worker w takes samples w, w + W, w + 2W and so on; in the main process all are wanted.
+    """,
+    minutes=3,
+    judge=judge_share,
+    praise="each sample once, however many workers there are, and all of them without any.",
     hints=[
-        "A class has 1,000 samples, and a sample leaves the buffer at random: some at once, some after a long time."
+        "Two cases: `worker` is None, or it has an `id` and `num_workers`.",
+        "In a generator, `yield from` hands out all of another one; a plain function can return an `islice`.",
     ],
-)
+    code="""
+    from itertools import islice
 
-shard_orders = Prediction(
-    "lesson_12.shard_orders",
-    "`WebDataset(shards, shardshuffle=10, seed=0)` shuffles our 10 shards. Is the seed used once, or anew in each"
-    " epoch? We read three epochs. How many different orders of the shards do we see?",
-    answer=1,
-    because="The random numbers start anew in each epoch, from the same seed, as the seed is given.",
-    wrong={
-        3: "That is what one would wish for, and what `shuffle=True` does in a loader of a map-style dataset."
-    },
-    hints=["At what time are the random numbers made: once, or at the start of each epoch?"],
-)
-
-cut_shard = Prediction(
-    "lesson_12.cut_shard",
-    "A shard of 150 samples was cut off after the 60th, as by a copy that was broken off. We read it to its end."
-    ' What tells us: "an error", or "nothing"?',
-    answer="nothing",
-    choices=("an error", "nothing"),
-    because="A tar file ends with a mark, 1,024 bytes of zeros, and the readers do not insist on it: one that ends"
-    " early looks like a short one.",
-    wrong={
-        "an error": "The mark at the end is missing, so a reader could complain. This one takes the end of the file for"
-        " the end of the archive."
-    },
-    hints=["Does the reader need anything after the last whole file?"],
-)
-
-samples_read = Prediction(
-    "lesson_12.samples_read",
-    "An epoch has 1,000 samples, and training stopped after 800. To hand out the other 200, how many samples does the"
-    " stream have to read?",
-    answer=1000,
-    because="A stream can be entered at its start only: 800 samples are read again and thrown away.",
-    wrong={
-        200: "That is what a dataset with an index reads. A stream cannot be asked for sample 800.",
-        800: "Those are the ones that are read for nothing. The others have to be read too.",
-    },
-    hints=["Where does a stream begin?"],
-)
-
-what_to_save = Question(
-    "lesson_12.what_to_save",
-    "Training on a map-style dataset, with a `BlockShuffleSampler` and two workers, may be stopped at any moment. What"
-    " has to be saved about the data, beside the model and the optimizer, so that no sample is repeated or lost?",
-    [
-        Choice(
-            "How many indices the sampler gave",
-            "workers are batches ahead: what nobody trained on would be lost.",
-        ),
-        Choice(
-            "The epoch, and how many samples were trained on",
-            "seed and epoch give the order again.",
-            right=True,
-        ),
-        Choice(
-            "The index of the last sample",
-            "each epoch has it at another place: without the epoch it does not say what came before.",
-        ),
-        Choice(
-            "The state of all random numbers",
-            "this gives the augmentations, and not the place in the epoch.",
-        ),
-    ],
-    hints=[
-        "The order can be made again. What else do you need, and who knows it without running ahead?"
-    ],
+    def share(samples, worker):
+        if worker is None:
+            return samples
+        return islice(samples, worker.id, None, worker.num_workers)
+    """,
 )
 
 shuffle_buffer = Exercise(
@@ -140,8 +248,8 @@ shuffle_buffer = Exercise(
     Write the buffer: `shuffle_buffer(samples, size, random)` is a generator that does what the text above says. Draw
     with the `random` that it is given.
     """,
-    minutes=10,
-    judge=judge_buffer,
+    minutes=5,
+    judge=judge_shuffle_buffer,
     praise="each sample comes once, and no more are held than the buffer has places.",
     hints=[
         "`buffer.pop(k)` takes out the sample at place k.",
@@ -159,81 +267,115 @@ shuffle_buffer = Exercise(
     """,
 )
 
-stream_batches = Exercise(
-    "lesson_12.stream_batches",
-    """
-    Write `stream_batches(samples, batch_size, workers)`: how many batches come from a stream that is split by worker as
-    `SplitStream` does it, without `drop_last`. With 0 workers the main process reads all of it.
-    """,
-    minutes=5,
-    cases=[
-        ((12, 4, 2), 4),
-        ((12, 4, 0), 3),
-        ((9, 4, 2), 3),
-        ((100, 16, 2), 8),
-        ((10_000, 32, 4), 316),
-        ((2, 4, 3), 2),
-    ],
-    wrong=[
-        (
-            lambda n, b, w: sum(ceil(len(range(k, n, w)) / b) for k in range(w)),
-            "with 0 workers it counts 0 batches: the main process then reads all of it, as one worker would.",
-        ),
-        (
-            lambda n, b, w: ceil(n / b),
-            "that is one process. With workers, each ends with a ragged batch of its own.",
-        ),
-        (
-            lambda n, b, w: (w or 1) * ceil(n / b),
-            "here the workers share the stream: each reads a part.",
-        ),
-        (
-            lambda n, b, w: (w or 1) * (n // (w or 1) // b),
-            "this counts full batches. Each worker's rest makes one more.",
-        ),
-        (
-            lambda n, b, w: (w or 1) * ceil(n // (w or 1) / b),
-            "a remainder is lost: the shares of 9 are 5 and 4.",
-        ),
-        (
-            lambda n, b, w: (w or 1) * ceil(n / (w or 1) / b),
-            "the shares differ by one: of 9 samples, 5 and 4.",
-        ),
-    ],
+classes_in_batch = Prediction(
+    "lesson_12.classes_in_batch",
+    "10,000 samples, sorted by their 10 classes, pass through a buffer of 1,000. How many different classes does a"
+    " batch of 50 have on average? Which is nearest: 1, 2, 4 or 9?",
+    belief="a buffer of 1,000, a default of streaming libraries, shuffles well enough; met in their quick starts, which"
+    " name the size and not what it is compared with",
+    answer=4,
+    within=0.5,
+    because="The buffer holds a tenth of the data, most of it from the last two or three classes that came by, and a"
+    " few stragglers from each of those before.",
+    wrong={
+        9: "A shuffle of all samples comes near that. The buffer hasn't seen the later classes yet.",
+        1: "That's the stream without a buffer: each class fills 20 batches by itself.",
+        2: "The buffer holds more than two classes: some samples stay while two or three other classes pass.",
+        10: "For that, every batch would need samples that haven't been read yet.",
+    },
     hints=[
-        "First find each worker's share: the first `samples % workers` workers have one sample more.",
-        "`batches_per_epoch` of lesson 02 counts for one worker.",
+        "A class has 1,000 samples. How long does a sample stay in the buffer, at least and at most?",
+        "On average 1,000 others pass while it waits; some wait for three times as many.",
+    ],
+)
+
+shard_orders = Prediction(
+    "lesson_12.shard_orders",
+    "`WebDataset(shards, shardshuffle=10, seed=0)` shuffles our 10 shards. We make it once and read three epochs. How"
+    " many different orders of the shards do we see?",
+    belief="with a seed the orders can be repeated and still change from epoch to epoch, as with shuffle=True in a"
+    " DataLoader; met wherever a recipe says `shardshuffle=` and `seed=`",
+    answer=1,
+    because="It makes its random numbers anew in each epoch, from the same seed.",
+    wrong={
+        3: "That's what one would wish for, and what `shuffle=True` does with a map-style dataset.",
+        2: "There is no special first epoch: all three start alike.",
+        10: "In three epochs there can be at most three.",
+    },
+    hints=["When are its random numbers made: once, or at the start of each epoch?"],
+)
+
+epoch_order = Exercise(
+    "lesson_12.epoch_order",
+    """
+    Repair `epoch_order`: the order may depend on nothing but the shards, the seed and the epoch. Every epoch has an
+    order of its own.
+    """,
+    minutes=3,
+    given="""
+    def epoch_order(shards, epoch, seed=0):
+        random = Random(seed)
+        random.shuffle(shards)
+        return shards
+    """,
+    judge=judge_epoch_order,
+    praise="whoever asks, and whenever: epoch 3 has one order.",
+    hints=[
+        "Two things are wrong: what `shuffle` does to the list, and what never gets into the seed.",
+        "`Random` takes a whole number or a text as its seed. `random.sample` leaves its list alone and returns a new"
+        " one.",
     ],
     code="""
-    from dlhelpers.data.batch_counts import batches_per_epoch
+    from random import Random
 
-
-    def stream_batches(samples, batch_size, workers):
-        shares = [len(range(w, samples, workers or 1)) for w in range(workers or 1)]
-        return sum(batches_per_epoch(share, batch_size) for share in shares)
+    def epoch_order(shards, epoch, seed=0):
+        random = Random(f"{seed}, {epoch}")
+        return random.sample(shards, k=len(shards))
     """,
 )
 
-checked = Exercise(
-    "lesson_12.checked",
-    """
-    Write `checked(samples, promised)`: a generator that passes on each sample as it comes, counts, and raises a
-    `ValueError` at the end if not exactly `promised` samples came. The message names both numbers.
-    """,
-    minutes=5,
-    judge=judge_checked,
-    praise="a stream with a number to compare with can no longer end early in silence.",
-    hints=[
-        "`yield` each sample inside the loop, and compare after it.",
-        "Start a count at 0 before the loop.",
+cut_shard = Prediction(
+    "lesson_12.cut_shard",
+    "A copy of a shard broke off: of 150 samples, the first 60 are there. We read it to its end. What tells us:"
+    ' "an error" or "nothing"?',
+    belief="a file that is cut short can't be read without an error; met in pipelines that copy shards and check only"
+    " that the copy can be opened",
+    answer="nothing",
+    choices=("an error", "nothing"),
+    because="A tar file ends with a mark, at least 1,024 bytes of zeros, but readers don't insist on it. A shard that"
+    " breaks off between two files looks like a short shard.",
+    wrong={
+        "an error": "The mark at the end is missing, so a reader could complain. This one takes the end of the file for"
+        " the end of the archive."
+    },
+    hints=["Does the reader need anything after the last whole file?"],
+)
+
+what_to_save = Question(
+    "lesson_12.what_to_save",
+    "Training on these shards, in the order of `epoch_order` and with two workers, may be stopped at any moment. What"
+    " goes into the checkpoint beside model and optimizer, so that no sample is repeated or lost?",
+    [
+        Choice(
+            "How many samples the stream has handed out",
+            "workers run ahead (lesson 09): what they had fetched and nobody trained on would be lost.",
+        ),
+        Choice(
+            "The epoch, and how many batches were trained on",
+            "seed and epoch give the order again, and the loop knows where in it you are. (With the same number of"
+            " workers, that is.)",
+            right=True,
+        ),
+        Choice(
+            "The name of the last shard",
+            "it was half read: its samples would come again, or never.",
+        ),
+        Choice(
+            "The state of Python's random numbers",
+            "that repeats augmentations, but it doesn't say where in the epoch you are.",
+        ),
     ],
-    code="""
-    def checked(samples, promised):
-        came = 0
-        for sample in samples:
-            yield sample
-            came += 1
-        if came != promised:
-            raise ValueError(f"{came} samples came, {promised} were promised")
-    """,
+    hints=[
+        "The order can be drawn again. What else do you need, and who knows it without running ahead?"
+    ],
 )

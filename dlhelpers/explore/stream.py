@@ -1,0 +1,65 @@
+"""Workers as lanes: which samples of a stream each hands out, in which order, and which have come before."""
+
+from random import Random
+
+from dlhelpers.data.streams import shuffle_buffer
+from dlhelpers.explore.frames import Explorer
+from dlhelpers.show.plots import PALETTE, counted, new_axes, show
+
+SAMPLES, GAP = 20, 0.5  # of the stream; between two batches
+TRIES = (
+    "Two workers, nothing shared: how many samples come twice? Tick the box. What is left of them, and what is new"
+    " about the batches?",
+    "Let the workers share, and go from 1 to 3. When is a batch short, although 4 divides 20?",
+    "One worker: how many places early does a sample come with a buffer of 2, 4 and 8? Say the rule. Does it hold for"
+    " late ones?",
+)
+
+
+def explore_stream() -> Explorer:
+    """Play with the workers and the shuffle buffer of a loader over a stream of 20 samples: what comes, and when?"""
+    controls = (
+        ("workers", 2, 1, 3),
+        ("workers share the stream", False),
+        ("buffer per worker (samples)", 1, 1, SAMPLES),
+        ("batch size (samples)", 4, 1, 8),
+    )
+    return Explorer(_draw, controls, TRIES, ((2, True, 1, 4), (1, True, 8, 4)))
+
+
+def _draw(workers, shared, buffer, batch_size):
+    """Draw a lane for each worker; the loader takes a batch from each in turn."""
+    lanes, early, late = [], 0, 0
+    for w in range(workers):
+        part = range(w, SAMPLES, workers) if shared else range(SAMPLES)
+        lanes.append(list(shuffle_buffer(part, buffer, Random(w))))
+        moved = [part.index(sample) - place for place, sample in enumerate(lanes[w])]
+        early, late = max(early, *moved), max(late, -min(moved))
+    came, repeats, sizes = set(), set(), []
+    for start in range(0, len(lanes[0]), batch_size):
+        for w, lane in enumerate(lanes):
+            batch = lane[start : start + batch_size]
+            repeats |= {(w, sample) for sample in batch if sample in came}
+            came |= {*batch}
+            sizes += [len(batch)] * bool(batch)
+    ax = new_axes(5.8, 0.5 + 0.4 * workers)
+    for w, lane in enumerate(lanes):
+        places = [k + GAP * (k // batch_size) for k in range(len(lane))]
+        colour = (PALETTE[5], PALETTE[1], PALETTE[2])[w]
+        boxes = ax.bar(places, 0.72, 0.94, w - 0.36, color=colour, edgecolor="#555555")
+        for x, box, sample in zip(places, boxes, lane, strict=True):
+            if (w, sample) in repeats:
+                box.set(facecolor="white", edgecolor=colour, hatch="///")
+            # no label of bars: those take twice as long to draw
+            ax.text(x, w, sample, ha="center", va="center", fontsize=8, in_layout=False)
+    ax.set_yticks(range(workers), [f"worker {w}" for w in range(workers)])
+    wide = SAMPLES + GAP * (SAMPLES // batch_size)
+    ax.set(xticks=[], xlim=(-0.7, wide), ylim=(workers - 0.5, -0.5), frame_on=False)
+    ax.set_xlabel("its batches, from left to right; hatched: the sample came before")
+    ax.tick_params(length=0)
+    return show(
+        ax,
+        f"{counted(workers, 'worker')}: {sum(sizes)} samples come in {counted(len(sizes), 'batch')},"
+        f" {sum(size < batch_size for size in sizes)} of them short; {len(repeats)} samples are repeats. In its"
+        f" worker's order a sample is at most {early} places early and {late} late.",
+    )
