@@ -9,8 +9,11 @@ from pathlib import Path
 from random import Random
 from time import perf_counter
 
+import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
+from dlhelpers.data import BlockShuffleSampler
 from dlhelpers.train import EpochResult, History, load_checkpoint
 
 
@@ -402,6 +405,33 @@ def in_file_order(items, random):
 
 def anywhere(samples, block, random):
     return random.sample(range(samples), samples)
+
+
+def copied(
+    labels=lambda labels, order, random: labels[order],
+    order=lambda count, random: random.permutation(count),
+    step=1_000,
+):
+    """A learner's shuffled_copy with its own idea of the order, of the labels, and of how much to read at once."""
+
+    def shuffled_copy(images, given, path, random):
+        drawn = order(len(images), random)
+        copy = np.lib.format.open_memmap(path, "w+", images.dtype, images.shape)
+        for k in range(0, len(images), step):
+            copy[k : k + step] = images[drawn[k : k + step]]
+        return labels(given, drawn, random)
+
+    return shuffled_copy
+
+
+def loading(samples=len, block=96, window=4, batch_size=32):
+    """A learner's own_loader with its own numbers."""
+
+    def own_loader(kept):
+        sampler = BlockShuffleSampler(samples(kept), block=block, window=window)
+        return DataLoader(kept, batch_size=batch_size, sampler=sampler)
+
+    return own_loader
 
 
 def write_directly(path, parts):
@@ -884,6 +914,69 @@ JUDGED = {
             say_nothing,
             "it has to be passed on, or nobody would know",
         ),
+    ],
+    "lesson_11.block_order": [
+        (3, "pass a name without brackets"),
+        (
+            block_order(blocks=lambda items, random: random.shuffle(items)),
+            "`random.shuffle` gives nothing back",
+        ),
+        (
+            block_order(give=lambda indices: [list(indices)]),
+            "one list of indices is expected, not a list of lists",
+        ),
+        (block_order(cut=lambda samples: samples - samples % 4), "the short block too."),
+        (anywhere, "a block's samples are to stay together"),
+        (
+            block_order(blocks=in_file_order),
+            "not all came: shuffle them",
+        ),
+        (
+            block_order(inside=in_file_order),
+            "inside a block the samples come in the order of the file",
+        ),
+        (
+            block_order(blocks=lambda items, random: Random().sample(items, len(items))),
+            "draw from the `random`",
+        ),
+    ],
+    "lesson_11.shuffled_copy": [
+        (3, "pass a name without brackets"),
+        (
+            copied(labels=lambda labels, order, random: random.permutation(labels)),
+            "somebody else's",
+        ),
+        (
+            copied(labels=lambda labels, order, random: labels),
+            "the images moved and the labels stayed",
+        ),
+        (
+            copied(labels=lambda labels, order, random: labels[order[:1_000]]),
+            "it gave back 1000 labels",
+        ),
+        (copied(labels=lambda labels, order, random: None), "is a `return` missing?"),
+        (copied(labels=lambda labels, order, random: labels[np.argsort(order)]), "somebody else's"),
+        (copied(order=lambda count, random: np.arange(count)), "they were to be shuffled"),
+        (
+            copied(order=lambda count, random: random.integers(count, size=count)),
+            "or is there twice",
+        ),
+        (copied(step=2_500), "it read 2500 images at once"),
+        (lambda images, labels, path, random: labels, "there is no file at `path`"),
+    ],
+    "lesson_11.own_loader": [
+        (3, "pass a name without brackets"),
+        (
+            lambda kept: BlockShuffleSampler(len(kept), block=96, window=4),
+            "a DataLoader is expected",
+        ),
+        (lambda kept: DataLoader(kept, batch_size=32, shuffle=True), "draws from the whole file"),
+        (lambda kept: DataLoader(kept, batch_size=32), "it reads in the order of the file"),
+        (loading(lambda kept: len(kept.dataset)), "hands out 1,000 indices, and `kept` has 700"),
+        (loading(lambda kept: kept), "your code raised"),
+        (loading(block=4, window=96), "it mixes 96 blocks of 4: 4 blocks of 96 are expected"),
+        (loading(batch_size=96), "its batches hold 96: 32 are expected"),
+        (lambda kept: loading()(kept.dataset), "the loader reads something other than `kept`"),
     ],
     "lesson_12.shuffle_buffer": [
         (3, "pass a name without brackets"),

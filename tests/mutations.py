@@ -607,7 +607,7 @@ MUTATIONS = [
         "    if found == expected:\n",
         "    if found:\n",
         "A damaged dataset passes for whole.",
-        "10",
+        "11",
         "test_verifying.py::test_a_flipped_bit_is_named_by_its_rows",
     ),
     Mutation(
@@ -616,7 +616,7 @@ MUTATIONS = [
         "hashlib.sha256(content).hexdigest()",
         "hashlib.sha256().hexdigest()",
         "Every block has the checksum of an empty one.",
-        "10",
+        "11",
         "test_verifying.py::test_what_was_written_has_no_faults",
     ),
     Mutation(
@@ -661,7 +661,7 @@ MUTATIONS = [
         "self.epoch, self.samples_done = epoch, samples_done",
         "self.epoch, self.samples_done = 0, samples_done",
         "Every epoch sees the blocks in one and the same order.",
-        "",
+        "11",
         "test_block_shuffle.py::test_epochs_and_seeds_differ_and_repeat",
     ),
     Mutation(
@@ -670,7 +670,7 @@ MUTATIONS = [
         "            np.random.default_rng([*seed, window + 1]).shuffle(indices)\n",
         "",
         "Neighbours of the file stay neighbours in the batches, of one class where the file is sorted.",
-        "10",
+        "11",
         "test_block_shuffle.py::test_a_dataset_that_fits_one_window_is_shuffled_in_full",
     ),
     Mutation(
@@ -973,7 +973,7 @@ MUTATIONS = [
         "if not orders:",
         "An order that leaves the blocks as they lie passes for a shuffle.",
         "",
-        f"{MISTAKE}[lesson_10.block_order]",
+        f"{MISTAKE}[lesson_11.block_order]",
     ),
     Mutation(
         "hoarding-buffer-accepted",

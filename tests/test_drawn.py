@@ -16,6 +16,8 @@ def test_an_image_does_not_depend_on_the_batch_that_it_is_made_in():
 
 
 def test_types_and_shapes():
+    images, labels = draw_shapes(3, 8, size=108)  # no multiple of 8
+    assert images.shape == (5, 3, 108, 108)
     images, labels = draw_shapes(3, 8, size=24)
     assert (images.shape, images.dtype) == ((5, 3, 24, 24), np.uint8)
     assert (labels.shape, labels.dtype) == ((5,), np.int64)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.data import NumberedImages, SplitStream, Stream
+from dlhelpers.data import BlockShuffleSampler
 from dlhelpers.explore import (
     explore_averages,
     explore_batches,
@@ -23,6 +24,7 @@ from dlhelpers.explore import (
     explore_memory,
     explore_price,
     explore_reads,
+    explore_shuffle,
     explore_step,
     explore_steps,
     explore_stream,
@@ -37,6 +39,7 @@ EXPLORERS = [
     explore_memory,
     explore_price,
     explore_reads,
+    explore_shuffle,
     explore_step,
     explore_steps,
     explore_stream,
@@ -110,6 +113,18 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
             True,
             "20 samples come in 6 batches, 2 of them",
         ),
+            explore_shuffle,
+            "window (blocks)",
+            5,
+            "holds 2.9 of 3 classes on average. An epoch takes 10",
+        ),
+        (
+            explore_shuffle,
+            "block (samples)",
+            1,
+            "takes 240 requests to the disk and holds at most 1 ",
+        ),
+        (explore_shuffle, "sorted by class", False, "A batch of 12 holds 3.0 of 3 classes"),
         (explore_step, "learning rate (hundredths)", 50, "lands at the bottom in one step."),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
         (explore_reads, "reads per step", 4, "4 steps take 144 ms. The device waits for 48 ms"),
@@ -351,6 +366,18 @@ def test_gradients_are_those_that_autograd_finds():
     assert found[:3] == pytest.approx([8, length, miss], abs=0.0051)
     assert found[3] == pytest.approx(100 * miss / length, abs=0.51)
     assert found[4:] == [24, (batches @ full < 0).sum()]
+
+
+@pytest.mark.parametrize(("block", "window"), [(24, 1), (7, 3), (100, 2), (240, 20)])
+def test_shuffled_batches_are_those_of_the_sampler(block, window):
+    labels = np.arange(240) // 80
+    order = list(BlockShuffleSampler(240, block=block, window=window))
+    batches = [order[k : k + 12] for k in range(0, 240, 12)]
+    classes = np.mean([len(set(labels[batch].tolist())) for batch in batches])
+    found = numbers(explore_shuffle(), block, window, True)
+    blocks = len({index // block for index in order})
+    expected = [12, classes, 3, blocks, min(240, block * window)]
+    assert found == pytest.approx(expected, abs=0.0501)
 
 
 @pytest.mark.parametrize("clear", [True, False])

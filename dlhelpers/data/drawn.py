@@ -19,7 +19,7 @@ def draw_shapes(
     Raises ValueError for a range that is negative or backwards, and for a size that is not a multiple of 4.
     """
     count, noise_words = stop - start, 3 * size * size // 8
-    steps = noise_words // WORDS_A_STEP + 2  # two more steps: eight numbers that say what is drawn
+    steps = -(-noise_words // WORDS_A_STEP) + 2  # two more: eight numbers that say what is drawn
     source = np.random.Philox(key=seed, counter=start * steps)
     words = source.random_raw(count * steps * WORDS_A_STEP).reshape(count, steps * WORDS_A_STEP)
     numbers = (words[:, noise_words:] >> np.uint64(40)).astype(np.int64)  # 24 bits each

@@ -8,6 +8,7 @@ from dlhelpers.explore.lanes import explore_lanes
 from dlhelpers.explore.memory import explore_memory
 from dlhelpers.explore.price import explore_price
 from dlhelpers.explore.reads import explore_reads
+from dlhelpers.explore.shuffle import explore_shuffle
 from dlhelpers.explore.step import explore_step
 from dlhelpers.explore.steps import explore_steps
 from dlhelpers.explore.stream import explore_stream
@@ -21,6 +22,7 @@ __all__ = [
     "explore_memory",
     "explore_price",
     "explore_reads",
+    "explore_shuffle",
     "explore_step",
     "explore_steps",
     "explore_stream",

@@ -1,0 +1,352 @@
+"""What lesson 11, Shuffle on disk, asks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset, TensorDataset
+
+from dlhelpers.course.judges import judge_block_order
+from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
+from dlhelpers.data.sampling import BlockShuffleSampler
+
+TITLE = "Shuffle on disk"
+
+
+def classes_of(labels: np.ndarray, order: list[int], batch_size: int) -> list[int]:
+    """The answer to `classes_per_batch`, from which its known mistakes are made."""
+    starts = range(0, len(order), batch_size)
+    return [len({int(labels[k]) for k in order[start : start + batch_size]}) for start in starts]
+
+
+class Watched:
+    """An array that notes how many of its rows were asked for at once."""
+
+    def __init__(self, values: np.ndarray):
+        self.values, self.most = values, 0
+        self.shape, self.dtype = values.shape, values.dtype
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows = self.values[key]
+        self.most = max(self.most, len(rows) if rows.ndim == self.values.ndim else 1)
+        return rows
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self.most = len(self.values)
+        return np.array(self.values, dtype)
+
+
+def judge_shuffled_copy(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's shuffled_copy, or return None."""
+    count = 2_500
+    images = Watched(np.arange(count, dtype=np.int32).reshape(count, 1, 1, 1))
+    labels = np.arange(count) // 1_000  # sorted, as the lesson's
+    labels.flags.writeable = False
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "copy.npy")
+        result = answer(images, labels, path, np.random.default_rng(0))
+        if result is None:
+            return "it gave back None in place of the copy's labels: is a `return` missing?"
+        if not path.is_file():
+            return "there is no file at `path` afterwards."
+        rows = np.load(path).reshape(-1).tolist()
+    found = np.asarray(result).reshape(-1).tolist()
+    if sorted(rows) != list(range(count)):
+        return "an image is missing in the copy, or is there twice: each is expected once."
+    if len(found) != count:
+        return f"it gave back {len(found)} labels for {count} images."
+    if images.most > 1_000:
+        return f"it read {images.most} images at once. Keep to 1,000: the file may be larger than memory."
+    if rows == list(range(count)):
+        return "the copy has the images in the order of the file: they were to be shuffled."
+    if found == labels.tolist():
+        return "the images moved and the labels stayed: they are still in the order of the file."
+    if found != labels[rows].tolist():
+        return (
+            "the images are in one order and the labels in a different one, so most images have got"
+            " somebody else's label. How often do you draw an order?"
+        )
+    return None
+
+
+def judge_own_loader(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's own_loader, or return None."""
+    kept = Subset(TensorDataset(torch.arange(1_000), torch.zeros(1_000)), range(100, 800))
+    loader = answer(kept)
+    if not isinstance(loader, DataLoader):
+        return f"it gave back {type(loader).__name__}: a DataLoader is expected."
+    if loader.dataset is not kept:
+        return "the loader reads something other than `kept`."
+    sampler = loader.sampler
+    if loader.batch_size is None:  # a sampler that makes the batches is as good
+        sampler = loader.batch_sampler
+    if isinstance(sampler, RandomSampler):
+        return "`shuffle=True` draws from the whole file. Hand a BlockShuffleSampler to `sampler=`."
+    if isinstance(sampler, SequentialSampler):
+        return "it reads in the order of the file. Hand a BlockShuffleSampler to `sampler=`."
+    if not isinstance(sampler, BlockShuffleSampler):
+        return f"its sampler is a {type(sampler).__name__}: a BlockShuffleSampler is expected."
+    if sampler.samples != len(kept):
+        return f"its sampler hands out {sampler.samples:,} indices, and `kept` has {len(kept):,} images."
+    if (sampler.block, sampler.window) != (96, 4):
+        return f"it mixes {sampler.window} blocks of {sampler.block}: 4 blocks of 96 are expected."
+    size = sampler.batch_size if loader.batch_size is None else loader.batch_size
+    return None if size == 32 else f"its batches hold {size}: 32 are expected."
+
+
+classes_per_batch = Exercise(
+    "lesson_11.classes_per_batch",
+    """
+    Write `classes_per_batch(labels, order, batch_size)`: a list with one number for each batch, the number of different
+    classes in it. `order` is a list of indices, cut into batches from its start; the last batch may be short. `labels`
+    is an array: `labels[k]` is the class of sample k.
+    """,
+    minutes=3,
+    cases=[
+        ((np.array([0, 0, 1, 1, 2, 2]), [0, 1, 2, 3, 4, 5], 2), [1, 1, 1]),
+        ((np.array([0, 0, 1, 1, 2, 2]), [0, 2, 4, 1, 3, 5], 3), [3, 3]),
+        ((np.array([5, 5, 7, 7]), [3, 2, 0, 1], 2), [1, 1]),
+        ((np.array([0, 1, 1, 2, 1]), [1, 2, 0, 3, 4], 3), [2, 2]),
+    ],
+    wrong=[
+        (
+            lambda labels, order, size: classes_of(labels, list(range(len(order))), size),
+            "this counts in the order of the file. Which sample is the first one of `order`?",
+        ),
+        (
+            lambda labels, order, size: [
+                len(order[k : k + size]) for k in range(0, len(order), size)
+            ],
+            "these are the numbers of samples. Look up their classes in `labels`, and count the different"
+            " ones with `len(set(...))`.",
+        ),
+        (
+            lambda labels, order, size: classes_of(
+                labels, order[: len(order) - len(order) % size], size
+            ),
+            "the last batch may be short, and it counts.",
+        ),
+        (
+            lambda labels, order, size: float(np.mean(classes_of(labels, order, size))),
+            "this is their mean. Give back the list: one number for each batch.",
+        ),
+        (
+            lambda labels, order, size: len(set(labels.tolist())),
+            "this is the number of classes in the whole file. Cut `order` into batches first.",
+        ),
+    ],
+    hints=[
+        "`range(0, len(order), batch_size)` gives the places where batches start.",
+        "`labels[order[start : start + batch_size]]` are the classes of one batch.",
+    ],
+    code="""
+    def classes_per_batch(labels, order, batch_size):
+        found = []
+        for start in range(0, len(order), batch_size):
+            batch = labels[order[start : start + batch_size]]
+            found.append(len(set(batch.tolist())))
+        return found
+    """,
+)
+
+reported = Prediction(
+    "lesson_11.reported",
+    "Two models with the same starting weights train for one epoch on the same 12,000 images. One reads them as they"
+    " lie, class after class, the other in a random order. `fit` reports the accuracy on the training images as they"
+    ' came by. Which run reports the higher one: "as they lie", "random order" or "about equal" (within 5 points)?',
+    belief="a run that goes wrong shows it in its training curve ('my training accuracy is 97 %, so it learns'); met in"
+    " most forum threads on a validation accuracy stuck at 1 / classes",
+    answer="as they lie",
+    choices=("as they lie", "random order", "about equal"),
+    because="Where all neighbours are of one class, saying what you have just seen is nearly always right.",
+    wrong={
+        "random order": "It has learned more, and its batches are harder: nothing tells it which class comes next.",
+        "about equal": "They see the same images. But how hard is a batch in which all have the same class?",
+    },
+    hints=["How would you answer in the middle of 4,000 circles, without looking?"],
+)
+
+classes_in_batch = Prediction(
+    "lesson_11.classes_in_batch",
+    "12,000 images, sorted by their three classes, pass through a shuffle buffer of 1,200, and leave it in 200 batches"
+    ' of 60. In how many of them are all three classes: "under 30", "about 100" or "over 170"?',
+    belief="`shuffle(1000)` shuffles a dataset, and a tenth of it is plenty; met in tutorials on tf.data and on"
+    " streaming, whose defaults are about 1,000",
+    answer="under 30",
+    choices=("under 30", "about 100", "over 170"),
+    because="A buffer mixes what it has read. At first that is one class, and when the last class comes,"
+    " hardly anything of the first is left.",
+    wrong={
+        "about 100": "Before two thirds of the file are read, nothing of the third class can be in the buffer.",
+        "over 170": "That would be a shuffle of everything. The buffer has to hand out images long before it has seen"
+        " the other classes.",
+    },
+    hints=["What is in the buffer when batch 50 leaves it?"],
+)
+
+block_order = Exercise(
+    "lesson_11.block_order",
+    """
+    Write `block_order(samples, block, random)`: a list of the indices 0 to `samples` - 1, in which blocks of `block`
+    neighbours come in random order, and each block is shuffled in itself. The last block may be short. `random` is a
+    generator of Python's `random` module: `random.shuffle(items)` shuffles a list in place.
+    """,
+    minutes=5,
+    judge=judge_block_order,
+    praise="each index once, neighbours together, and both orders drawn at random.",
+    hints=[
+        "Make a list of blocks first, each a list of indices.",
+        "`range(0, samples, block)` gives their starts.",
+    ],
+    code="""
+    def block_order(samples, block, random):
+        blocks = [list(range(k, min(k + block, samples))) for k in range(0, samples, block)]
+        random.shuffle(blocks)
+        for indices in blocks:
+            random.shuffle(indices)
+        return [index for indices in blocks for index in indices]
+    """,
+)
+
+fetched = Prediction(
+    "lesson_11.fetched",
+    "The file has 100 stretches of 120 images, and the cache has room for 10 stretches. In one epoch over all images in"
+    ' random order, how often is a stretch fetched on average: "about once", "about 10 times" or "over 100 times"?',
+    belief="an epoch reads each image once, so it reads the file once, and a memory map makes random access free; met"
+    " in answers that recommend np.memmap with shuffle=True, and in threads on slow HDF5 and zarr loaders",
+    answer="over 100 times",
+    choices=("about once", "about 10 times", "over 100 times"),
+    because="For nine images out of ten their stretch isn't in the cache. So nearly every one of its 120 images fetches"
+    " it anew, for the sake of one.",
+    wrong={
+        "about once": "So it would be if all its images were asked for together. In random order they are spread over"
+        " the epoch.",
+        "about 10 times": "The cache helps with one image in ten. What about the other nine?",
+    },
+    hints=["With which chance is an image's stretch in the cache when its turn comes?"],
+)
+
+shuffled_copy = Exercise(
+    "lesson_11.shuffled_copy",
+    """
+    Repair `shuffled_copy`. It writes the images in a random order to a file at `path`, at most 1,000 at a time, and
+    gives back the labels of the copy. The copy is as mixed as can be, and nothing can be learned from it.
+    """,
+    minutes=3,
+    given="""
+    def shuffled_copy(images, labels, path, random):
+        order = random.permutation(len(images))
+        copy = np.lib.format.open_memmap(path, "w+", images.dtype, images.shape)
+        for k in range(0, len(images), 1_000):
+            copy[k : k + 1_000] = images[order[k : k + 1_000]]
+        copy.flush()
+        return random.permutation(labels)
+    """,
+    judge=judge_shuffled_copy,
+    praise="each image is there once, mixed, and has its own label.",
+    hints=["Draw again, and you get a different order.", "Look at the captions below the cell."],
+    code="""
+    import numpy as np
+
+    def shuffled_copy(images, labels, path, random):
+        order = random.permutation(len(images))
+        copy = np.lib.format.open_memmap(path, "w+", images.dtype, images.shape)
+        for k in range(0, len(images), 1_000):
+            copy[k : k + 1_000] = images[order[k : k + 1_000]]
+        copy.flush()
+        return labels[order]
+    """,
+)
+
+company = Prediction(
+    "lesson_11.company",
+    "The file has been shuffled once. A sampler takes its blocks of 120 images in a new order each epoch, one at a time"
+    " (a window of 1), shuffles each, and batches hold 60. After 20 epochs, with how many different images has image 0"
+    " shared a batch?",
+    belief="after one shuffle on the disk, shuffling blocks is as good as shuffling everything (the mean loss and the"
+    " class counts agree); met in the documentation of chunked formats",
+    answer=119,
+    because="Only the other images of its block can come with it, in any epoch.",
+    wrong={
+        1180: "59 new ones in each of 20 epochs: from where, if its block has 120 images?",
+        59: "That's one epoch. The halves of a block are drawn anew in each.",
+        11999: "That would take a shuffle of the whole file. Images of two blocks never share a batch here.",
+        120: "One of these is image 0 itself.",
+    },
+    hints=["From how many blocks does a batch of 60 come?"],
+)
+
+fits = Question(
+    "lesson_11.fits",
+    "A folder of photos takes 3 GB, and 16 GB of memory are free. Somebody wants to load it all as float32"
+    " tensors, at the photos' own size. Does it fit?",
+    [
+        Choice(
+            "Yes, five times over",
+            "a JPEG file is compressed. In memory, each pixel takes three numbers of four bytes, and the file no longer"
+            " matters.",
+        ),
+        Choice(
+            "Nobody can say from the size of the files",
+            "what counts is pixels: width x height x 3 numbers x 4 bytes for each photo. `inspect` adds them up.",
+            right=True,
+        ),
+        Choice(
+            "Yes, but without workers",
+            "workers or not, the tensor takes what its pixels take, and the 3 GB don't say how many there are.",
+        ),
+        Choice(
+            "No: photos never fit into memory",
+            "small ones do. It depends on a number that isn't given here.",
+        ),
+    ],
+    hints=["What is compressed in a JPEG file, and what becomes of it in a tensor?"],
+)
+
+own_loader = Exercise(
+    "lesson_11.own_loader",
+    """
+    Write `own_loader(kept)`: a DataLoader over the dataset `kept`, in batches of 32, in the order of a
+    `BlockShuffleSampler` that mixes 4 blocks of 96.
+    """,
+    minutes=2,
+    judge=judge_own_loader,
+    praise="blocks of 96, mixed four at a time, over exactly these images.",
+    hints=[
+        "The sampler takes the length of the dataset that it orders.",
+        "`DataLoader(..., sampler=...)`",
+    ],
+    code="""
+    from torch.utils.data import DataLoader
+    from dlhelpers.data import BlockShuffleSampler
+
+    def own_loader(kept):
+        sampler = BlockShuffleSampler(len(kept), block=96, window=4)
+        return DataLoader(kept, batch_size=32, sampler=sampler)
+    """,
+)
+
+finds_flip = Prediction(
+    "lesson_11.finds_flip",
+    "We flip one bit in the middle of a photo's JPEG file, and one in the middle of the packed images. Then `inspect`"
+    " decodes every photo, and `verify` reads every byte of the packed dataset. Who finds a wrong bit:"
+    ' "inspect", "verify", "both" or "neither"?',
+    belief="a damaged image raises an error when it is decoded, so a pass of decoding (or `Image.verify()`) finds it;"
+    " met in scripts that clean a dataset by opening each file in a try block",
+    answer="verify",
+    choices=("inspect", "verify", "both", "neither"),
+    because="A decoder has no idea what the picture should look like. Only a hash of what was written can tell, and"
+    " JPEG files have none.",
+    wrong={
+        "inspect": "It does find a file that's cut short. One wrong bit mostly decodes into slightly wrong pixels.",
+        "both": "`verify` does. But what would the decoder compare the photo with?",
+        "neither": "`verify` compares hashes, and one bit changes a hash completely.",
+    },
+    hints=["Who knows what the bytes should be?"],
+)
