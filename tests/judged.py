@@ -242,6 +242,42 @@ def nothing_at_first(path, model, optimizer):
     return load_checkpoint(path, model, optimizer) if path.exists() else None
 
 
+def loading(clean, strict=True, give=lambda model: model):
+    """A learner's load_weights with its own idea of the names."""
+
+    def load_weights(model, saved):
+        model.load_state_dict({clean(name): value for name, value in saved.items()}, strict=strict)
+        return give(model)
+
+    return load_weights
+
+
+def loading_in_place(model, saved):
+    for name in list(saved):
+        saved[name.removeprefix("module.")] = saved.pop(name)
+    model.load_state_dict(saved)
+    return model
+
+
+def validating(each, end=lambda total, samples, batches: total / samples, graph=True):
+    """A learner's valid_loss with its own idea of what to add up and to return."""
+
+    def valid_loss(model, loader, loss_fn):
+        total = samples = batches = 0
+        with torch.set_grad_enabled(graph):
+            for images, labels in loader:
+                total = total + each(loss_fn(model(images), labels), len(labels))
+                samples, batches = samples + len(labels), batches + 1
+        return end(total, samples, batches)
+
+    return valid_loss
+
+
+def validating_for_good(model, loader, loss_fn):
+    torch.set_grad_enabled(False)
+    return validating(lambda loss, n: loss.item() * n)(model, loader, loss_fn)
+
+
 def learning(*order):
     """A learner's `learn` that makes these calls in this order."""
 
@@ -1088,6 +1124,35 @@ JUDGED = {
             "5 samples came, 5 were promised, and it raised ValueError",
         ),
         (checked(refuse_with_one_number), "a ValueError that names both numbers is expected"),
+    ],
+    "lesson_14.load_weights": [
+        (3, "pass a name without brackets"),
+        (loading(str, strict=False), "nothing was loaded"),
+        (loading(str), "Take it off at the front"),
+        (loading(lambda name: name.replace("module.", "")), "and only there"),
+        (loading(lambda name: name[7:]), "a file without `module.` has to load, too"),
+        (loading(lambda name: name.removeprefix("module."), strict=False), "let PyTorch raise"),
+        (loading_in_place, "build a new one"),
+        (loading(lambda name: name.removeprefix("module."), give=id), "in place of the model"),
+    ],
+    "lesson_14.valid_loss": [
+        (3, "pass a name without brackets"),
+        (
+            validating(lambda loss, n: loss * n, lambda total, n, k: (total / n).item()),
+            "graphs were alive at once",
+        ),
+        (
+            validating(lambda loss, n: loss * n, lambda total, n, k: (total / n).detach()),
+            "Let go of the graph inside the loop",
+        ),
+        (validating_for_good, "it left gradients switched off"),
+        (validating(lambda loss, n: int(loss) * n), "cuts off the fraction"),
+        (
+            validating(lambda loss, n: loss.item(), lambda total, n, k: total / k),
+            "the last one has 2 images",
+        ),
+        (validating(lambda loss, n: loss.item()), "the sum of all losses over all images"),
+        (validating(lambda loss, n: loss.item() * n, lambda *_: None), "it gave back None"),
     ],
     "lesson_15.price": [
         (project(dataset_bytes=606_781_440), "that is the price as float32."),

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [
     "docs/index.html",
+    "docs/symptoms.html",
     "docs/teaching.html",
     "docs/contributing.html",
     *(f"notebooks/{path.stem}.html" for path in LESSONS),

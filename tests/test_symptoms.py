@@ -1,0 +1,65 @@
+"""The page of symptoms: the code on it raises what it says, and lesson 14 names the same messages."""
+
+import os
+import re
+
+import nbformat
+import pytest
+from addresses import ROOT
+from pretended_cuda import POSSIBLE
+
+from dlhelpers.machine import run_limited
+
+PAGE = (ROOT / "docs/symptoms.md").read_text(encoding="utf-8")
+CASES = re.findall(r"(?s)```python\n(.*?)```\n```text\n(.*?)```", PAGE)
+PRETEND = f"""
+import sys; sys.path.append({str(ROOT / "tests")!r})
+from pretended_cuda import pretended_cuda
+pretence = pretended_cuda()
+pretence.__enter__()
+"""
+
+
+def pattern(said):
+    """What a message on the page may look like elsewhere: other numbers, other releases of Python."""
+    said = re.sub(r"\d+", "0", " ".join(said.split()))
+    said = re.escape(said).replace("0", r"\d+").replace(r"\ ", r"\s+").replace(r"\.\.\.", ".*?")
+    return said.replace("Can't\\s+pickle", "Can't\\s+(pickle|get)")
+
+
+def rows(text):
+    return [line.split(" | ")[0].strip("| ") for line in re.findall(r"(?m)^\| .*\|$", text)][1:]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the workers on the page are forked")
+@pytest.mark.parametrize(("code", "said"), CASES, ids=[said[:60].strip() for _, said in CASES])
+def test_the_code_on_the_page_raises_the_message(code, said, capsys):
+    if code.startswith("# needs a GPU"):
+        if "forked" not in said or not POSSIBLE:
+            pytest.skip("recorded on the page: needs a GPU, or a PyTorch that can pretend one")
+        code = PRETEND + code
+    run = run_limited(exec, code, {"__name__": "__main__"}, limit=500_000_000, timeout=120)
+    told = f"{capsys.readouterr().out}\n{run.traceback}\n{run.error}"
+    assert re.search(pattern(said), told, re.DOTALL), told
+
+
+def test_lesson_and_page_name_the_same_ten():
+    book = nbformat.read(ROOT / "notebooks/14_read_the_error.ipynb", as_version=4)
+    [table] = [cell.source for cell in book.cells if "(../docs/symptoms.md)" in cell.source]
+    headings = re.findall(r"(?m)^## (.+)$", PAGE)
+    assert len(headings) == 10
+    assert rows(PAGE) == rows(table) == headings
+
+
+def test_every_symptom_has_code_and_leads_to_a_lesson():
+    for section in PAGE.split("\n## ")[1:]:
+        assert "```python" in section, section[:40]
+    links = re.findall(r"\]\((\.\./notebooks/[^)]+)\)", PAGE)
+    assert len(links) > 15
+    assert [link for link in links if not (ROOT / "docs" / link).is_file()] == []
+
+
+def test_another_message_does_not_match():
+    assert re.search(pattern("pid 12 is ... dead"), "pid 7 is quite dead")
+    assert not re.search(pattern("pid 12 is ... dead"), "pid 7 is alive")
+    assert re.search(pattern("Can't pickle it"), "Can't get it")
