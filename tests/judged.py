@@ -460,7 +460,7 @@ def copied(
     return shuffled_copy
 
 
-def loading(samples=len, block=96, window=4, batch_size=32):
+def own_loading(samples=len, block=96, window=4, batch_size=32):
     """A learner's own_loader with its own numbers."""
 
     def own_loader(kept):
@@ -1008,11 +1008,14 @@ JUDGED = {
         ),
         (lambda kept: DataLoader(kept, batch_size=32, shuffle=True), "draws from the whole file"),
         (lambda kept: DataLoader(kept, batch_size=32), "it reads in the order of the file"),
-        (loading(lambda kept: len(kept.dataset)), "hands out 1,000 indices, and `kept` has 700"),
-        (loading(lambda kept: kept), "your code raised"),
-        (loading(block=4, window=96), "it mixes 96 blocks of 4: 4 blocks of 96 are expected"),
-        (loading(batch_size=96), "its batches hold 96: 32 are expected"),
-        (lambda kept: loading()(kept.dataset), "the loader reads something other than `kept`"),
+        (
+            own_loading(lambda kept: len(kept.dataset)),
+            "hands out 1,000 indices, and `kept` has 700",
+        ),
+        (own_loading(lambda kept: kept), "your code raised"),
+        (own_loading(block=4, window=96), "it mixes 96 blocks of 4: 4 blocks of 96 are expected"),
+        (own_loading(batch_size=96), "its batches hold 96: 32 are expected"),
+        (lambda kept: own_loading()(kept.dataset), "the loader reads something other than `kept`"),
     ],
     "lesson_12.shuffle_buffer": [
         (3, "pass a name without brackets"),

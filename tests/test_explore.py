@@ -113,6 +113,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
             True,
             "20 samples come in 6 batches, 2 of them",
         ),
+        (
             explore_shuffle,
             "window (blocks)",
             5,
