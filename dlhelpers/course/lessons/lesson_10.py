@@ -235,7 +235,7 @@ pickled_map = Prediction(
     belief="a memory map is a handle, so every worker opens the same file; forum advice on np.memmap with num_workers,"
     " and the expectation behind joblib's issue 38",
     answer=49,
-    within=0.5,
+    within=1,
     because="A map is an array, and an array is pickled with all of its numbers. Nothing in the pickle leads back to"
     " the file.",
     wrong={
