@@ -468,6 +468,61 @@ def own_loading(samples=len, block=96, window=4, batch_size=32):
         return DataLoader(kept, batch_size=batch_size, sampler=sampler)
 
     return own_loader
+def uncopied(images, k):
+    return images[k]
+
+
+def mapped(path, mode="r"):
+    return np.load(path, mmap_mode=mode)
+
+
+def from_file(
+    load=mapped,
+    row=lambda images, k: images[k].copy(),
+    tensor=torch.from_numpy,
+    length=len,
+):
+    """A learner's FromFile with its own idea of how to open the file, of a row, of its tensor, and of the length."""
+
+    class FromFile:
+        def __init__(self, path):
+            self.images = load(path)
+
+        def __len__(self):
+            return length(self.images)
+
+        def __getitem__(self, k):
+            return tensor(row(self.images, k))
+
+    return FromFile
+
+
+def in_blocks(path, size=256, scale=255, short=0, end=lambda m, q: (q - m * m) ** 0.5):
+    """A learner's mean_and_std with its own idea of a block, of the scale, of the last images, and of the end."""
+    images = mapped(path)
+    total = squares = count = 0
+    for k in range(0, len(images) - short * size, size):
+        block = images[k : k + size] / scale
+        total += block.sum()
+        squares += (block**2).sum()
+        count += block.size
+    return total / count, end(total / count, squares / count)
+
+
+def means_of_blocks(path):
+    images = mapped(path)
+    blocks = (images[k : k + 256] / 255 for k in range(0, len(images), 256))
+    means = [(block.mean(), block.std()) for block in blocks]
+    return np.mean(means, axis=0).tolist()
+
+
+def bytes_squared(path):
+    images = mapped(path)
+    blocks = [images[k : k + 256] for k in range(0, len(images), 256)]
+    total = sum(block.sum(dtype=np.int64) for block in blocks)
+    squares = sum((block**2).sum(dtype=np.int64) for block in blocks)
+    mean = total / images.size / 255
+    return mean, (squares / images.size / 255**2 - mean**2) ** 0.5
 
 
 def write_directly(path, parts):
@@ -908,30 +963,44 @@ JUDGED = {
             "the labels are not theirs",
         ),
     ],
-    "lesson_10.block_order": [
+    "lesson_10.from_file": [
+        (len, "a class is expected"),
+        (from_file(np.load), "somewhere the whole file becomes an array"),
+        (from_file(row=lambda images, k: images.copy()[k]), "copy one row in `__getitem__`"),
+        (from_file(partial(mapped, mode="c")), "mode 'c' reserves private memory"),
+        (
+            from_file(partial(mapped, mode="r+"), row=uncopied),
+            "that changed the file on the disk",
+        ),
+        (from_file(row=uncopied), "that killed the process: the tensor still was the file"),
+        (from_file(length=lambda images: None), "`__len__` gave back None: is a `return` missing?"),
+        (from_file(length=lambda images: images.size), "the file holds 7,011 images"),
+        (from_file(tensor=lambda row: None), "`__getitem__` gave back None"),
+        (from_file(tensor=lambda row: row), "make it a tensor with `torch.from_numpy`"),
+        (from_file(row=lambda images, k: images[k : k + 1].copy()), "has the shape (1, 3, 64, 64)"),
+        (from_file(row=lambda images, k: images[k] / 255), "has the type torch.float64"),
+        (from_file(row=lambda images, k: images[0].copy()), "does `__getitem__` use its `index`?"),
+    ],
+    "lesson_10.mean_and_std": [
         (3, "pass a name without brackets"),
+        (lambda path: print(end=""), "it gave back None: is a `return` missing?"),
+        (lambda path: in_blocks(path)[0], "it gave back float64: two numbers are expected"),
         (
-            block_order(blocks=lambda items, random: random.shuffle(items)),
-            "`random.shuffle` gives nothing back",
+            lambda path: (in_blocks(path)[0], mapped(path).std()),
+            "cut a block from the map first",
         ),
+        (lambda path: in_blocks(path, size=2_048), "Take fewer images at a time"),
+        (lambda path: in_blocks(path, scale=1), "scale the bytes to 0 to 1"),
+        (means_of_blocks, "the last block is short. Lesson 03"),
         (
-            block_order(give=lambda indices: [list(indices)]),
-            "one list of indices is expected, not a list of lists",
+            lambda path: (in_blocks(path)[0], means_of_blocks(path)[1]),
+            "Inside a block it's small",
         ),
-        (block_order(cut=lambda samples: samples - samples % 4), "the short block too."),
-        (anywhere, "a block's samples are to stay together"),
-        (
-            block_order(blocks=in_file_order),
-            "not all came: shuffle them",
-        ),
-        (
-            block_order(inside=in_file_order),
-            "inside a block the samples come in the order of the file",
-        ),
-        (
-            block_order(blocks=lambda items, random: Random().sample(items, len(items))),
-            "draw from the `random`",
-        ),
+        (bytes_squared, "the square of a byte needs two bytes"),
+        (lambda path: in_blocks(path, end=lambda m, q: q - m * m), "take its square root"),
+        (lambda path: in_blocks(path, end=lambda m, q: q**0.5), "subtract the square of the mean"),
+        (lambda path: in_blocks(path, end=lambda m, q: q), "this is the mean of the squares"),
+        (lambda path: in_blocks(path, short=1), "Does each image count once, the last one too?"),
     ],
     "lesson_10.write_whole": [
         (3, "pass a name without brackets"),

@@ -20,6 +20,7 @@ from dlhelpers.explore import (
     explore_batches,
     explore_digit,
     explore_gradients,
+    explore_kinds,
     explore_lanes,
     explore_memory,
     explore_price,
@@ -35,6 +36,7 @@ EXPLORERS = [
     explore_batches,
     explore_digit,
     explore_gradients,
+    explore_kinds,
     explore_lanes,
     explore_memory,
     explore_price,
@@ -98,6 +100,18 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_digit, "columns to the right", -1, "says 5, with 100 %"),
         (explore_digit, "swap ink and paper", True, "says 4, with 100 %"),
         (explore_gradients, "batch size (points)", 64, "by 0.80 on average: 20% of it"),
+        (
+            explore_kinds,
+            "workers start by",
+            "spawn",
+            "1.50 GB anonymous and 0.31 GB shared: that fits",
+        ),
+        (
+            explore_kinds,
+            "the dataset keeps",
+            "a list",
+            "5.38 GB anonymous and 0.31 GB shared: that does",
+        ),
         (explore_memory, "optimizer", "SGD", "take 15.12 MB and fit under the limit of 20 MB"),
         (explore_price, "memory", "8 GB", "take 6.02 GB, and that fits into 8 GB."),
         (
@@ -173,6 +187,25 @@ def test_averages_are_those_of_the_lessons_model(images, size):
     assert found == pytest.approx(expected, abs=0.0501)
     shuffled = numbers(explore_averages(), images, size, False)
     assert shuffled[1:] == found[1:], "the order moves the mean of means alone"
+
+
+@pytest.mark.parametrize(
+    ("kept", "start", "copies"),
+    [
+        ("the path of a map", "spawn", 0),
+        ("a map", "fork", 0),
+        ("a map", "spawn", 3),
+        ("an array", "fork", 1),
+        ("an array", "spawn", 4),
+        ("a list", "fork", 4),
+    ],
+)
+def test_what_cannot_be_dropped_is_a_copy_for_each_process_that_has_one(kept, start, copies):
+    anonymous, shared, limit, pages, resident = numbers(explore_kinds(), kept, start, 2, 3, 100)
+    assert anonymous == pytest.approx(2 * copies + 0.3 + 3 * (0.02, 0.3)[start == "spawn"])
+    assert shared == pytest.approx(3 * 2 * 100 * 3 * 224 * 224 * 4 / 1e9, abs=0.0051)
+    assert limit == 4 and pages <= max(0, 4.01 - anonymous - shared)
+    assert resident >= anonymous + shared - 0.01
 
 
 def test_memory_is_that_of_the_lessons_tensors():

@@ -4,6 +4,7 @@ from dlhelpers.explore.averages import explore_averages
 from dlhelpers.explore.batches import explore_batches
 from dlhelpers.explore.digit import explore_digit
 from dlhelpers.explore.gradients import explore_gradients
+from dlhelpers.explore.kinds import explore_kinds
 from dlhelpers.explore.lanes import explore_lanes
 from dlhelpers.explore.memory import explore_memory
 from dlhelpers.explore.price import explore_price
@@ -18,6 +19,7 @@ __all__ = [
     "explore_batches",
     "explore_digit",
     "explore_gradients",
+    "explore_kinds",
     "explore_lanes",
     "explore_memory",
     "explore_price",

@@ -1,64 +1,262 @@
 """What lesson 10, Outgrow your memory, asks."""
 
-from math import prod
+from collections.abc import Callable
+from math import isclose
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from dlhelpers.course.judges import judge_block_order, judge_write_whole
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dlhelpers.course.judges import NotWritten, is_blank, judge_write_whole
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
+from dlhelpers.machine.capped import LimitedRun, run_limited
 
 TITLE = "Outgrow your memory"
+
+CAP = 80_000_000
+ROWS = 7_011  # images of 3 x 64 x 64 bytes: more than the cap, and no multiple of a usual block
+LEVELS = np.arange(ROWS) * 256 // ROWS  # the byte that image k is full of: from dark to bright
+
+
+def _in_a_child(function: Callable, answer: Callable) -> tuple[LimitedRun, bool]:
+    """Run `function(answer, path)` under the cap on a file that is larger; also: is the file as it was?"""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder, "images.npy")
+        images = np.lib.format.open_memmap(path, "w+", np.uint8, (ROWS, 3, 64, 64))
+        for k in range(0, ROWS, 256):
+            images[k : k + 256] = LEVELS[k : k + 256, None, None, None]
+        run = run_limited(function, answer, path, limit=CAP, timeout=45)
+        kept = (images[0] == LEVELS[0]).all() and (images[-1] == LEVELS[-1]).all()
+        del images
+        return run, bool(kept)
+
+
+def _broken(run: LimitedRun) -> str | None:
+    """What kept a child from giving back an answer, memory aside."""
+    if run.outcome == "failed":
+        return f"your code raised {run.error}"
+    if run.outcome == "killed":
+        return f"the child was {run.error}: does each loop come to an end?"
+    return None
+
+
+def _look(answer: Callable, path: Path) -> dict[str, Any]:
+    """Take samples from a learner's dataset, keep none, and change one."""
+    dataset = answer(path)
+    told: dict[str, Any] = {"length": type(dataset).__len__(dataset)}
+    for k in range(0, ROWS, 3):
+        dataset[k]
+    told["samples"] = [_told(dataset[k]) for k in (0, 3_000, ROWS - 1)]
+    if isinstance(dataset[0], Tensor):
+        dataset[0].add_(1)
+        dataset[ROWS - 1].add_(1)
+    return told
+
+
+def _told(sample: Any) -> tuple:
+    """Kind, type of numbers, shape and first number of a sample."""
+    if not isinstance(sample, Tensor):
+        return type(sample).__name__, "", (), 0
+    return "Tensor", str(sample.dtype), tuple(sample.shape), int(sample.flatten()[0])
+
+
+def judge_from_file(answer: Callable[[Path], Dataset]) -> str | None:
+    """Say what is wrong with a learner's FromFile, or return None."""
+    if not isinstance(answer, type):
+        return "a class is expected: pass its name without brackets."
+    if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitem__")):
+        raise NotWritten
+    run, kept = _in_a_child(_look, answer)
+    if run.outcome == "out of memory":
+        if "Errno 12" in run.error:
+            return "out of memory: mode 'c' reserves private memory for every page that you might change. Use \"r\"."
+        return (
+            'out of memory: somewhere the whole file becomes an array. Open it with `mmap_mode="r"`, and copy one row'
+            " in `__getitem__`, not all of them."
+        )
+    if "SIGSEGV" in run.error or "SIGBUS" in run.error:
+        return (
+            "we changed a sample in place, as a transform may, and that killed the process: the tensor still was the"
+            " file, which is open for reading only. Copy the row before you hand it out."
+        )
+    if problem := _broken(run):
+        return problem
+    told = run.value
+    if not kept:
+        return (
+            "we changed a sample in place, as a transform may, and that changed the file on the disk. Open it with"
+            ' `mmap_mode="r"`, and hand out a copy of the row.'
+        )
+    if told["length"] is None:
+        return "`__len__` gave back None: is a `return` missing?"
+    if told["length"] != ROWS:
+        return f"the file holds {ROWS:,} images, and `__len__` says {told['length']!r:.40}."
+    for k, (kind, dtype, shape, number) in zip((0, 3_000, ROWS - 1), told["samples"], strict=True):
+        if kind == "NoneType":
+            return "`__getitem__` gave back None: is a `return` missing?"
+        if kind != "Tensor":
+            return f"`__getitem__` gave back a {kind}: make it a tensor with `torch.from_numpy`."
+        if shape != (3, 64, 64):
+            return f"a sample has the shape {shape}: one image is expected, of shape (3, 64, 64)."
+        if dtype != "torch.uint8":
+            return f"the file holds bytes, and your sample has the type {dtype}: hand the row out as it is."
+        if number != LEVELS[k]:
+            return f"sample {k:,} isn't row {k:,} of the file: does `__getitem__` use its `index`?"
+    return None
+
+
+def _call(answer: Callable, path: Path) -> Any:
+    """What a learner's function gives back for a file, as plain numbers where it can be."""
+    told = answer(path)
+    if isinstance(told, (tuple, list)):  # the root of a negative number is complex
+        return [v if v is None else float("nan" if isinstance(v, complex) else v) for v in told]
+    return type(told).__name__
+
+
+def judge_mean_and_std(answer: Callable[[Path], tuple[float, float]]) -> str | None:
+    """Say what is wrong with a learner's mean_and_std, or return None."""
+    run, _ = _in_a_child(_call, answer)
+    if run.outcome == "out of memory":
+        if f"({ROWS}," in run.error or "array with shape" not in run.error:
+            return (
+                f"out of memory. {run.error.splitlines()[0].partition(': ')[2]:.120}. Somewhere the whole file is used"
+                " at once: cut a block from the map first, and divide the block."
+            )
+        return f"out of memory: {run.error.partition(': ')[2]:.120}. Take fewer images at a time: 256, say."
+    if problem := _broken(run):
+        return problem
+    if run.value == "NoneType":
+        return "it gave back None: is a `return` missing?"
+    if not isinstance(run.value, list) or len(run.value) != 2 or None in run.value:
+        return f"it gave back {run.value}: two numbers are expected, the mean and the standard deviation."
+    mean, std = run.value
+    levels = LEVELS / 255
+    right, spread = levels.mean(), levels.std()
+    if isclose(mean, 255 * right, rel_tol=1e-3):
+        return f"the mean is {mean:.1f}: scale the bytes to 0 to 1, as before."
+    if not isclose(mean, right, rel_tol=1e-4):
+        for size in (32, 50, 64, 100, 128, 200, 250, 256, 500, 512, 1000):
+            means = [levels[k : k + size].mean() for k in range(0, ROWS, size)]
+            if isclose(mean, np.mean(means), rel_tol=1e-6):
+                return (
+                    "this is the mean of the blocks' means, and the last block is short. Lesson 03: add up sums, and"
+                    " divide once."
+                )
+        return f"the mean is {mean:.4f}, and {right:.4f} is expected. Does each image count once, the last one too?"
+    if isclose(std, spread, rel_tol=1e-4):
+        return None
+    known = [
+        (spread**2, "the second number is the variance: take its square root."),
+        (
+            (levels**2).mean() ** 0.5,
+            "this is the root of the mean square: subtract the square of the mean before you take the root.",
+        ),
+        (
+            (levels**2).mean(),
+            "this is the mean of the squares: subtract mean**2, then take the root.",
+        ),
+    ]
+    for value, message in known:
+        if isclose(std, value, rel_tol=1e-4):
+            return message
+    wrapped = (LEVELS.astype(np.uint8) ** 2 / 255**2).mean()  # bytes squared are bytes
+    if np.isnan(std) or isclose(std, max(wrapped - right**2, 0) ** 0.5, rel_tol=1e-3):
+        return (
+            "the mean is right, the spread isn't: the square of a byte needs two bytes, and uint8 starts again at 0"
+            " after 255. Divide by 255 first, then square."
+        )
+    if std < spread / 2:
+        return (
+            f"the spread is {std:.4f}, and {spread:.4f} is expected. Inside a block it's small, because neighbours are"
+            " alike here. Add up squares over the whole file instead."
+        )
+    return f"the mean is right, the spread is {std:.4f}, and {spread:.4f} is expected."
+
 
 fails_first = Prediction(
     "lesson_10.fails_first",
     'Under a cap of 80 MB, which line of `usual_example` raises the error? Give its first word: "images", "dataset",'
     ' "loader" or "return".',
+    belief="a TensorDataset with four workers handles data larger than memory, because a loader only holds batches: the"
+    " second example of the usual answer to the question that the course starts from",
     answer="images",
     choices=("images", "dataset", "loader", "return"),
     because="`torch.randn` asks for all bytes at once. Dataset, loader and workers are never made.",
     wrong={
-        "dataset": "A `TensorDataset` copies nothing: it needs no more than the tensors that it is given.",
-        "loader": "A loader is only told how to make batches. It takes memory when it is iterated over.",
-        "return": "Here the workers would start and the batches come. It never gets that far.",
+        "dataset": "A `TensorDataset` copies nothing. It keeps the tensors it's given, so somebody made them before.",
+        "loader": "A loader makes batches when you iterate over it. Before that it takes next to no memory.",
+        "return": "That's where workers would start and batches would come. It never gets that far.",
     },
     hints=["Which line makes the numbers?"],
 )
 
-fails_to_read = Prediction(
-    "lesson_10.fails_to_read",
-    "We add up the bytes of the whole file twice, each time in a child under the cap: once with `mmap_mode=None`, the"
-    ' default, and once with `mmap_mode="r"`. Which of them fails: "default", "r", "both" or "neither"?',
-    answer="default",
-    choices=("default", "r", "both", "neither"),
-    because="The default makes an array of the file's size first. The map makes none, and reads what is asked for.",
+scaled_map = Prediction(
+    "lesson_10.scaled_map",
+    "`images` is the map of our file: 251.66 MB of bytes (uint8). How many MB of private memory does the line"
+    " `scaled = images / 255` ask for?",
+    belief="a memory map is lazy, so whatever I compute from it stays on the disk (forum advice to use np.memmap,"
+    " without a word on arithmetic), and a result is as large as what it was made of",
+    answer=2013.27,
+    within=15,
+    because="Reading is lazy, arithmetic isn't: the result is a new array in memory. Dividing bytes gives float64,"
+    " eight bytes for each one.",
     wrong={
-        "r": "It is the other way round: a map, opened for reading, takes no private memory for the file.",
-        "both": "Both read every byte. Only one of them holds all bytes at the same time, in memory of its own.",
-        "neither": "The file is more than three times the cap, and the default copies all of it into memory.",
+        0: "The map is in the file. The result is not: somebody has to hold it.",
+        251.66: "As many numbers, yes. But a byte divided by 255 is no byte any more.",
+        1006.63: "That would be float32, PyTorch's usual type. NumPy divides bytes into a wider one.",
+        503.32: "That would be two bytes for each number, a float16. NumPy takes a wider type.",
     },
-    hints=["Which of them needs a private copy of the file?"],
+    hints=[
+        "Where is the result, in the file or in memory?",
+        "Which type does NumPy give to a byte divided by a number?",
+    ],
 )
 
 resident_size = Prediction(
     "lesson_10.resident_size",
-    "The child that read the file through the map stayed under its cap of 80 MB. By how much did its resident memory"
-    ' grow while it read the 252 MB: by less than 80 MB ("below") or by more ("above")?',
+    "A child maps the file and reads all 252 MB of it, under its cap of 80 MB. By how much does its resident memory"
+    ' grow: by less than 80 MB ("below") or by more ("above")?',
+    belief="resident memory (RES in top, RSS in ps) is what counts against a limit; met wherever a leak is diagnosed"
+    " from top",
     answer="above",
     choices=("below", "above"),
-    because="Pages of the file that are in memory count as resident, though the system may drop them at any time.",
-    wrong={
-        "below": "So it would be if the cap counted resident memory. It counts what is private."
-    },
+    because="Pages of the file count as resident while they're in memory, though the system may drop them at any time.",
+    wrong={"below": "It would be if the cap counted resident memory. It counts private memory."},
     hints=["Where are the bytes of the file while they are added up, and who counts them?"],
+)
+
+pickled_map = Prediction(
+    "lesson_10.pickled_map",
+    "`KeepsMap` holds nothing but the map of a file of 49 MB. How many MB does its pickle have, to the nearest"
+    " whole number?",
+    belief="a memory map is a handle, so every worker opens the same file; forum advice on np.memmap with num_workers,"
+    " and the expectation behind joblib's issue 38",
+    answer=49,
+    within=1,
+    because="A map is an array, and an array is pickled with all of its numbers. Nothing in the pickle leads back to"
+    " the file.",
+    wrong={
+        0: "That would be a pickle with the name of the file. NumPy writes the numbers.",
+        98: "One pickle holds one copy. Two workers would get two.",
+        393: "Bytes stay bytes: nothing is divided here.",
+    },
+    hints=["What does a pickle of any other NumPy array hold?"],
 )
 
 promised_rows = Prediction(
     "lesson_10.promised_rows",
-    "The writer of the one file was to write 1,000 images, and was killed after 600. We open the file: how many images"
-    " does it say it has?",
+    "The writer of the file was to write 1,000 images, and was killed after 600. We open the file: how many images does"
+    " it say it has?",
+    belief="an unfinished file is short, or fails to open, so `if path.exists()` is a sound test for 'already done':"
+    " the caching idiom of most preprocessing scripts",
     answer=1000,
-    because="The length stands in the header, which was written first, and the file was made long enough at once.",
+    because="The length is in the header, which was written first, and the file got its full length at once.",
     wrong={
-        600: "That is what was written. The header tells what was meant.",
-        0: "It opens without an error. Nothing in it says that it is unfinished.",
+        600: "That's what was written. The header says what was meant.",
+        0: "It opens without an error. Nothing in it says that it's unfinished.",
     },
     hints=["Which of the two does the file's header know: what was meant, or what was done?"],
 )
@@ -67,56 +265,16 @@ drawn_again = Prediction(
     "lesson_10.drawn_again",
     "The writer of blocks, 651 images each, was killed after 700 of 1,000 images, and starts again with equal settings."
     " How many images does it draw this time?",
+    belief="a writer that resumes goes on where it was killed, so what has been computed is safe; met in most"
+    " descriptions of 'resumable' preprocessing",
     answer=349,
-    because="One block was finished and is kept. The 49 images of the second were still in memory.",
+    because="One block was finished, so it's kept. The 49 images of the second one were still in memory.",
     wrong={
         300: "49 of the 700 were waiting for their block to fill, and died with the process.",
-        1000: "Finished blocks are kept: their hashes show that they are right.",
+        1000: "Finished blocks are kept.",
+        651: "That's how many were kept.",
     },
-    hints=["How many blocks of 651 had been finished?", "An unfinished block is in memory only."],
-)
-
-memory_growth = Prediction(
-    "lesson_10.memory_growth",
-    "Each of the three gets an epoch in a child under the cap. From the smallest to the largest, the dataset grows 16"
-    ' times, by 236 MB. How much does the peak of private memory grow: by "most" of that, so that the largest breaks'
-    ' the cap, by "little" (less than 32 MB), or by "some" amount in between?',
-    answer="little",
-    choices=("most", "some", "little"),
-    because="Training holds a batch, the model, and the indices of at most eight blocks, however long the dataset is.",
-    wrong={
-        "most": "That is what loading the dataset would cost.",
-        "some": "Nothing keeps part of the images either.",
-    },
-    hints=["What is held at any one time, and which part of it depends on the length?"],
-)
-
-classes_in_batch = Prediction(
-    "lesson_10.classes_in_batch",
-    "30,000 images of 3 classes lie in one file, sorted by class. An epoch takes blocks of 1,000 neighbours in random"
-    " order and shuffles each in itself. How many classes does a batch of 60 hold on average, to the nearest whole"
-    " number?",
-    answer=1,
-    because="Whatever is shuffled inside a block of one class stays one class.",
-    wrong={
-        3: "A batch comes from one block, or at a border from two, and a block holds one class.",
-        2: "Only a batch at the border of two blocks can hold two, and few batches do.",
-    },
-    hints=["Which classes does one block hold?"],
-)
-
-finds_flip = Prediction(
-    "lesson_10.finds_flip",
-    'One bit of the 252 MB is wrong. Who finds it: "opening", "verify", "both" or "neither"?',
-    answer="verify",
-    choices=("opening", "verify", "both", "neither"),
-    because="The file is as long as before, and its header is right. Only a look at every byte can tell.",
-    wrong={
-        "opening": "A flipped bit makes no file longer or shorter.",
-        "both": "The lengths agree with the manifest.",
-        "neither": "`verify` reads every byte and compares its hash with that of what was written.",
-    },
-    hints=["What has changed about the file, and who would see it?"],
+    hints=["How many blocks of 651 had been finished?", "Where is a block until it is full?"],
 )
 
 which_number = Question(
@@ -145,77 +303,75 @@ which_number = Question(
     hints=["Which part of the memory can the system take back without asking?"],
 )
 
-shards_needed = Exercise(
-    "lesson_10.shards_needed",
+from_file = Exercise(
+    "lesson_10.from_file",
     """
-    Some formats cut a dataset into several files, *shards* (lesson 12 has some). Write
-    `shards_needed(samples, shape, shard_bytes)`: how many shards hold `samples` images of bytes (uint8) of this
-    shape, when the images of a shard may take at most `shard_bytes`? Leave labels and headers out. An image is never
-    cut in two.
+    Write `FromFile`, a dataset over a `.npy` file of images: sample k is row k, as a tensor of bytes. The file is
+    larger than the cap. A transform may change a sample in place, and that must harm neither the process nor the file:
+    `.copy()` gives an array of its own.
     """,
-    minutes=5,
-    cases=[
-        ((9, (3, 4, 4), 230), 3),
-        ((20, (3, 4, 4), 200), 5),
-        ((1_000, (3, 224, 224), 64_000_000), 3),
-    ],
-    wrong=[
-        (
-            lambda n, shape, size: -(-n * prod(shape) // size),
-            "a part of an image is in each of them.",
-        ),
-        (
-            lambda n, shape, size: n // (size // prod(shape)),
-            "the last shard may be short. Round up.",
-        ),
-        (
-            lambda n, shape, size: n // (size // prod(shape)) + 1,
-            "where the last shard is full, no other follows.",
-        ),
-        (
-            lambda n, shape, size: -(-n // (size // (4 * prod(shape)))),
-            "an image of uint8 takes a byte a number.",
-        ),
-        (
-            lambda n, shape, size: -(-n * 4 * prod(shape) // size),
-            "an image of uint8 takes a byte a number, not four.",
-        ),
-    ],
+    minutes=4,
+    seconds=90,
+    judge=judge_from_file,
+    praise="the file is larger than the cap, every row was read, and a changed sample changed nothing else.",
     hints=[
-        "How many whole images fit into one shard?",
-        "Then it is the question of lesson 02: round up.",
+        '`np.load(path, mmap_mode="r")` in `__init__`; its length is the number of images.',
+        "Copy one row, `self.images[index]`, and hand it to `torch.from_numpy`.",
     ],
     code="""
-    from math import ceil, prod
+    import numpy as np
+    import torch
+    from torch.utils.data import Dataset
 
 
-    def shards_needed(samples, shape, shard_bytes):
-        rows = shard_bytes // prod(shape)
-        return ceil(samples / rows)
+    class FromFile(Dataset):
+        def __init__(self, path):
+            self.images = np.load(path, mmap_mode="r")
+
+        def __len__(self):
+            return len(self.images)
+
+        def __getitem__(self, index):
+            row = self.images[index].copy()
+            return torch.from_numpy(row)
     """,
 )
 
-block_order = Exercise(
-    "lesson_10.block_order",
+mean_and_std = Exercise(
+    "lesson_10.mean_and_std",
     """
-    Write `block_order(samples, block, random)`: a list of the indices 0 to `samples` - 1, in which blocks of `block`
-    neighbours come in random order, and each block is shuffled in itself. The last block may be short. `random` is a
-    generator of Python's `random` module: `random.shuffle(items)` shuffles a list in place.
+    `mean_and_std(path)` gives mean and standard deviation of all numbers of a file, scaled to 0 to 1. It maps the
+    file, and runs out of memory all the same. Repair it, so that it works under the cap of 80 MB, whatever the length
+    of the file.
     """,
-    minutes=10,
-    judge=judge_block_order,
-    praise="each index once, neighbours together, and both orders drawn at random.",
+    minutes=4,
+    seconds=90,
+    given="""
+    def mean_and_std(path):
+        images = np.load(path, mmap_mode="r") / 255
+        return images.mean(), images.std()
+    """,
+    judge=judge_mean_and_std,
+    praise="both numbers are right, and only a block was in memory at a time.",
     hints=[
-        "Make a list of blocks first, each a list of indices.",
-        "`range(0, samples, block)` gives their starts.",
+        "Cut a block from the map, `images[k : k + 256]`, and divide that.",
+        "Add up three things over the blocks: the numbers, their squares, and how many there are.",
+        "The variance is the mean of the squares minus the square of the mean.",
     ],
     code="""
-    def block_order(samples, block, random):
-        blocks = [list(range(k, min(k + block, samples))) for k in range(0, samples, block)]
-        random.shuffle(blocks)
-        for indices in blocks:
-            random.shuffle(indices)
-        return [index for indices in blocks for index in indices]
+    import numpy as np
+
+
+    def mean_and_std(path):
+        images = np.load(path, mmap_mode="r")
+        total = squares = count = 0
+        for k in range(0, len(images), 256):
+            block = images[k : k + 256] / 255
+            total += block.sum()
+            squares += (block**2).sum()
+            count += block.size
+        mean = total / count
+        return mean, (squares / count - mean**2) ** 0.5
     """,
 )
 
@@ -227,11 +383,11 @@ write_whole = Exercise(
     moment. What an earlier attempt has left behind must not matter. An error that comes out of `parts` is passed on.
     `os.replace(old, new)` renames a file in one stroke.
     """,
-    minutes=10,
+    minutes=4,
     judge=judge_write_whole,
     praise="old or new, and never half of it.",
     hints=[
-        "Write under another name in the same folder.",
+        "Write under a different name in the same folder.",
         "When is it safe to give the file its name?",
     ],
     code="""
