@@ -468,6 +468,8 @@ def own_loading(samples=len, block=96, window=4, batch_size=32):
         return DataLoader(kept, batch_size=batch_size, sampler=sampler)
 
     return own_loader
+
+
 def uncopied(images, k):
     return images[k]
 
