@@ -50,6 +50,7 @@ def test_what_the_first_edition_kept_by_the_number_of_a_lesson_goes_on(kept_in):
         ("lesson_04.handed_over", "use_the_device.handed_over"),  # it has moved
         ("lesson_04.forgotten_zero", "write_the_loop.forgotten_zero"),
         ("lesson_07.one_worker", "feed_the_device.one_worker"),
+        ("lesson_08.block_order", "shuffle_on_disk.block_order"),
         ("lesson_05.gone", "choose_a_batch_size.gone"),
         ("lesson_99.unheard_of", "lesson_99.unheard_of"),
     ],
