@@ -7,6 +7,7 @@ from dlhelpers.explore.gradients import explore_gradients
 from dlhelpers.explore.lanes import explore_lanes
 from dlhelpers.explore.memory import explore_memory
 from dlhelpers.explore.price import explore_price
+from dlhelpers.explore.ranks import explore_ranks
 from dlhelpers.explore.reads import explore_reads
 from dlhelpers.explore.step import explore_step
 from dlhelpers.explore.steps import explore_steps
@@ -19,6 +20,7 @@ __all__ = [
     "explore_lanes",
     "explore_memory",
     "explore_price",
+    "explore_ranks",
     "explore_reads",
     "explore_step",
     "explore_steps",
