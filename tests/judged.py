@@ -587,6 +587,10 @@ JUDGED = {
     "lesson_13.average_gradients": [
         (averaged(sum), "that's the sum: the step would be as many times too long"),
         (averaged(lambda grads: sum(grads) / 2), "three copies came, and the sum was divided by 2"),
+        (
+            lambda models: [w.grad.div_(len(models)) for m in models for w in m.parameters()],
+            "each copy has a part of its own gradient",
+        ),
         (averaged(copies=lambda n: [0]), "only the first copy has the mean"),
         (averaged(parameters=1), "some parameters have the mean, and others don't"),
         (averaged_anew, "a later one has averaged a gradient that was already replaced"),
@@ -607,6 +611,7 @@ JUDGED = {
             kept_apart(lambda ranks, r, n: ranks.sums(r / n)[0]),
             "that's the sum of the accuracies, which can pass 1",
         ),
+        (accuracy_shared(lambda ranks, r, n: r // n), "`//` rounds down"),
         (accuracy_shared(lambda ranks, r, n: r), "that's how many are right on all ranks"),
         (
             kept_apart(lambda ranks, r, n: ranks.sums(r)[0] / n),

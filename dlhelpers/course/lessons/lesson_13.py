@@ -61,6 +61,8 @@ def _averaged(
         return "that's the sum: the step would be as many times too long as there are copies. Divide by their number."
     if copies > 2 and same(first, [total / 2] * copies):
         return "three copies came, and the sum was divided by 2: divide by their number."
+    if same(first, [k / copies for k in own]):
+        return "each copy has a part of its own gradient: add them up over the copies first."
     if same(first, [mean, *own[1:]]):
         return "only the first copy has the mean. The others would step along their own gradient, and part from it."
     if same(first[0], mean):
@@ -166,6 +168,7 @@ def _one_run(answer: Callable, parts: list[list[int]]) -> str | None:
             "each rank returns the accuracy of its own part: they have to exchange their counts, and use the sums.",
         ),
         ([sum(own)] * world, "that's the sum of the accuracies, which can pass 1."),
+        ([right // samples] * world, "`//` rounds down to a whole number: divide with `/`."),
         ([right] * world, "that's how many are right on all ranks. Of how many?"),
         (
             [right / n if n else 0 for n in counts],
@@ -380,6 +383,10 @@ batches_of = Exercise(
         (
             lambda order, r, w, b: [order[r::w]],
             "this is the rank's part in one piece: cut it into batches.",
+        ),
+        (
+            lambda order, r, w, b: order[r::w][:b],
+            "this is the first batch alone: collect all of them, then return.",
         ),
         (lambda order, r, w, b: order[r::w], "these are the indices, not yet in batches."),
         (
