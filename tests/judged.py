@@ -673,7 +673,130 @@ def over_batches(add, divide):
     return accuracy_of
 
 
+def averaged(
+    mean=lambda grads: sum(grads) / len(grads), copies=lambda n: range(n), parameters=None
+):
+    """A learner's average_gradients with its own idea of the mean, and of which copies and parameters get it."""
+
+    def average_gradients(models):
+        for weights in [*zip(*[model.parameters() for model in models], strict=True)][:parameters]:
+            new = mean([weight.grad for weight in weights])
+            for k in copies(len(models)):
+                weights[k].grad = new
+
+    return average_gradients
+
+
+def averaged_anew(models):
+    """An average_gradients that computes the mean again for each copy, of what it has already replaced."""
+    for weights in zip(*[model.parameters() for model in models], strict=True):
+        for weight in weights:
+            weight.grad = sum(other.grad for other in weights) / len(weights)
+
+
+def averaged_weights(models):
+    with torch.no_grad():
+        for weights in zip(*[model.parameters() for model in models], strict=True):
+            mean = sum(weights) / len(weights)
+            for weight in weights:
+                weight.copy_(mean)
+
+
+def only_returned(models):
+    return [sum(w.grad for w in ws) for ws in zip(*[m.parameters() for m in models], strict=True)]
+
+
+def accuracy_shared(
+    give=lambda ranks, right, samples: right / samples, inside=False, send=lambda r, n: (r, n)
+):
+    """A learner's shared_accuracy that sends two numbers, once or for each batch, and makes something of the sums."""
+
+    def shared_accuracy(ranks, model, loader):
+        right = samples = 0
+        for images, labels in loader:
+            right += (model(images).argmax(dim=1) == labels).sum().item()
+            samples += len(labels)
+            if inside:
+                ranks.sums(right, samples)
+        return give(ranks, *ranks.sums(*send(right, samples)))
+
+    return shared_accuracy
+
+
+def kept_apart(give):
+    """A learner's shared_accuracy that makes something of its own counts, and exchanges what it likes."""
+
+    def shared_accuracy(ranks, model, loader):
+        batches = [(model(images).argmax(dim=1) == labels) for images, labels in loader]
+        counts = sum(hits.sum().item() for hits in batches), sum(map(len, batches))
+        return give(ranks, *counts)
+
+    return shared_accuracy
+
+
 JUDGED = {
+    "lesson_13.average_gradients": [
+        (averaged(sum), "that's the sum: the step would be as many times too long"),
+        (averaged(lambda grads: sum(grads) / 2), "three copies came, and the sum was divided by 2"),
+        (
+            lambda models: [w.grad.div_(len(models)) for m in models for w in m.parameters()],
+            "each copy has a part of its own gradient",
+        ),
+        (averaged(copies=lambda n: [0]), "only the first copy has the mean"),
+        (averaged(parameters=1), "some parameters have the mean, and others don't"),
+        (averaged_anew, "a later one has averaged a gradient that was already replaced"),
+        (averaged_weights, "it changed the weights. Average the gradients"),
+        (only_returned, "it returned something, and every copy still has its own gradient"),
+        (averaged(lambda grads: grads[0]), "now have [1.0, 1.0]: 5.5 is expected in each"),
+        (averaged(lambda grads: None), "a copy has lost its gradient"),
+        (lambda models: [model.zero_grad() for model in models], "a copy has lost its gradient"),
+        (lambda models: [models], "it returned something"),
+    ],
+    "lesson_13.shared_accuracy": [
+        (kept_apart(lambda ranks, r, n: r / n), "each rank returns the accuracy of its own part"),
+        (
+            kept_apart(lambda ranks, r, n: ranks.sums(r / n if n else 0)[0] / ranks.world),
+            "that's still the mean of the ranks' accuracies",
+        ),
+        (
+            kept_apart(lambda ranks, r, n: ranks.sums(r / n)[0]),
+            "that's the sum of the accuracies, which can pass 1",
+        ),
+        (accuracy_shared(lambda ranks, r, n: r // n), "`//` rounds down"),
+        (accuracy_shared(lambda ranks, r, n: r), "that's how many are right on all ranks"),
+        (
+            kept_apart(lambda ranks, r, n: ranks.sums(r)[0] / n),
+            "divided by one rank's images: add up the images over all ranks, too",
+        ),
+        (
+            kept_apart(lambda ranks, r, n: r / ranks.sums(n)[0]),
+            "one rank's right answers are divided by the images of all",
+        ),
+        (
+            accuracy_shared(lambda ranks, r, n: r / n / ranks.world),
+            "divided once more, by the ranks. Once is enough",
+        ),
+        (
+            kept_apart(lambda ranks, r, n: ranks.sums(r) / ranks.sums(n)),
+            "`ranks.sums(a, b)` returns a list with the two sums",
+        ),
+        (
+            accuracy_shared(inside=True),
+            "rank 0 waits in an exchange, and rank 1 has returned: that hangs. Every",
+        ),
+        (
+            kept_apart(
+                lambda ranks, r, n: ranks.sums(r)[0] / ranks.sums(n)[0] if ranks.first else r / n
+            ),
+            "rank 0 waits in an exchange, and rank 1 has returned: that hangs",
+        ),
+        (accuracy_shared(lambda ranks, r, n: None), "gave back None: is a `return` missing?"),
+        (
+            accuracy_shared(lambda ranks, r, n: r / n, send=lambda r, n: (r / n * n, n)),
+            "a rank may get no image at all, as with 2 images on 3 ranks: there it divided by 0",
+        ),
+        (accuracy_shared(lambda ranks, r, n: 1.0), "[1.0, 1.0]: 0.5 is expected on each"),
+    ],
     "lesson_06.largest_that_runs": [
         (
             search_inside,

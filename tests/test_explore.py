@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.data import BlockShuffleSampler, NumberedImages, SplitStream, Stream
+from dlhelpers.data import BlockShuffleSampler
 from dlhelpers.explore import (
     explore_averages,
     explore_batches,
@@ -23,6 +24,7 @@ from dlhelpers.explore import (
     explore_lanes,
     explore_memory,
     explore_price,
+    explore_ranks,
     explore_reads,
     explore_shuffle,
     explore_step,
@@ -39,6 +41,7 @@ EXPLORERS = [
     explore_lanes,
     explore_memory,
     explore_price,
+    explore_ranks,
     explore_reads,
     explore_shuffle,
     explore_step,
@@ -141,6 +144,13 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
         (explore_shuffle, "sorted by class", False, "A batch of 12 holds 3.0 of 3 classes"),
         (explore_step, "learning rate (hundredths)", 50, "lands at the bottom in one step."),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
+        (
+            explore_ranks,
+            "policy",
+            "pad",
+            "2 taken twice. 2 optimizer steps, the last with 4 samples",
+        ),
+        (explore_ranks, "policy", "drop", "2 left out, 0 taken twice. 1 optimizer step, the last"),
         (explore_reads, "reads per step", 4, "4 steps take 144 ms. The device waits for 48 ms"),
     ],
 )
@@ -330,6 +340,28 @@ def lived_through(reads, kernel_ms, lead):
         if working == 0:
             done, working = done + 1, kernel_ms
     return now
+
+
+@pytest.mark.parametrize("policy", ["exact", "pad", "drop"])
+def test_ranks_are_those_of_the_sampler_and_its_loader(policy):
+    explorer, random = explore_ranks(), Random(1)
+    for _ in range(4):
+        samples, world, size = random.randint(1, 24), random.randint(1, 6), random.randint(1, 6)
+        loaders = [
+            DataLoader(
+                range(samples),
+                size,
+                sampler=BlockShuffleSampler(samples, rank=rank, world=world, policy=policy),
+            )
+            for rank in range(world)
+        ]
+        epoch = [[len(batch) for batch in loader] for loader in loaders]
+        seen = sum(map(sum, epoch))
+        steps = max(map(len, epoch))
+        last = [batches[-1] for batches in epoch if len(batches) == steps > 0]
+        found = numbers(explorer, samples, world, size, policy)
+        expected = [samples, world, max(samples - seen, 0), max(seen - samples, 0), steps]
+        assert found == expected + [sum(last), len(last)] * (steps > 0)
 
 
 READS_AFTER = {0: [], 1: [4], 2: [2, 4], 3: [2, 3, 4], 4: [1, 2, 3, 4]}  # these kernels of a step

@@ -1,4 +1,4 @@
-"""Lesson 13's two recipes as they stand there, but for their names: several machines, and shards in an object store.
+"""The guide's two recipes as they stand there, but for their names: several machines, and shards in an object store.
 
 Two launchers with a rank each stand for two machines, and a file server on this one for the store.
 """
@@ -19,7 +19,6 @@ from itertools import islice
 
 import nbformat
 import pytest
-import torch
 from long_cases import only_full
 from PIL import Image
 from rank_pool import free_port
@@ -29,13 +28,13 @@ CELLS = {
     cell.id: cell
     for cell in nbformat.read(ROOT / "notebooks/13_leave_one_machine.ipynb", as_version=4).cells
 }
+GUIDE = (ROOT / "docs/many-machines.md").read_text(encoding="utf-8")
 SAMPLES = [3, 3, 3, 3, 2]  # in each shard
 
 
 def recipe(language, **names):
-    """Return the lesson's code in a language, with other names in place of its own, each of which must be there."""
-    text = "\n".join(cell.source for cell in CELLS.values() if cell.cell_type == "markdown")
-    (found,) = re.findall(rf"(?s)```{language}\n(.*?)```", text)
+    """Return the guide's code in a language, with other names in place of its own, each of which must be there."""
+    (found,) = re.findall(rf"(?s)```{language}\n(.*?)```", GUIDE)
     for old, new in names.values():
         assert old in found, old
         found = found.replace(old, new)
@@ -44,11 +43,10 @@ def recipe(language, **names):
 
 @only_full
 def test_two_launchers_make_one_world(tmp_path):
-    random = torch.Generator().manual_seed(0)
-    images, labels = torch.rand(121, 1, 8, 8, generator=random).double(), torch.arange(121) % 10
-    torch.save([(images[:100], labels[:100]), (images[100:], labels[100:])], tmp_path / "digits.pt")
-    functions = [CELLS[name].source for name in ("parts", "train", "report")]
-    (tmp_path / "train.py").write_text("\n\n".join([*functions, "report()"]))
+    space = {}
+    exec(CELLS["launch"].source, space)
+    cells = [CELLS[name].source for name in ("copies", "train", "launch")]
+    (tmp_path / "train.py").write_text("\n\n".join([space["HEADER"], *cells, "report()"]))
     command = shlex.split(
         recipe(
             "sh",
@@ -57,7 +55,7 @@ def test_two_launchers_make_one_world(tmp_path):
             place=("node1.example.org:29400", f"localhost:{free_port()}"),
         )
     )
-    surroundings = os.environ | {"OMP_NUM_THREADS": "1", "LESSON_10": str(tmp_path)}
+    surroundings = os.environ | {"OMP_NUM_THREADS": "1"}
     options = {"cwd": tmp_path, "env": surroundings, "text": True, "stdout": subprocess.PIPE}
     machines = [subprocess.Popen(command, **options) for _ in range(2)]
     try:
@@ -68,7 +66,7 @@ def test_two_launchers_make_one_world(tmp_path):
     assert [machine.returncode for machine in machines] == [0, 0]
     printed = [line for line in said.splitlines() if not line.startswith("[Gloo] ")]  # torch 2.10's
     (ranks,) = [json.loads(line) for line in printed]
-    assert [(one["rank"], one["world"], one["steps"]) for one in ranks] == [(0, 2, 2), (1, 2, 2)]
+    assert [(one["rank"], one["world"], one["steps"]) for one in ranks] == [(0, 2, 23), (1, 2, 23)]
     assert ranks[0]["weights"] == ranks[1]["weights"]
 
 

@@ -8,6 +8,7 @@ from dlhelpers.explore.kinds import explore_kinds
 from dlhelpers.explore.lanes import explore_lanes
 from dlhelpers.explore.memory import explore_memory
 from dlhelpers.explore.price import explore_price
+from dlhelpers.explore.ranks import explore_ranks
 from dlhelpers.explore.reads import explore_reads
 from dlhelpers.explore.shuffle import explore_shuffle
 from dlhelpers.explore.step import explore_step
@@ -23,6 +24,7 @@ __all__ = [
     "explore_lanes",
     "explore_memory",
     "explore_price",
+    "explore_ranks",
     "explore_reads",
     "explore_shuffle",
     "explore_step",

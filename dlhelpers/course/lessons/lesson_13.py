@@ -1,97 +1,314 @@
 """What lesson 13, Leave one machine, asks."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from dlhelpers.course.judges import same
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Leave one machine"
 
-unsplit = Prediction(
-    "lesson_13.unsplit",
-    "A script makes a `DataLoader` over 1,438 images, with `shuffle=True` and nothing else. It is started in two"
-    " processes, and each goes through its loader once. How many images are handed out in all?",
-    answer=2876,
-    because="The loader knows nothing of other processes, so each hands out the whole dataset.",
+
+def judge_average(answer: Callable[[list[nn.Module]], None]) -> str | None:
+    """Say what is wrong with a learner's average_gradients, or return None.
+
+    Copy k of n has the gradient 10 ** k everywhere.
+    """
+    for copies in (2, 3):
+        models = [nn.Linear(2, 1) for _ in range(copies)]
+        before = [[weight.detach().clone() for weight in model.parameters()] for model in models]
+        for k, model in enumerate(models):
+            for weight in model.parameters():
+                weight.grad = torch.full_like(weight, 10.0**k)
+        returned = answer(models)
+        if not all(
+            torch.equal(old, new)
+            for kept, model in zip(before, models, strict=True)
+            for old, new in zip(kept, model.parameters(), strict=True)
+        ):
+            return "it changed the weights. Average the gradients, `weight.grad`: the optimizer moves the weights."
+        grads = [[weight.grad for weight in model.parameters()] for model in models]
+        if any(grad is None for own in grads for grad in own):
+            return "a copy has lost its gradient: `.grad` is None. Each copy needs the mean."
+        own, total = [10.0**k for k in range(copies)], sum(10.0**k for k in range(copies))
+        found = [[grad.mean().item() for grad in part] for part in grads]
+        if problem := _averaged(found, own, total, returned):
+            return problem
+    return None
+
+
+def _averaged(
+    found: list[list[float]], own: list[float], total: float, returned: object
+) -> str | None:
+    """What is wrong with the gradients that a learner's function has left: for each copy, weight and bias."""
+    copies, first = len(found), [part[0] for part in found]
+    mean = total / copies
+    if same(found, [[mean] * 2] * copies):
+        return None
+    if same(found, [[k] * 2 for k in own]):
+        if returned is None:
+            return "every copy still has its own gradient: write the mean into each copy's `.grad`."
+        return (
+            "it returned something, and every copy still has its own gradient. The optimizer looks at `.grad`:"
+            " write the mean there."
+        )
+    if not all(same(*part) for part in found):
+        return "some parameters have the mean, and others don't. Each has to get it: weights and biases."
+    if same(first, [total] * copies):
+        return "that's the sum: the step would be as many times too long as there are copies. Divide by their number."
+    if copies > 2 and same(first, [total / 2] * copies):
+        return "three copies came, and the sum was divided by 2: divide by their number."
+    if same(first, [k / copies for k in own]):
+        return "each copy has a part of its own gradient: add them up over the copies first."
+    if same(first, [mean, *own[1:]]):
+        return "only the first copy has the mean. The others would step along their own gradient, and part from it."
+    if same(first[0], mean):
+        return (
+            "the first copy has the mean, and a later one has averaged a gradient that was already replaced: compute"
+            " the mean once, then write it into all."
+        )
+    return (
+        f"{copies} copies had the gradients {own}, and now have {[round(value, 3) for value in first]}: {mean:g} is"
+        " expected in each."
+    )
+
+
+class _Asked(BaseException):
+    """What a rank has sent, and waits for an answer; no `except Exception` of a learner's catches it."""
+
+
+class _Rehearsed:
+    """A rank of several that are called one after the other: it knows the exchanges so far, and stops at the next."""
+
+    def __init__(self, rank: int, world: int, known: Sequence[list]):
+        self.rank, self.world, self._known = rank, world, iter(known)
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def sums(self, *numbers: float) -> list[float]:
+        return [sum(column) for column in zip(*self.gather(numbers), strict=True)]
+
+    def gather(self, value: object) -> list[Any]:
+        for answer in self._known:
+            return answer
+        raise _Asked(value)
+
+
+def _rehearse(answer: Callable, parts: list[list[int]]) -> list | str:
+    """Return what a learner's function returns on each rank, or a sentence where one would wait for ever.
+
+    Rank k is right on the images of parts[k] that are 1; they come in batches of two.
+    """
+    exchanges: list[list] = []
+    while True:
+        waiting, done = {}, {}
+        for rank, hits in enumerate(parts):
+            place = _Rehearsed(rank, len(parts), exchanges)
+            scores = torch.eye(2)[torch.tensor(hits, dtype=torch.int64)]
+            batches = [(some, torch.ones(len(some), dtype=torch.int64)) for some in scores.split(2)]
+            loader = batches if hits else []
+            try:
+                done[rank] = answer(place, lambda images: images, loader)
+            except _Asked as asked:
+                waiting[rank] = asked.args[0]
+        if not waiting:
+            return [done[rank] for rank in range(len(parts))]
+        if done:
+            return (
+                f"rank {min(waiting)} waits in an exchange, and rank {min(done)} has returned: that hangs. Every rank"
+                " has to call `ranks.sums` equally often, so call it once, after the loop, on all of them."
+            )
+        exchanges.append([waiting[rank] for rank in range(len(parts))])
+
+
+def judge_shared_accuracy(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's shared_accuracy, or return None."""
+    for parts in ([[1, 0, 0, 0, 1, 1, 0], [1]], [[0, 1, 1], [0, 1, 1], [1, 1], [1, 1]]):
+        if problem := _one_run(answer, parts):
+            return problem
+    empty = "a rank may get no image at all, as with 2 images on 3 ranks:"
+    try:
+        problem = _one_run(answer, [[1], [0], []])
+    except ZeroDivisionError:
+        return f"{empty} there it divided by 0. Divide once, the sums of all ranks."
+    return f"{empty} {problem}" if problem else None
+
+
+def _one_run(answer: Callable, parts: list[list[int]]) -> str | None:
+    """What is wrong with a learner's shared_accuracy on ranks that are right on the 1s of their part."""
+    try:
+        results = _rehearse(answer, parts)
+    except TypeError as error:
+        if "list" not in str(error):
+            raise
+        return (
+            f"{error}: `ranks.sums(a, b)` returns a list with the two sums, so take them out, as in"
+            " `a, b = ranks.sums(a, b)`."
+        )
+    if isinstance(results, str):
+        return results
+    if all(result is None for result in results):
+        return "it gave back None: is a `return` missing?"
+    rights, counts = [sum(part) for part in parts], [len(part) for part in parts]
+    right, samples, world = sum(rights), sum(counts), len(parts)
+    own = [r / n if n else 0 for r, n in zip(rights, counts, strict=True)]
+    seen = f"With {' and '.join(f'{r} of {n}' for r, n in zip(rights, counts, strict=True))} right,"
+    known = [
+        (
+            [sum(own) / world] * world,
+            "that's still the mean of the ranks' accuracies, in which an image on a small rank counts for more.",
+        ),
+        (
+            own,
+            "each rank returns the accuracy of its own part: they have to exchange their counts, and use the sums.",
+        ),
+        ([sum(own)] * world, "that's the sum of the accuracies, which can pass 1."),
+        ([right // samples] * world, "`//` rounds down to a whole number: divide with `/`."),
+        ([right] * world, "that's how many are right on all ranks. Of how many?"),
+        (
+            [right / n if n else 0 for n in counts],
+            "the right answers of all ranks are divided by one rank's images: add up the images over all ranks, too.",
+        ),
+        (
+            [r / samples for r in rights],
+            "one rank's right answers are divided by the images of all: add up the right answers, too.",
+        ),
+        (
+            [right / samples / world] * world,
+            "the sums are right, and they're divided once more, by the ranks. Once is enough.",
+        ),
+    ]
+    if same(results, [right / samples] * world):
+        return None
+    for wrong, message in known:
+        if same(results, wrong):
+            return message
+    return f"{seen} the ranks returned {results!r:.80}: {right / samples:g} is expected on each."
+
+
+shared_step = Prediction(
+    "lesson_13.shared_step",
+    "Two copies have the same weights. Each computes the mean loss of its own 32 images and calls `backward()`; then"
+    " their gradients are averaged, and both take a step of SGD. A third copy takes a step with all 64 images, at the"
+    " same rate. How many times as long as its step is that of the two?",
+    belief="averaging over ranks makes the gradient smaller, or two ranks make it twice as large, so something has to"
+    " be multiplied to make up for it; met in forum answers that give this as the reason to scale the learning rate",
+    answer=1,
+    within=0.001,
+    because="Each loss is a mean already, so the mean of two is the mean over all 64, and so is its gradient.",
     wrong={
-        1438: "Nobody has told the loader that there are others: it goes through all it has.",
-        719: "That would be one process's half, and nobody has split the images.",
-        90: "That is the number of batches in both.",
+        2: "It would be if the gradients were added up. They're averaged.",
+        0.5: "Averaging halves each of the two gradients, and then there are two of them.",
+        1.414: "That's for adding two steps at a right angle. Here the mean of both is taken.",
+        0.707: "That's the mean of two arrows at a right angle, beside one of them. Compare it with all 64 images.",
     },
     hints=[
-        "What does a loader know of the other process?",
+        "Write the loss of 64 images as a mean, and that of each half.",
+        "What is the mean of two means over 32 images each?",
+    ],
+)
+
+unsplit = Prediction(
+    "lesson_13.unsplit",
+    "A script wraps its model in `DistributedDataParallel`. Its loader is `DataLoader(dataset, batch_size=32,"
+    " shuffle=True)`, over 1,438 images. torchrun starts the script in two processes, and each goes through its loader"
+    " once. How many images are handed out in all?",
+    belief="DistributedDataParallel or torchrun splits the data between the processes; met in forum questions by"
+    " people who come from DataParallel, which did split each batch",
+    answer=2876,
+    because="The wrapper averages gradients. The loader knows nothing of other processes, so each hands out the whole"
+    " dataset.",
+    wrong={
+        1438: "Nobody has told the loaders that there are two of them.",
+        719: "That would be one process's half, and nobody has split the images.",
+        90: "That's the number of batches in both.",
+        2880: "The last batch of each isn't full.",
+    },
+    hints=[
+        "Which line of the script would tell the loader about the other process?",
         "Each of the two goes through a whole dataset.",
     ],
 )
 
-steps = Prediction(
-    "lesson_13.steps",
-    "1,438 images are split between two ranks, each image goes to one of them, and each has a loader with a batch size"
-    " of 32. One process alone takes 45 optimizer steps an epoch. How many does the model take now?",
-    answer=23,
-    because="Each rank has 719 images, which are 23 batches, and the model takes one step for both ranks' batches.",
+same_order = Prediction(
+    "lesson_13.same_order",
+    "`DistributedSampler(dataset, num_replicas=2, rank=0, shuffle=True)` goes into a loader, and the rest is the loop"
+    " you know: `for epoch in range(10)`, and in it `for images, labels in loader`. How many different orders does"
+    " rank 0 see in these ten epochs?",
+    belief="`shuffle=True` means a new order in each epoch, as for a DataLoader; PyTorch's docs warn of it, and a"
+    " forgotten set_epoch is among the most frequent questions on the sampler",
+    answer=1,
+    because="The order follows from a seed and the number of the epoch, and nobody has told the sampler which epoch it"
+    " is.",
     wrong={
-        45: "Each rank has half of the images, and so about half of the batches.",
-        46: "There are 46 batches in all, but two of them, one of each rank, make one step.",
-        90: "That would be two runs side by side, each on all images.",
-        22: "719 / 32 is more than 22: the ragged last batch is a step as well.",
-        22.5: "The images come in whole batches: halve the images, then round up.",
+        10: "A loader with `shuffle=True` draws a new order each time. This sampler may not draw freely: all ranks"
+        " need the same order.",
+        2: "Is the second epoch different from the first, and the third like the second? What does the sampler know of"
+        " them?",
+        0: "It does shuffle, once.",
+        20: "We ask about one rank, and it goes through its loader ten times.",
     },
-    hints=[
-        "How many images has each rank?",
-        "How many batches of 32 are these? Both ranks step at the same time.",
-    ],
+    hints=["All ranks need the same order. From what could each compute it alone?"],
 )
 
-padded_twice = Prediction(
-    "lesson_13.padded_twice",
-    '1,438 images, 64 ranks, and the policy "pad": all ranks get the same number of images. How many images come'
-    " twice?",
-    answer=34,
-    because="Each rank gets 23, which makes 1,472 places for 1,438 images.",
+unchanged = Prediction(
+    "lesson_13.unchanged",
+    "The same script, not a line changed, is started on eight ranks: 32 images on each, the rate of 0.1, four epochs."
+    ' Beside the accuracy of one process, is theirs "about the same", "a few points less" or "less than half"?',
+    belief="more GPUs do the same training faster; met wherever a tutorial changes the number of processes and nothing"
+    " else",
+    answer="less than half",
+    choices=("about the same", "a few points less", "less than half"),
+    because="An epoch has 6 optimizer steps in place of 45, and no step is longer than before. The model has hardly"
+    " left its starting point.",
     wrong={
-        30: 'That is the remainder, which "drop" leaves out. What is missing to the next full round?',
-        0: "64 does not divide 1,438, so some have to fill the last round.",
-        64: "A whole round more would be 64. Some of the last round is there already.",
-        23: "That is the number of images on each rank.",
+        "about the same": "Each image is seen as often as before. But how often do the weights change?",
+        "a few points less": "The direction is right, but count the steps of four epochs.",
     },
     hints=[
-        "How many images does each rank get, rounded up?",
-        "How many places is that on 64 ranks?",
+        "How many optimizer steps does an epoch have, with 8 x 32 images in each?",
+        "How far can the weights get in so few steps, if none is longer?",
     ],
 )
 
 mean_of_ranks = Prediction(
     "lesson_13.mean_of_ranks",
-    "Ten images, not shuffled, on four ranks, as in the row exact: rank 0 has the images 0, 4 and 8, and so on. The"
-    " model is wrong on images 0 and 1, so it is right on 8 of 10. Each rank computes its own accuracy, and the four"
-    " are averaged. What comes out, to three decimal places?",
+    'Ten images, in order, on four ranks, "exact": ranks 0 and 1 have three images, ranks 2 and 3 have two. The model'
+    " is wrong on images 0 and 1, so it's right on 8 of 10. Each rank computes its own accuracy, and the four are"
+    " averaged. What comes out, to three decimal places?",
+    belief="all-reduce the accuracies and divide by the world size; met in most scripts that print a validation"
+    " accuracy from several processes",
     answer=0.833,
     within=0.0006,
     because="Two ranks have 2 of 3 right and two have 2 of 2: the larger ranks, with the errors, weigh too little.",
     wrong={
-        0.8: "That is the truth. But a mean of means weighs ranks, not images.",
-        0.667: "That is the accuracy of the two ranks that have an image the model gets wrong.",
-        0.75: "That would be so if the ranks with two images had one error each. Which ranks have the images 0 and 1?",
+        0.8: "That's the truth. But a mean of means weighs ranks, not images.",
+        0.667: "That's the accuracy of the two ranks that have an image the model gets wrong.",
+        0.75: "That would be so if the ranks with two images had one error each. Which ranks have images 0 and 1?",
     },
-    hints=["Rank 0 has the images 0, 4 and 8. What is its accuracy?", "(2/3 + 2/3 + 1 + 1) / 4"],
+    hints=["Rank 0 has the images 0, 4 and 8. What's its accuracy?", "(2/3 + 2/3 + 1 + 1) / 4"],
 )
 
-steps_in_all = Prediction(
-    "lesson_13.steps_in_all",
-    "A run of several ranks takes two epochs of 23 optimizer steps each, with a checkpoint after each epoch. After"
-    " step 31 one of the ranks dies. The launcher starts all of them again, and the script goes on from the checkpoint."
-    " How many steps has the run taken when both epochs are finished?",
-    answer=54,
-    because="31 up to the death, and then the whole second epoch from its start, 23.",
+rank_dies = Prediction(
+    "lesson_13.rank_dies",
+    "Two ranks on CPUs exchange gradients over gloo, PyTorch's library for that. The process of rank 1 is gone from one"
+    ' moment to the next. At the next exchange, does rank 0 "go on" alone, "wait", or "fail"?',
+    belief="the other ranks wait until a timeout, or carry on without the dead one; met in threads about hanging jobs,"
+    " most of them on GPUs, and in the first edition of this lesson",
+    answer="fail",
+    choices=("go on", "wait", "fail"),
+    because="The connection between the two breaks when the process ends. gloo notices at once, and raises.",
     wrong={
-        46: "The steps taken since the checkpoint are lost: they have to be taken again.",
-        77: "That would be a start from nothing. The first epoch is in the checkpoint.",
-        31: "The second epoch was not finished then.",
-        8: "That is how many are taken twice. How many are there in all?",
-        69: "The epoch that broke off had taken 8 steps, not 23.",
+        "go on": "A mean over ranks without one of them would be a different step, and nobody has told rank 0 that it's"
+        " alone.",
+        "wait": "A rank that is merely slow is waited for. This one's process has ended, and its connection with it.",
     },
-    hints=[
-        "What is in the checkpoint, and what is not?",
-        "31 steps were taken, and 23 of them are in the checkpoint.",
-    ],
+    hints=["What becomes of a network connection when the process at one end is gone?"],
 )
 
 fewer_ranks = Question(
@@ -100,8 +317,9 @@ fewer_ranks = Question(
     " checkpoint with the same optimizer steps on the same images. What do you change?",
     [
         Choice(
-            "Nothing",
-            "the effective batch would fall from 256 to 128, and each epoch take twice as many steps.",
+            "Nothing: the checkpoint fits any number of ranks",
+            "it does load, and nothing complains. But the effective batch falls from 256 to 128, each epoch takes twice"
+            " as many steps, and the rate belongs to the old ones.",
         ),
         Choice(
             "A batch size of 128 on each rank",
@@ -122,151 +340,134 @@ fewer_ranks = Question(
     hints=["How many images went into a step?", "Ranks times batch size should stay what it was."],
 )
 
-steps_an_epoch = Exercise(
-    "lesson_13.steps_an_epoch",
+average_gradients = Exercise(
+    "lesson_13.average_gradients",
     """
-    Write `steps_an_epoch(samples, batch_size, world)`: the optimizer steps of an epoch on `world` ranks, where each
-    sample goes to one rank (policy "exact"), each rank has a loader with this batch size, and the step counts for all
-    ranks. The largest rank decides.
+    Write `average_gradients(models)`. It gets copies of one model, two or more, after each has called `backward()`, and
+    replaces the `.grad` of every parameter, in every copy, by the mean over the copies.
     """,
     minutes=5,
-    cases=[
-        ((1_438, 32, 1), 45),
-        ((1_438, 32, 2), 23),
-        ((10, 2, 4), 2),
-        ((64, 8, 8), 1),
-        ((65, 8, 8), 2),
-    ],
-    wrong=[
-        (
-            lambda n, b, w: -(-n // b),
-            "these are the steps of one process: its share is smaller with more ranks.",
-        ),
-        (lambda n, b, w: -(-n // b) * w, "more ranks take fewer steps an epoch, not more."),
-        (
-            lambda n, b, w: n // (b * w),
-            "this leaves out the last step, in which the batches are smaller.",
-        ),
-        (
-            lambda n, b, w: -(-(n // w) // b),
-            "this is the smallest rank's count. Round the largest share up, too.",
-        ),
-        (lambda n, b, w: n / (b * w), "steps are whole: round up."),
-        (
-            lambda n, b, w: -(-n // b) // w,
-            "this leaves out the last step, which not all ranks have: round up.",
-        ),
-    ],
+    judge=judge_average,
+    praise="each copy has the mean, so each will take the same step.",
     hints=[
-        "First the samples of the largest rank, then its batches.",
-        "To round up, write `-(-a // b)`.",
+        "`zip(*[model.parameters() for model in models])` goes through the copies side by side: each turn gives one"
+        " parameter of every copy.",
+        "First compute the mean of their `.grad`, with `sum` and `len`. Then write it into each.",
     ],
     code="""
-    def steps_an_epoch(samples, batch_size, world):
-        share = -(-samples // world)
-        return -(-share // batch_size)
+    def average_gradients(models):
+        for weights in zip(*[model.parameters() for model in models]):
+            mean = sum(weight.grad for weight in weights) / len(weights)
+            for weight in weights:
+                weight.grad = mean.clone()
     """,
 )
 
-padded = Exercise(
-    "lesson_13.padded",
+batches_of = Exercise(
+    "lesson_13.batches_of",
     """
-    Write `padded(samples, rank, world)`: the list of positions that a rank takes under the policy "pad". It takes
-    `rank`, then every `world`-th, and all ranks take equally many; what goes beyond the last position begins again
-    at 0, more than once if there are more ranks than samples.
+    `order` is a list of indices, the same on all ranks. A rank takes the places `rank`, `rank + world`, and so on.
+    Write `batches_of(order, rank, world, batch_size)`: the list of this rank's batches, each a list of indices. The
+    last may be shorter.
     """,
-    minutes=5,
+    minutes=3,
     cases=[
-        ((10, 0, 4), [0, 4, 8]),
-        ((10, 2, 4), [2, 6, 0]),
-        ((10, 3, 4), [3, 7, 1]),
-        ((8, 1, 2), [1, 3, 5, 7]),
-        ((2, 4, 5), [0]),
+        (([9, 11, 1, 5, 6, 3], 0, 2, 3), [[9, 1, 6]]),
+        (([9, 11, 1, 5, 6, 3], 1, 2, 2), [[11, 5], [3]]),
+        (([4, 0, 3, 1, 2, 6, 5, 7, 9, 8], 1, 4, 2), [[0, 6], [8]]),
+        (([4, 0, 3, 1, 2, 6, 5, 7, 9, 8], 3, 4, 2), [[1, 7]]),
+        (([2, 0, 1], 0, 1, 2), [[2, 0], [1]]),
+        (([1, 0], 2, 3, 4), []),
     ],
     wrong=[
         (
-            lambda n, r, w: (list(range(n)) + list(range(n))[: -n % w])[r::w],
-            "with more ranks than samples one more round is not enough: begin again as often as needed.",
+            lambda order, r, w, b: [order[r::w]],
+            "this is the rank's part in one piece: cut it into batches.",
         ),
         (
-            lambda n, r, w: [p - n * (p >= n) for p in range(r, -(-n // w) * w, w)],
-            "begin again as often as needed.",
+            lambda order, r, w, b: order[r::w][:b],
+            "this is the first batch alone: collect all of them, then return.",
+        ),
+        (lambda order, r, w, b: order[r::w], "these are the indices, not yet in batches."),
+        (
+            lambda order, r, w, b: [order[k : k + b] for k in range(0, len(order), b)],
+            "this cuts up the whole order, so all ranks would train on the same images.",
         ),
         (
-            lambda n, r, w: list(range(r, n, w)),
-            'this is "exact": the last ranks may have one fewer. Go round.',
+            lambda order, r, w, b: [order[k : k + b] for k in range(r * b, len(order), w * b)],
+            "these are neighbours in the order: whole batches were dealt out. Deal out places, then cut.",
         ),
         (
-            lambda n, r, w: [r + k * w for k in range(-(-n // w))],
-            "beyond the last position begin again at 0.",
+            lambda order, r, w, b: [
+                part[k : k + b]
+                for part in [order[r * -(-len(order) // w) :][: -(-len(order) // w)]]
+                for k in range(0, len(part), b)
+            ],
+            "this gives each rank one stretch of the order. Deal the places out in turn.",
         ),
         (
-            lambda n, r, w: [r + k * w for k in range(n // w)],
-            'this is "drop": what does not fill a round is lost.',
+            lambda order, r, w, b: [
+                list(range(r, len(order), w))[k : k + b]
+                for k in range(0, len(range(r, len(order), w)), b)
+            ],
+            "these are places. What stands there in `order` is the index of an image.",
         ),
         (
-            lambda n, r, w: [(r + k * w) % n for k in range(n // w + 1)],
-            "where the ranks divide the samples, nothing is to be filled up.",
+            lambda order, r, w, b: [
+                order[r::w][k : k + b] for k in range(0, len(order[r::w]) // b * b, b)
+            ],
+            "the last batch is missing where it isn't full.",
         ),
         (
-            lambda n, r, w: [(r * -(-n // w) + k) % n for k in range(-(-n // w))],
-            "these are neighbours. A rank takes every `world`-th position.",
-        ),
-        (
-            lambda n, r, w: [min(r + k * w, n - 1) for k in range(-(-n // w))],
-            "this fills up with the last position. It is to begin again at 0.",
+            lambda order, r, w, b: [
+                order[w::r][k : k + b] if r else [] for k in range(0, len(order), b)
+            ],
+            "`order[start::step]`: the start is the rank, and the step is the world size.",
         ),
     ],
     hints=[
-        "How many positions does each rank take? Round up.",
-        "`position % samples` begins again at 0.",
+        "`order[2::4]` takes the places 2, 6, 10 and so on.",
+        "Then cut this rank's part as in lesson 02: `range(0, len(part), batch_size)` gives the starts.",
     ],
     code="""
-    def padded(samples, rank, world):
-        count = -(-samples // world)
-        return [(rank + k * world) % samples for k in range(count)]
+    def batches_of(order, rank, world, batch_size):
+        part = order[rank::world]
+        return [part[k : k + batch_size] for k in range(0, len(part), batch_size)]
     """,
 )
 
-accuracy_of_all = Exercise(
-    "lesson_13.accuracy_of_all",
+shared_accuracy = Exercise(
+    "lesson_13.shared_accuracy",
     """
-    Each rank sends a pair: its accuracy, and how many samples it has measured. Write `accuracy_of_all(pairs)`: the
-    accuracy over all samples. Do not round.
+    Every rank calls `shared_accuracy` with its own loader. `ranks.sums(a, b)` adds up each number over all ranks and
+    returns the list of the sums, the same on every rank. The accuracy should be that of all images, however they were
+    dealt out. Repair it.
     """,
-    minutes=5,
-    cases=[
-        (([(2 / 3, 3), (2 / 3, 3), (1.0, 2), (1.0, 2)],), 0.8),
-        (([(0.5, 100), (1.0, 1)],), 51 / 101),
-        (([(0.25, 4)],), 0.25),
-        (([(0.5, 2), (0.0, 0)],), 0.5),
-    ],
-    wrong=[
-        (
-            lambda pairs: sum(a for a, n in pairs) / len(pairs),
-            "this is the mean of means: a rank with one sample weighs as much as one with a hundred.",
-        ),
-        (
-            lambda pairs: sum(a * n for a, n in pairs) / len(pairs),
-            "divide by the samples, not by the ranks.",
-        ),
-        (lambda pairs: sum(a * n for a, n in pairs), "this is how many are right. Of how many?"),
-        (
-            lambda pairs: sum(a for a, n in pairs) / sum(n for a, n in pairs),
-            "these are accuracies divided by samples: an accuracy times its samples says how many are right.",
-        ),
-        (
-            lambda pairs: max(pairs, key=lambda pair: pair[1])[0],
-            "this is the accuracy of the largest rank alone.",
-        ),
-    ],
+    minutes=4,
+    given="""
+    def shared_accuracy(ranks, model, loader):
+        right = samples = 0
+        for images, labels in loader:
+            answers = model(images).argmax(dim=1)
+            right += (answers == labels).sum().item()
+            samples += len(labels)
+        (total,) = ranks.sums(right / samples)
+        return total / ranks.world
+    """,
+    judge=judge_shared_accuracy,
+    praise="all that's right over all that's there, on every rank, also where one has no image.",
     hints=[
-        "How many samples did each rank get right?",
-        "All that are right, divided by all samples.",
+        "Lesson 03's way out: add up sums, divide once.",
+        "Which two numbers does every rank have to send?",
     ],
     code="""
-    def accuracy_of_all(pairs):
-        right = sum(accuracy * samples for accuracy, samples in pairs)
-        return right / sum(samples for accuracy, samples in pairs)
+    def shared_accuracy(ranks, model, loader):
+        right = samples = 0
+        for images, labels in loader:
+            answers = model(images).argmax(dim=1)
+            right += (answers == labels).sum().item()
+            samples += len(labels)
+        right, samples = ranks.sums(right, samples)
+        return right / samples
     """,
 )
