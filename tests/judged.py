@@ -816,7 +816,19 @@ JUDGED = {
         ),
         (paced(count=len, give=lambda n, s: s / n), "Turn the fraction around"),
         (paced(count=len, again=True), "each pass starts the workers again"),
+        (paced(count=lambda images: 2), "a batch is a pair"),
+        (paced(count=len, give=lambda n, s: n / (s - s)), "the time came out as 0"),
         (lambda loader, clock: 9.0, "10 / 5 = 2 is expected"),
+    ],
+    "lesson_09.epoch_seconds": [
+        (lambda n, load, train, w: n * max(load / w, train) / 1000, "this divides by 0"),
+    ],
+    "lesson_09.waits": [
+        (
+            lambda events: [e["dur"] / 1000 for e in events],
+            "the first one here only names the process",
+        ),
+        (lambda events: sorted(events, key=lambda e: e["ts"]), "not every event has 'ts'"),
     ],
     "lesson_09.whole_batches": [
         (len, "a class is expected"),

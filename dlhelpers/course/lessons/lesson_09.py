@@ -1,12 +1,13 @@
 """What lesson 09, Feed the device, asks."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
-from dlhelpers.course.judges import NotWritten, is_blank, same
+from dlhelpers.course.judges import NotWritten, is_blank, judge_cases, same
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Feed the device"
@@ -36,7 +37,12 @@ def judge_images_per_second(answer: Callable) -> str | None:
     """Say what is wrong with a learner's images_per_second, or return None."""
     for sizes in ((4, 4, 4, 2), (8, 8, 3)):
         loader = _Metered(sizes)
-        speed = answer(loader, lambda: loader.now)  # noqa: B023
+        try:
+            speed = answer(loader, lambda: loader.now)  # noqa: B023
+        except ZeroDivisionError as error:
+            if "division by zero" not in str(error):
+                raise
+            return "the time came out as 0: read the clock before the loop over the other batches, and again after it."
         if speed is None:
             return "it gave back None: is a `return` missing?"
         if loader.passes > 1:
@@ -68,6 +74,10 @@ def judge_images_per_second(answer: Callable) -> str | None:
             (
                 [(len(sizes) - 1) / timed, len(sizes) / timed],
                 "these are batches per second. Count images.",
+            ),
+            (
+                [2 * (len(sizes) - 1) / timed, 2 * len(sizes) / timed],
+                "a batch is a pair, so `len` of it is 2. Take `len(images)`.",
             ),
             ([timed / rest], "these are seconds per image. Turn the fraction around."),
         ]
@@ -135,6 +145,66 @@ one_worker = Prediction(
     ],
 )
 
+SECONDS = [
+    ((100, 80, 60, 0), 14.0),
+    ((100, 80, 60, 1), 8.0),
+    ((100, 80, 60, 2), 6.0),
+    ((1_000, 30, 10, 2), 15.0),
+]
+WRONG_SECONDS = [
+    (
+        lambda n, load, train, w: n * (load + train) / 1000,
+        "with workers the slower of the two sets the pace.",
+    ),
+    (
+        lambda n, load, train, w: n * max(load, train) / 1000,
+        "without workers nothing overlaps: add the two.",
+    ),
+    (
+        lambda n, load, train, w: n * (load / (w or 1) + train) / 1000,
+        "with a worker the two overlap: don't add.",
+    ),
+    (
+        lambda n, load, train, w: n * max(load / (w or 1), train) / 1000,
+        "without workers the two take turns: add.",
+    ),
+    (
+        lambda n, load, train, w: n * (max(load / w, train) if w else load + train),
+        "these are milliseconds. Seconds are asked for.",
+    ),
+    (
+        lambda n, load, train, w: (max(load / w, train) if w else load + train) / 1000,
+        "these are the seconds of one iteration. An epoch has `batches` of them.",
+    ),
+    (
+        lambda n, load, train, w: n * (max(load, train) / w if w else load + train) / 1000,
+        "workers share the loading, and nothing else. Training isn't divided among them.",
+    ),
+    (
+        lambda n, load, train, w: n * (min(load / w, train) if w else load + train) / 1000,
+        "the faster side has to wait for the slower one. Which of the two sets the pace?",
+    ),
+    (
+        lambda n, load, train, w: n * (max(load, train) if w else load + train) / 1000,
+        "right for 0 and 1 workers. Two of them make two batches in the time of one.",
+    ),
+    (
+        lambda n, load, train, w: n * max(load / (w + 1), train) / 1000,
+        "the main process makes no batches once there are workers, and without any the two take turns.",
+    ),
+]
+
+
+def judge_epoch_seconds(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's epoch_seconds, or return None."""
+    try:
+        answer(100, 80, 60, 0)
+    except ZeroDivisionError as error:
+        if "division by zero" in str(error):
+            return "with 0 workers this divides by 0. There the main process loads, so treat that case separately."
+    return judge_cases(answer, SECONDS, WRONG_SECONDS)
+
+
 epoch_seconds = Exercise(
     "lesson_09.epoch_seconds",
     """
@@ -143,54 +213,8 @@ epoch_seconds = Exercise(
     batches, in turn, and have a core each. Ignore the wait for the first batch, and don't round.
     """,
     minutes=3,
-    cases=[
-        ((100, 80, 60, 0), 14.0),
-        ((100, 80, 60, 1), 8.0),
-        ((100, 80, 60, 2), 6.0),
-        ((1_000, 30, 10, 2), 15.0),
-    ],
-    wrong=[
-        (
-            lambda n, load, train, w: n * (load + train) / 1000,
-            "with workers the slower of the two sets the pace.",
-        ),
-        (
-            lambda n, load, train, w: n * max(load, train) / 1000,
-            "without workers nothing overlaps: add the two.",
-        ),
-        (
-            lambda n, load, train, w: n * (load / (w or 1) + train) / 1000,
-            "with a worker the two overlap: don't add.",
-        ),
-        (
-            lambda n, load, train, w: n * max(load / (w or 1), train) / 1000,
-            "without workers the two take turns: add.",
-        ),
-        (
-            lambda n, load, train, w: n * (max(load / w, train) if w else load + train),
-            "these are milliseconds. Seconds are asked for.",
-        ),
-        (
-            lambda n, load, train, w: (max(load / w, train) if w else load + train) / 1000,
-            "these are the seconds of one iteration. An epoch has `batches` of them.",
-        ),
-        (
-            lambda n, load, train, w: n * (max(load, train) / w if w else load + train) / 1000,
-            "workers share the loading, and nothing else. Training isn't divided among them.",
-        ),
-        (
-            lambda n, load, train, w: n * (min(load / w, train) if w else load + train) / 1000,
-            "the faster side has to wait for the slower one. Which of the two sets the pace?",
-        ),
-        (
-            lambda n, load, train, w: n * (max(load, train) if w else load + train) / 1000,
-            "right for 0 and 1 workers. Two of them make two batches in the time of one.",
-        ),
-        (
-            lambda n, load, train, w: n * max(load / (w + 1), train) / 1000,
-            "the main process makes no batches once there are workers, and without any the two take turns.",
-        ),
-    ],
+    judge=judge_epoch_seconds,
+    wrong=WRONG_SECONDS,
     hints=[
         "Treat 0 workers separately.",
         "With workers, how often is a batch ready? The model may still be slower than that.",
@@ -243,6 +267,67 @@ def _waits(events: list[dict], what: Callable, order: Callable = lambda e: e.get
     return [what(e) for e in sorted(events, key=order) if e["name"] == "waiting for data"]
 
 
+WAITED = [
+    ((_TRACE,), [4.25, 1.5, 2.9]),
+    (([_NAMED, _event("backward", 0, 700)],), []),
+]
+WRONG_WAITS = [
+    (
+        lambda events: [e["dur"] / 1000 for e in events if e["name"] == "waiting for data"],
+        "these are in the order of the list. Sort by `ts` first.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"]),
+        "`dur` is in microseconds. A millisecond has a thousand of them.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] / 1e6),
+        "these are seconds. Milliseconds are asked for.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] * 1000),
+        "divide, don't multiply: a microsecond is a thousandth of a millisecond.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] // 1000),
+        "`//` cuts off what's behind the point.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["ts"] / 1000),
+        "`ts` says when an event began. How long it took is `dur`.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: (e["ts"] + e["dur"]) / 1000),
+        "this is when each wait ended. How long it took is `dur` alone.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] / 1000, lambda e: e.get("dur", 0)),
+        "these are sorted by length. Sort by `ts`, when they began.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] / 1000, lambda e: -e.get("ts", 0)),
+        "the order is backwards: the first wait comes first.",
+    ),
+    (
+        lambda events: [e["dur"] / 1000 for e in events if "dur" in e],
+        "these are all events. Keep those with the name `waiting for data`.",
+    ),
+    (
+        lambda events: sum(_waits(events, lambda e: e["dur"] / 1000)),
+        "this is the sum. Give back a list, one number for each wait.",
+    ),
+]
+
+
+def judge_waits(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's waits, or return None."""
+    try:
+        answer(deepcopy(_TRACE))
+    except KeyError as error:
+        return f"not every event has {error}: the first one here only names the process. Choose by name first."
+    return judge_cases(answer, WAITED, WRONG_WAITS)
+
+
 waits = Exercise(
     "lesson_09.waits",
     """
@@ -250,56 +335,8 @@ waits = Exercise(
     when they began, since a trace doesn't have to be in order.
     """,
     minutes=4,
-    cases=[
-        ((_TRACE,), [4.25, 1.5, 2.9]),
-        (([_NAMED, _event("backward", 0, 700)],), []),
-    ],
-    wrong=[
-        (
-            lambda events: [e["dur"] / 1000 for e in events if e["name"] == "waiting for data"],
-            "these are in the order of the list. Sort by `ts` first.",
-        ),
-        (
-            lambda events: _waits(events, lambda e: e["dur"]),
-            "`dur` is in microseconds. A millisecond has a thousand of them.",
-        ),
-        (
-            lambda events: _waits(events, lambda e: e["dur"] / 1e6),
-            "these are seconds. Milliseconds are asked for.",
-        ),
-        (
-            lambda events: _waits(events, lambda e: e["dur"] * 1000),
-            "divide, don't multiply: a microsecond is a thousandth of a millisecond.",
-        ),
-        (
-            lambda events: _waits(events, lambda e: e["dur"] // 1000),
-            "`//` cuts off what's behind the point.",
-        ),
-        (
-            lambda events: _waits(events, lambda e: e["ts"] / 1000),
-            "`ts` says when an event began. How long it took is `dur`.",
-        ),
-        (
-            lambda events: _waits(events, lambda e: (e["ts"] + e["dur"]) / 1000),
-            "this is when each wait ended. How long it took is `dur` alone.",
-        ),
-        (
-            lambda events: _waits(events, lambda e: e["dur"] / 1000, lambda e: e.get("dur", 0)),
-            "these are sorted by length. Sort by `ts`, when they began.",
-        ),
-        (
-            lambda events: _waits(events, lambda e: e["dur"] / 1000, lambda e: -e.get("ts", 0)),
-            "the order is backwards: the first wait comes first.",
-        ),
-        (
-            lambda events: [e["dur"] / 1000 for e in events if "dur" in e],
-            "these are all events. Keep those with the name `waiting for data`.",
-        ),
-        (
-            lambda events: sum(_waits(events, lambda e: e["dur"] / 1000)),
-            "this is the sum. Give back a list, one number for each wait.",
-        ),
-    ],
+    judge=judge_waits,
+    wrong=WRONG_WAITS,
     hints=[
         'Keep the events whose `event["name"]` is the right one. Only those are sure to have `ts` and `dur`.',
         '`sorted(kept, key=lambda event: event["ts"])` puts them in order.',
