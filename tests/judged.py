@@ -338,6 +338,26 @@ def train_and_test(
     return train_and_test
 
 
+def paced(first=True, count=lambda images: 4, before=lambda images: 0, give=None, again=False):
+    """A learner's images_per_second: from the first batch on or from before it, with its own count."""
+    give = give or (lambda images, seconds: images / seconds)
+
+    def images_per_second(loader, clock):
+        start, seen, batches = clock(), 0, iter(loader)
+        if first:
+            images, _ = next(batches)
+            start, seen = clock(), before(images)
+        for images, _ in loader if again else batches:
+            seen += count(images)
+        return give(seen, clock() - start)
+
+    return images_per_second
+
+
+def ignore(self, *arguments):
+    """An `__init__` that keeps nothing."""
+
+
 def whole_batches(length=len, batch=lambda images, labels, k: (images[k], labels[k])):
     """A learner's WholeBatches with its own idea of the length and of the batch at the indices `k`."""
 
@@ -1064,9 +1084,41 @@ JUDGED = {
         (history_forgotten, "`load_checkpoint` returns the history"),
         (only_weights, "hand `optimizer` to `load_checkpoint`"),
     ],
+    "lesson_09.images_per_second": [
+        (3, "pass a name without brackets"),
+        (paced(give=lambda images, seconds: None), "is a `return` missing?"),
+        (paced(first=False), "so do images that the last batch lacks"),
+        (paced(first=False, count=len), "The clock still runs while the workers start"),
+        (paced(), "count with `len(images)`"),
+        (paced(count=len, before=len), "don't count them"),
+        (
+            paced(before=lambda images: 1, count=lambda images: 1),
+            "these are batches per second",
+        ),
+        (paced(count=len, give=lambda n, s: s / n), "Turn the fraction around"),
+        (paced(count=len, again=True), "each pass starts the workers again"),
+        (paced(count=lambda images: 2), "a batch is a pair"),
+        (paced(count=len, give=lambda n, s: n / (s - s)), "the time came out as 0"),
+        (lambda loader, clock: 9.0, "10 / 5 = 2 is expected"),
+    ],
+    "lesson_09.epoch_seconds": [
+        (lambda n, load, train, w: n * max(load / w, train) / 1000, "this divides by 0"),
+    ],
+    "lesson_09.waits": [
+        (
+            lambda events: [e["dur"] / 1000 for e in events],
+            "the first one here only names the process",
+        ),
+        (lambda events: sorted(events, key=lambda e: e["ts"]), "not every event has 'ts'"),
+    ],
     "lesson_09.whole_batches": [
         (len, "a class is expected"),
         (whole_batches(length=lambda labels: 3), "of six images its length is 3"),
+        (type("OneByOne", (), {"__init__": ignore, "__len__": lambda s: 6}), "with an s"),
+        (
+            whole_batches(batch=lambda images, labels, k: (labels[k], images[k])),
+            "have changed places",
+        ),
         (
             whole_batches(batch=lambda images, labels, k: None),
             "gave back NoneType: two tensors are expected",

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.data import BlockShuffleSampler, NumberedImages, SplitStream, Stream
-from dlhelpers.data import BlockShuffleSampler
 from dlhelpers.explore import (
     explore_averages,
     explore_batches,

@@ -1,171 +1,223 @@
 """What lesson 09, Feed the device, asks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dlhelpers.course.judges import NotWritten, is_blank
+from dlhelpers.course.judges import NotWritten, is_blank, judge_cases, same
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Feed the device"
 
+START = 7.0  # seconds that the stand-in below needs before its first batch
+
+
+class _Metered:
+    """Stands for a loader: moves a clock on by its start, and by half a second for each image."""
+
+    def __init__(self, sizes: Sequence[int]):
+        self.sizes, self.batch_size, self.dataset = sizes, sizes[0], range(sum(sizes))
+        self.now, self.passes = 0.0, 0
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.passes += 1
+        self.now += START
+        for size in self.sizes:
+            self.now += size / 2
+            yield torch.zeros(size, 1, 2, 2), torch.zeros(size)
+
+
+def judge_images_per_second(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's images_per_second, or return None."""
+    for sizes in ((4, 4, 4, 2), (8, 8, 3)):
+        loader = _Metered(sizes)
+        try:
+            speed = answer(loader, lambda: loader.now)  # noqa: B023
+        except ZeroDivisionError as error:
+            if "division by zero" not in str(error):
+                raise
+            return "the time came out as 0: read the clock before the loop over the other batches, and again after it."
+        if speed is None:
+            return "it gave back None: is a `return` missing?"
+        if loader.passes > 1:
+            return (
+                "it goes through the loader twice, and each pass starts the workers again: call `iter(loader)` once,"
+                " and take the first batch and the others from that."
+            )
+        first, images = sizes[0], sum(sizes)
+        padded, rest = first * len(sizes), images - sizes[0]
+        whole, timed = START + images / 2, rest / 2
+        known = [
+            (
+                [padded / whole],
+                "the start of the workers still counts, and so do images that the last batch lacks.",
+            ),
+            (
+                [images / whole],
+                "the images are counted correctly. The clock still runs while the workers start.",
+            ),
+            (
+                [(padded - first) / timed],
+                "the clock is right. But the last batch is smaller: count with `len(images)`.",
+            ),
+            (
+                [images / timed, padded / timed],
+                "the clock begins when the first batch is there, so its images came before: don't count them.",
+            ),
+            ([rest / whole, rest / (START + timed)], "the start of the workers still counts."),
+            (
+                [(len(sizes) - 1) / timed, len(sizes) / timed],
+                "these are batches per second. Count images.",
+            ),
+            (
+                [2 * (len(sizes) - 1) / timed, 2 * len(sizes) / timed],
+                "a batch is a pair, so `len` of it is 2. Take `len(images)`.",
+            ),
+            ([timed / rest], "these are seconds per image. Turn the fraction around."),
+        ]
+        for results, message in known:
+            if any(same(float(speed), result) for result in results):
+                return message
+        if not same(float(speed), rest / timed):
+            return (
+                f"batches of {', '.join(map(str, sizes))} came, {timed:g} seconds from the first one to the end: it"
+                f" says {speed:.3g} images per second, and {rest} / {timed:g} = {rest / timed:g} is expected."
+            )
+    return None
+
+
+images_per_second = Exercise(
+    "lesson_09.images_per_second",
+    """
+    Repair `images_per_second(loader, clock)`. Its clock has to begin when the first batch is there, since workers take
+    a while to start. It has to count the images that came after that, also where the last batch is smaller. `clock()`
+    tells the time in seconds.
+    """,
+    minutes=4,
+    given="""
+    def images_per_second(loader, clock):
+        start = clock()
+        for batches, (images, labels) in enumerate(loader, 1):
+            pass
+        return batches * loader.batch_size / (clock() - start)
+    """,
+    judge=judge_images_per_second,
+    praise="neither the start of the workers nor a short last batch spoils it.",
+    hints=[
+        "After `batches = iter(loader)`, `next(batches)` takes one batch, and a `for` over `batches` the others.",
+        "Take one batch, read the clock, and add up `len(images)` over the others.",
+    ],
+    code="""
+    def images_per_second(loader, clock):
+        batches = iter(loader)
+        next(batches)
+        start, count = clock(), 0
+        for images, labels in batches:
+            count += len(images)
+        return count / (clock() - start)
+    """,
+)
+
 one_worker = Prediction(
     "lesson_09.one_worker",
-    "A batch takes 160 ms to load and 120 ms to train on. With `num_workers=1`, does an iteration take about the"
-    ' "sum" of the two, the "longer" of the two, or the "shorter"?',
-    answer="longer",
-    choices=("sum", "longer", "shorter"),
-    because="While one batch is learned from, the worker makes the next: the slower of the two sets the pace.",
+    "Without a worker, an iteration loads for 160 ms and then trains for 120 ms. You may buy a disk twice as fast, or"
+    ' set `num_workers=1` and keep the old disk. Which makes the iteration shorter: "the disk", "one worker" or'
+    ' "neither"?',
+    belief="one worker only moves the same work elsewhere, so it takes at least two to gain anything; met in forum"
+    " threads that call num_workers=1 the same as 0",
+    answer="one worker",
+    choices=("the disk", "one worker", "neither"),
+    because="The disk makes it 80 + 120 ms. A worker loads the next batch while this one is trained on, so an iteration"
+    " takes as long as the slower of the two: 160 ms.",
     wrong={
-        "sum": "That was so without a worker. Now two processes work at the same time.",
-        "shorter": "Training cannot start on a batch that has not come.",
-    },
-    hints=["Two people work at one table, and each batch has to pass both."],
-)
-
-processes = Prediction(
-    "lesson_09.processes",
-    "A loader has `num_workers=2`. We iterate over it twice, which is two epochs. How many worker processes are started"
-    " in all?",
-    answer=4,
-    because="Workers end with their epoch, and the next epoch starts two new ones.",
-    wrong={
-        2: "That would be so if the two were kept for the second epoch. One has to ask for it.",
-        16: "A worker makes many samples; no process is started for each.",
-    },
-    hints=["What happens to the workers at the end of an epoch?"],
-)
-
-ordered = Prediction(
-    "lesson_09.ordered",
-    "A loader has 20 batches, `num_workers=2` and `prefetch_factor=2`, its default. A loop starts, and has not asked"
-    " for a batch yet. How many batches have been ordered from the workers?",
-    answer=4,
-    because="Each of 2 workers is given 2 batches to make in advance.",
-    wrong={
-        0: "That would be so without workers: then a batch is made when it is asked for.",
-        2: "That is what one worker gets.",
-    },
-    hints=["prefetch_factor counts batches for each worker."],
-)
-
-calls = Prediction(
-    "lesson_09.calls",
-    "The 1,438 training digits, in batches of 100. How often does a loader call `__getitems__` in an epoch?",
-    answer=15,
-    because="There is one call a batch: 14 full batches and a ragged one.",
-    wrong={
-        1438: "That is `__getitem__`, which makes one sample. `__getitems__`, with an s, is given many indices.",
-        14: "The last batch is not full, and it has to be fetched too.",
-        100: "That is how many indices one call is given.",
-    },
-    hints=["It is given the indices of one batch.", "How many batches do 1,438 images make?"],
-)
-
-names_read = Prediction(
-    "lesson_09.names_read",
-    "The worker reads each name once and changes none. Meanwhile, does the memory that it has to itself grow by more"
-    ' than 5 MB: "yes" or "no"?',
-    answer="yes",
-    choices=("yes", "no"),
-    because="To read a Python object is to count a reference to it, and the count is written beside the object.",
-    wrong={
-        "no": "Nothing changes in the names. What changes is the count that Python keeps beside each of them."
-    },
-    hints=["What does Python note in an object each time somebody takes hold of it?"],
-)
-
-kept_generator = Prediction(
-    "lesson_09.kept_generator",
-    "A dataset makes one NumPy generator when it is created, and draws one number from it for each sample. Eight"
-    " samples, two workers, two epochs: 16 draws. How many different numbers come?",
-    answer=4,
-    because="Each new worker starts with a copy of the generator as it was made, and makes four samples with it.",
-    wrong={
-        16: "That would hold if all workers drew from one generator that went on. Each starts from the same copy.",
-        8: "The second worker of an epoch starts from the same copy as the first, and so do those of the next epoch.",
+        "the disk": "It takes 80 ms off. What could a worker do during the 120 ms in which the model trains?",
+        "neither": "80 + 120 and 160 aren't equal. Who works while the model trains?",
     },
     hints=[
-        "What does a worker get: the main process's generator, or a copy of it?",
-        "How many draws has each worker?",
+        "How long is an iteration with the fast disk?",
+        "What does the worker do during the 120 ms?",
     ],
 )
 
-who_gains = Question(
-    "lesson_09.who_gains",
-    "A machine has 8 cores and a GPU. Which of these trainings gains most from `num_workers=4`?",
-    [
-        Choice(
-            "Small images in a TensorDataset",
-            "fetching one is cheap; carrying a batch to another process is not.",
-        ),
-        Choice(
-            "A million JPEG files, a waiting GPU",
-            "four cores decode at once, and the GPU learns on.",
-            right=True,
-        ),
-        Choice(
-            "A large model, compute-bound",
-            "loading is a small part of the time. Only the model can gain.",
-        ),
-        Choice(
-            "Tensors that do not fit into memory",
-            "workers make no data smaller. Lesson 10 has what helps.",
-        ),
-    ],
-    hints=["In which of them does making a batch take longer than learning from it?"],
-)
+SECONDS = [
+    ((100, 80, 60, 0), 14.0),
+    ((100, 80, 60, 1), 8.0),
+    ((100, 80, 60, 2), 6.0),
+    ((1_000, 30, 10, 2), 15.0),
+]
+WRONG_SECONDS = [
+    (
+        lambda n, load, train, w: n * (load + train) / 1000,
+        "with workers the slower of the two sets the pace.",
+    ),
+    (
+        lambda n, load, train, w: n * max(load, train) / 1000,
+        "without workers nothing overlaps: add the two.",
+    ),
+    (
+        lambda n, load, train, w: n * (load / (w or 1) + train) / 1000,
+        "with a worker the two overlap: don't add.",
+    ),
+    (
+        lambda n, load, train, w: n * max(load / (w or 1), train) / 1000,
+        "without workers the two take turns: add.",
+    ),
+    (
+        lambda n, load, train, w: n * (max(load / w, train) if w else load + train),
+        "these are milliseconds. Seconds are asked for.",
+    ),
+    (
+        lambda n, load, train, w: (max(load / w, train) if w else load + train) / 1000,
+        "these are the seconds of one iteration. An epoch has `batches` of them.",
+    ),
+    (
+        lambda n, load, train, w: n * (max(load, train) / w if w else load + train) / 1000,
+        "workers share the loading, and nothing else. Training isn't divided among them.",
+    ),
+    (
+        lambda n, load, train, w: n * (min(load / w, train) if w else load + train) / 1000,
+        "the faster side has to wait for the slower one. Which of the two sets the pace?",
+    ),
+    (
+        lambda n, load, train, w: n * (max(load, train) if w else load + train) / 1000,
+        "right for 0 and 1 workers. Two of them make two batches in the time of one.",
+    ),
+    (
+        lambda n, load, train, w: n * max(load / (w + 1), train) / 1000,
+        "the main process makes no batches once there are workers, and without any the two take turns.",
+    ),
+]
+
+
+def judge_epoch_seconds(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's epoch_seconds, or return None."""
+    try:
+        answer(100, 80, 60, 0)
+    except ZeroDivisionError as error:
+        if "division by zero" in str(error):
+            return "with 0 workers this divides by 0. There the main process loads, so treat that case separately."
+    return judge_cases(answer, SECONDS, WRONG_SECONDS)
+
 
 epoch_seconds = Exercise(
     "lesson_09.epoch_seconds",
     """
-    Write `epoch_seconds(batches, load_ms, train_ms, workers)`: how many seconds an epoch takes when a batch needs
-    `load_ms` milliseconds to make and `train_ms` to learn from. Assume that the loop waits for each step,
-    that workers share the loading evenly and have a core each. Neglect the wait for the first batch. Do not round.
+    Write `epoch_seconds(batches, load_ms, train_ms, workers)`: the seconds of an epoch in which it takes `load_ms`
+    milliseconds to make a batch and `train_ms` to train on one. The loop waits for each step. Workers make whole
+    batches, in turn, and have a core each. Ignore the wait for the first batch, and don't round.
     """,
-    minutes=5,
-    cases=[
-        ((100, 80, 60, 0), 14.0),
-        ((100, 80, 60, 1), 8.0),
-        ((100, 80, 60, 2), 6.0),
-        ((1_000, 30, 10, 2), 15.0),
-    ],
-    wrong=[
-        (
-            lambda n, load, train, w: n * (load + train) / 1000,
-            "with workers the slower of the two sets the pace.",
-        ),
-        (
-            lambda n, load, train, w: n * max(load, train) / 1000,
-            "without workers nothing overlaps: add the two.",
-        ),
-        (
-            lambda n, load, train, w: n * (load / (w or 1) + train) / 1000,
-            "with a worker the two overlap: do not add.",
-        ),
-        (
-            lambda n, load, train, w: n * max(load / (w or 1), train) / 1000,
-            "without workers the two take turns: add.",
-        ),
-        (
-            lambda n, load, train, w: n * (max(load / w, train) if w else load + train),
-            "these are milliseconds, and seconds are asked for.",
-        ),
-        (
-            lambda n, load, train, w: n * (max(load, train) / w if w else load + train) / 1000,
-            "workers share the loading alone. The training is not divided between them.",
-        ),
-        (
-            lambda n, load, train, w: n * (max(load, train) if w else load + train) / 1000,
-            "right for 0 and 1 workers. Two of them make two batches in the time of one.",
-        ),
-    ],
+    minutes=3,
+    judge=judge_epoch_seconds,
+    wrong=WRONG_SECONDS,
     hints=[
-        "Treat 0 workers by itself.",
-        "With workers a batch arrives every load_ms / workers; the model may be slower.",
+        "Treat 0 workers separately.",
+        "With workers, how often is a batch ready? The model may still be slower than that.",
     ],
     code="""
     def epoch_seconds(batches, load_ms, train_ms, workers):
@@ -174,58 +226,172 @@ epoch_seconds = Exercise(
     """,
 )
 
-sample_noise = Exercise(
-    "lesson_09.sample_noise",
-    """
-    Write `sample_noise(seed, epoch, index)`: one random number from 0 to 1, the first that `random()` of a NumPy
-    generator gives. The generator is made in the call, from a list of the three numbers in this order.
-    """,
-    minutes=5,
-    cases=[
-        (case, float(np.random.default_rng(list(case)).random()))
-        for case in ((0, 1, 2), (0, 2, 1), (3, 0, 2))
-    ],
-    wrong=[
-        (
-            lambda s, e, k: np.random.default_rng(s).random(),
-            "this gives each sample the same number, in each epoch.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([s, k]).random(),
-            "without the epoch, each epoch repeats the first.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([s, e]).random(),
-            "without the index, all samples get the same number.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng(s + e + k).random(),
-            "the sum is equal for (0, 1, 2) and (0, 2, 1).",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([e, k]).random(),
-            "without the seed, every run draws the same numbers.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([k, e, s]).random(),
-            "the order is seed, epoch, index.",
-        ),
-        (
-            lambda s, e, k: np.random.default_rng([s, k, e]).random(),
-            "the order is seed, epoch, index.",
-        ),
-    ],
+peek = Prediction(
+    "lesson_09.peek",
+    "`images, labels = next(iter(loader))` is how most people look at a first batch. The loader has 20 batches,"
+    " `num_workers=2` and the usual `prefetch_factor=2`. How many batches does that line order from the workers?",
+    belief="next(iter(loader)) makes one batch; the idiom stands in nearly every tutorial, this course included",
+    answer=5,
+    because="`iter` orders 2 batches from each of 2 workers. Taking one makes room, so a fifth is ordered.",
+    wrong={
+        1: "One is what you take. The loader orders ahead as soon as `iter` is called.",
+        2: "That's what one worker gets. There are two.",
+        3: "Each worker is given two, before you take anything.",
+        4: "That's right for `iter(loader)` alone. Then you take one.",
+        20: "It orders ahead, but not everything: the batches would fill the memory.",
+    },
     hints=[
-        "`np.random.default_rng` takes a list of whole numbers as its seed.",
-        "A new generator gives `random()`.",
+        "How many are ordered before you take any?",
+        "What does the loader do when you take one?",
+    ],
+)
+
+
+def _event(name: str, ts: int, dur: int) -> dict:
+    return {"ph": "X", "name": name, "pid": 1, "tid": 1, "ts": ts, "dur": dur}
+
+
+_NAMED = {"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "args": {"name": "python"}}
+_TRACE = [
+    _NAMED,
+    _event("waiting for data", 5_000, 1_500),
+    _event("forward", 6_500, 9_000),
+    _event("waiting for data", 0, 4_250),
+    _event("optimizer", 15_500, 800),
+    _event("waiting for data", 16_300, 2_900),
+]
+
+
+def _waits(events: list[dict], what: Callable, order: Callable = lambda e: e.get("ts", 0)) -> list:
+    """A learner's `waits`, with an idea of its own of what to give for an event, and in which order."""
+    return [what(e) for e in sorted(events, key=order) if e["name"] == "waiting for data"]
+
+
+WAITED = [
+    ((_TRACE,), [4.25, 1.5, 2.9]),
+    (([_NAMED, _event("backward", 0, 700)],), []),
+]
+WRONG_WAITS = [
+    (
+        lambda events: [e["dur"] / 1000 for e in events if e["name"] == "waiting for data"],
+        "these are in the order of the list. Sort by `ts` first.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"]),
+        "`dur` is in microseconds. A millisecond has a thousand of them.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] / 1e6),
+        "these are seconds. Milliseconds are asked for.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] * 1000),
+        "divide, don't multiply: a microsecond is a thousandth of a millisecond.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] // 1000),
+        "`//` cuts off what's behind the point.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["ts"] / 1000),
+        "`ts` says when an event began. How long it took is `dur`.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: (e["ts"] + e["dur"]) / 1000),
+        "this is when each wait ended. How long it took is `dur` alone.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] / 1000, lambda e: e.get("dur", 0)),
+        "these are sorted by length. Sort by `ts`, when they began.",
+    ),
+    (
+        lambda events: _waits(events, lambda e: e["dur"] / 1000, lambda e: -e.get("ts", 0)),
+        "the order is backwards: the first wait comes first.",
+    ),
+    (
+        lambda events: [e["dur"] / 1000 for e in events if "dur" in e],
+        "these are all events. Keep those with the name `waiting for data`.",
+    ),
+    (
+        lambda events: sum(_waits(events, lambda e: e["dur"] / 1000)),
+        "this is the sum. Give back a list, one number for each wait.",
+    ),
+]
+
+
+def judge_waits(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's waits, or return None."""
+    try:
+        answer(deepcopy(_TRACE))
+    except KeyError as error:
+        return f"not every event has {error}: the first one here only names the process. Choose by name first."
+    return judge_cases(answer, WAITED, WRONG_WAITS)
+
+
+waits = Exercise(
+    "lesson_09.waits",
+    """
+    Write `waits(events)`: a list of how many milliseconds each event named `"waiting for data"` lasted. Sort them by
+    when they began, since a trace doesn't have to be in order.
+    """,
+    minutes=4,
+    judge=judge_waits,
+    wrong=WRONG_WAITS,
+    hints=[
+        'Keep the events whose `event["name"]` is the right one. Only those are sure to have `ts` and `dur`.',
+        '`sorted(kept, key=lambda event: event["ts"])` puts them in order.',
     ],
     code="""
-    import numpy as np
-
-
-    def sample_noise(seed, epoch, index):
-        return np.random.default_rng([seed, epoch, index]).random()
+    def waits(events):
+        kept = [event for event in events if event["name"] == "waiting for data"]
+        kept.sort(key=lambda event: event["ts"])
+        return [event["dur"] / 1000 for event in kept]
     """,
+)
+full_gpu = Question(
+    "lesson_09.full_gpu",
+    "During training, `nvidia-smi` shows a GPU utilisation of 100 %. What do you know?",
+    [
+        Choice(
+            "Its cores are all computing",
+            "a kernel that keeps one core busy counts as much as one that fills the chip.",
+        ),
+        Choice(
+            "Something was running on it nearly all the time",
+            "the number is the share of time in which at least one kernel was running, however small.",
+            right=True,
+        ),
+        Choice(
+            "A larger batch can't make it faster",
+            "it may: a kernel of a small batch can leave most of the chip empty.",
+        ),
+        Choice(
+            "It works at its top speed",
+            "waiting for its own memory counts as running, and so does a kernel that a better one would beat by far.",
+        ),
+    ],
+    hints=["The number is about time. Is it about anything else?"],
+)
+
+on_tensors = Prediction(
+    "lesson_09.on_tensors",
+    "The 1,438 training digits are in memory, in a `TensorDataset`. A loop takes them in batches of 8 and does nothing"
+    ' with them. With `num_workers=2` in place of 0, does an epoch take "less" time, "about the same" or "more"?',
+    belief="`num_workers` enhances efficiency, the usual answer to the question the course starts from",
+    answer="more",
+    choices=("less", "about the same", "more"),
+    because="Fetching eight small tensors takes microseconds. Starting two processes takes longer than the whole epoch,"
+    " and each batch then has to get from one process into another.",
+    wrong={
+        "less": "It would if making a sample took time. What do the workers have to do here, and what does it cost to"
+        " hand over the result?",
+        "about the same": "Handing over isn't free: each batch goes through memory that both processes can see, and the"
+        " workers have to start first.",
+    },
+    hints=[
+        "How long does it take to fetch a row of a tensor?",
+        "How does a batch get to the loop?",
+    ],
 )
 
 
@@ -233,12 +399,15 @@ def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | Non
     """What is wrong with a learner's WholeBatches class, or None."""
     if not isinstance(answer, type):
         return "a class is expected: pass its name without brackets."
-    if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitems__")):
+    written = answer.__dict__.get("__getitems__")
+    if is_blank(written) and (written or is_blank(answer.__dict__.get("__len__"))):
         raise NotWritten
     images, labels, wanted = torch.arange(24.0).view(6, 1, 2, 2), torch.arange(6) + 10, [4, 1, 3]
     whole = answer(images.clone(), labels.clone())
     if (length := type(whole).__len__(whole)) != 6:
         return f"of six images its length is {length}: 6 is expected."
+    if written is None:
+        return "there is no `__getitems__`, with an s: that's what a loader calls once per batch."
     with patch("torch.stack", wraps=torch.stack) as stacked:
         batch = whole.__getitems__(list(wanted))
     if stacked.called:
@@ -254,6 +423,8 @@ def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | Non
             type(part).__name__ for part in (batch if isinstance(batch, (tuple, list)) else [batch])
         )
         return f"`__getitems__` gave back {came or 'nothing'}: two tensors are expected, images and labels."
+    if same(batch[0], labels[wanted]) and same(batch[1], images[wanted]):
+        return "labels and images have changed places: images come first."
     if not torch.equal(batch[0], images[wanted]):
         return "asked for the images 4, 1 and 3 it gives others, or another order: index with the list as it came."
     if not torch.equal(batch[1], labels[wanted]):
@@ -264,15 +435,14 @@ def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | Non
 whole_batches = Exercise(
     "lesson_09.whole_batches",
     """
-    Write the class `WholeBatches`: it keeps `images` and `labels`, two tensors of equal length, and says how many
-    samples there are. Its `__getitems__` is given a list of indices, in any order, and returns two tensors: the images
-    at these indices, and their labels. It needs no `__getitem__`.
+    Write `__getitems__` of the class `WholeBatches`: it gets a list of indices, in any order, and returns two tensors,
+    the images at these indices and their labels, without a loop.
     """,
-    minutes=10,
+    minutes=3,
     judge=judge_whole_batches,
     praise="the batch comes at once, in the order asked for.",
     hints=[
-        "A tensor can be indexed with a list: `images[[4, 1, 3]]` has three rows.",
+        "You can index a tensor with a list: `images[[4, 1, 3]]` has three rows.",
         "Return two tensors as a pair.",
     ],
     code="""
@@ -286,4 +456,39 @@ whole_batches = Exercise(
         def __getitems__(self, indices):
             return self.images[indices], self.labels[indices]
     """,
+)
+
+kept_generator = Prediction(
+    "lesson_09.kept_generator",
+    "For its augmentation, a dataset makes one NumPy generator in `__init__` and draws one number from it per sample."
+    " Eight samples, two workers, two epochs: 16 draws. How many different numbers come?",
+    belief="PyTorch seeds every worker, so random numbers in a dataset differ; met in answers that call the old NumPy"
+    " bug fixed",
+    answer=4,
+    because="Each new worker starts with a copy of the generator as it was in the main process, and makes four samples"
+    " with it.",
+    wrong={
+        16: "They would all differ if the workers drew from one generator. Each starts from the same copy.",
+        8: "The second worker of an epoch starts from the same copy as the first, and so do those of the next epoch.",
+        2: "A worker draws four times, and its generator moves on each time.",
+    },
+    hints=[
+        "What does a worker get: the main process's generator, or a copy of it?",
+        "How many draws does each worker make?",
+    ],
+)
+
+names_read = Prediction(
+    "lesson_09.names_read",
+    "One worker reads each of the 200,000 names once, and changes none. Meanwhile, does the memory that it shares with"
+    ' nobody grow by more than 5 MB: "yes" or "no"?',
+    belief="a forked worker shares the dataset as long as it only reads; met wherever copy-on-write is explained",
+    answer="yes",
+    choices=("yes", "no"),
+    because="Reading a Python object counts a reference to it, and the count is stored in the object. To count is to"
+    " write.",
+    wrong={
+        "no": "No name changes. What changes is the count that Python keeps beside each of them."
+    },
+    hints=["What does Python store in an object whenever a variable refers to it?"],
 )
