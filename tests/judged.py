@@ -907,6 +907,11 @@ JUDGED = {
         (lambda s, y: 1 - right_in(s, y).mean().item(), "the fraction of wrong answers."),
         (lambda s, y: right_in(s, y).sum().item() / 3, "divided by the number of classes."),
         (right_in, "that is one value per image"),
+        (lambda s, y: (s.argmax(1) == y).sum() // len(y), "`//` rounds down"),
+        (lambda s, y: (s.argmax(1) == y).mean(), "takes no mean of True and False"),
+        (lambda s, y: (s.max(1) == y).sum() / len(y), "two things, the highest scores and their"),
+        (lambda s, y: (s == y).float().mean(), "one class per image"),
+        (lambda s, y: (s.argmax(0) == y).float().mean(), "one class per image"),
     ],
     "lesson_03.accuracy_of": [
         (over_batches(torch.mean, len), "still the mean of batch means"),

@@ -4,6 +4,7 @@ The lanes are those of the host. Where the model lies on a GPU, it has a lane of
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -25,6 +26,7 @@ from dlhelpers.train.micro_batching import split_batch
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler prints when it starts
 ON_DEVICE = "kernel", "gpu_memcpy", "gpu_memset"
 PHASES = ("waiting for data", "forward", "backward", "optimizer")
 

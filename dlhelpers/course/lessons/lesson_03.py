@@ -31,12 +31,12 @@ fraction_right = Exercise(
 def _judge_fraction(answer: Callable) -> str | None:
     import torch  # here, since a table of progress needs none
 
-    scores = torch.eye(3)[[1, 1, 1, 2, 0]] * 3
+    scores = torch.eye(3)[[1, 1, 1, 2, 0]] * 2
     few, many = (scores[:2], torch.tensor([1, 0])), (scores, torch.tensor([0, 1, 2, 2, 0]))
     wrong = [
         (
             lambda scores, labels: (scores.argmax(dim=1) == labels).sum().item(),
-            "that is the number of right answers. Divide it by the number of images, or take the mean.",
+            "that is the number of right answers. Divide it by the number of images.",
         ),
         (
             lambda scores, labels: 100 * (scores.argmax(dim=1) == labels).float().mean().item(),
@@ -63,7 +63,22 @@ def _judge_fraction(answer: Callable) -> str | None:
             "that is one value per image, 1 or 0. Their mean is the accuracy.",
         ),
     ]
-    return judge_cases(answer, [(few, 0.5), (many, 0.6)], wrong)
+    wrong.append(
+        (
+            lambda scores, labels: (scores.argmax(dim=1) == labels).sum().item() // len(labels),
+            "`//` rounds down, to 0 for all but a perfect batch. Divide with `/`.",
+        )
+    )
+    problem = judge_cases(answer, [(few, 0.5), (many, 0.6)], wrong)
+    raised = {
+        "could not infer output dtype": "PyTorch takes no mean of True and False: make numbers of them first, with"
+        " `.float()`, or add them up and divide.",
+        "'bool' object": "`scores.max(dim=1)` gives two things, the highest scores and their positions, and a tensor"
+        " equals neither. The answer is the position alone: `argmax`.",
+        "must match the size": "`labels` has one class per image. Compare it with one answer per image: the position of"
+        " the highest score in each row, `scores.argmax(dim=1)`.",
+    }
+    return next((told for sign, told in raised.items() if problem and sign in problem), problem)
 
 
 usual_loop = Prediction(
@@ -265,8 +280,9 @@ worst_pair = Prediction(
 largest_error = Exercise(
     "lesson_03.largest_error",
     """
-    Write `largest_error(samples, batch_size)`, in percentage points: the share of the mean that the last batch gets,
-    one of all batches, minus the share that it deserves, its samples of all samples. Both numbers are at least 1.
+    Write `largest_error(samples, batch_size)` in percentage points, so 100 times this difference: the share of the mean
+    that the last batch gets (one of so many batches), minus the share that it deserves (its samples among all samples).
+    Both numbers are at least 1.
     """,
     minutes=5,
     cases=[
@@ -285,6 +301,11 @@ largest_error = Exercise(
         (
             lambda n, b: 1 / -(-n // b) - (n % b or b if n > b else n) / n,
             "that is a fraction. Percentage points are 100 times as many.",
+        ),
+        (
+            lambda n, b: 1 / -(-n // b) - n % b / n,
+            "that is a fraction (percentage points are 100 times as many), and where the batch size divides the samples"
+            " the last batch is full, though the remainder is 0.",
         ),
         (
             lambda n, b: 100 / -(-n // b),
