@@ -6,6 +6,7 @@ from dlhelpers.explore.digit import explore_digit
 from dlhelpers.explore.gradients import explore_gradients
 from dlhelpers.explore.lanes import explore_lanes
 from dlhelpers.explore.memory import explore_memory
+from dlhelpers.explore.plan import explore_plan, network
 from dlhelpers.explore.price import explore_price
 from dlhelpers.explore.reads import explore_reads
 from dlhelpers.explore.step import explore_step
@@ -18,8 +19,10 @@ __all__ = [
     "explore_gradients",
     "explore_lanes",
     "explore_memory",
+    "explore_plan",
     "explore_price",
     "explore_reads",
     "explore_step",
     "explore_steps",
+    "network",
 ]
