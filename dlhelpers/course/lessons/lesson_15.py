@@ -505,7 +505,7 @@ learned = Exercise(
     praise="it has learned, and others can check it.",
     hints=[
         'Lesson 04: `fit` takes a valid_loader and metrics={"accuracy": accuracy}.',
-        "Near a third: is the network a straight cut, or the loader not shuffled? Near 80 %: how good was your rate?",
+        "Near a third: is the network a straight cut, or the loader not shuffled? Below 90 %: how good was your rate?",
     ],
     code=WORKED,
 )
