@@ -373,8 +373,8 @@ first_rate = Prediction(
     " 0.005 and 0.03, which one has the lowest loss at the end?",
     answer=0.005,
     because="Few steps have to be long ones. The default is a good rate for those who have thousands of steps. But a"
-    " longer step isn't always a quicker one: at 0.03 the first steps throw the loss up to 7, and the others have to"
-    " make up for it.",
+    " longer step isn't always a quicker one: at 0.03 the first steps throw the loss above 10, and the others only"
+    " get it back to that of guessing.",
     wrong={
         0.0001: "Safe, but after 24 such steps the weights are about where they began.",
         0.001: "The default falls steadily, and not fast enough for 24 steps.",
