@@ -99,7 +99,7 @@ def whole_run(project: type) -> LimitedRun:
 
 def runs(project: type, folder: Path, *epochs: int) -> list[LimitedRun]:
     """Train to each of these epochs, in one place: a second run finds the checkpoint of the first."""
-    if is_blank(getattr(project, "train", None)):
+    if is_blank(getattr(project(), "train", None)):
         raise NotWritten
     with TemporaryDirectory(prefix="capstone-run-") as place:
         where = project, folder, Path(place, "run.pt")

@@ -276,6 +276,10 @@ def _judge_loaders(answer) -> str | None:
     trained, shown = (torch.cat([some for some, _ in part]).tolist() for part in (first, valid))
     if min(trained) < 0:
         return "the first loader hands out held-out images: return the training loader first."
+    if max(shown) >= 0:
+        return (
+            "the second loader hands out training images: it has to measure on the held-out ones."
+        )
     if len(first[0][0]) != BATCH:
         return (
             f"a training batch has {len(first[0][0])} samples: each step has to learn from {BATCH}."
