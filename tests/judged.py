@@ -14,6 +14,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from dlhelpers.data import BlockShuffleSampler
+from torch.utils.data import DataLoader, Subset
+
+from dlhelpers.data import ImageFiles
+from dlhelpers.explore import network
+from dlhelpers.measure import plan
 from dlhelpers.train import EpochResult, History, load_checkpoint
 
 
@@ -617,37 +622,67 @@ def refuse_with_one_number(came, promised):
         raise ValueError(f"{min(came, promised)} samples, not {promised}")
 
 
-STATED = {"batch_size": 64, "epochs": 2, "dataset_bytes": 151_695_360}
-STATED |= {"batches": 193, "last_batch": 57, "optimizer_steps": 386}
+class Firsts(torch.nn.Module):
+    """A model that always answers with the first class."""
+
+    def forward(self, images):
+        return torch.eye(3)[0].expand(len(images), 3)
+
+
+PLANNED = {"samples": 2_404, "batch_size": 256, "epochs": 4, "micro_batch_size": 64}
+FLAT = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 3))
+PLANNED |= {"shape": (3, 64, 64), "model": FLAT}
 
 
 def past(epochs, *, loss=lambda epoch: 1 / epoch, valid=None, **fields):
-    """A history of so many epochs as a run of the project with the numbers above would have it, but for `fields`."""
-    history = History()
-    as_stated = {
-        "samples": 12_345,
-        "batches": 193,
-        "optimizer_steps": 193,
-        "seconds": perf_counter(),
-    }
+    """A history of so many epochs as a run with the plan above would have it, but for `fields`."""
+    history, as_planned = History(), {"samples": 2_404, "batches": 10, "optimizer_steps": 10}
+    as_planned |= {"micro_batches": 38, "seconds": perf_counter()}
     for epoch in range(1, epochs + 1):
-        history.add(EpochResult("train", epoch, loss(epoch), **{**as_stated, **fields}))
+        history.add(EpochResult("train", epoch, loss(epoch), **as_planned | fields))
     if valid:
-        samples, accuracy = valid
-        history.add(
-            EpochResult("valid", epochs, 1.0, {"accuracy": accuracy}, samples=samples, batches=8)
-        )
+        samples, right = valid
+        counts = {"samples": samples, "batches": 8}
+        history.add(EpochResult("valid", epochs, 1.0, {"accuracy": right}, **counts))
     return history
 
 
-def project(train=lambda self, data, checkpoint, epochs: past(epochs), **numbers):
-    """A learner's Project for lesson 15 that states these numbers, and pretends to train."""
-    return type("Project", (), {**STATED, **numbers, "train": train})
+def project(train=lambda self, data, checkpoint, epochs: (Firsts(), past(epochs)), **changes):
+    """A learner's Project for lesson 15 whose plan has these changes, and which pretends to train."""
+    return type("Project", (), {"plan": plan(**PLANNED | changes), "train": train})
 
 
 def ran(**fields):
     """A Project whose run leaves a history with these fields."""
-    return project(lambda self, data, checkpoint, epochs: past(epochs, **fields))
+    return project(lambda self, data, checkpoint, epochs: (Firsts(), past(epochs, **fields)))
+
+
+def validating(times):
+    """A Project that opens the held-out files so many times, and then says what its model does with them."""
+
+    def train(self, data, checkpoint, epochs):
+        files = ImageFiles(data / "held-out")
+        for _ in range(times):
+            right = sum(label == 0 for _, label in files) / len(files)
+        return Firsts(), past(epochs, valid=(len(files), right))
+
+    return project(train)
+
+
+def replanning(self, data, checkpoint, epochs):
+    """A train that adapts the plan to what came out."""
+    self.plan = plan(**PLANNED | {"epochs": 3})
+    return Firsts(), past(3)
+
+
+def doing(action):
+    """A Project that does something with its folders before it trains."""
+
+    def train(self, data, checkpoint, epochs):
+        action(data, checkpoint.parent)
+        return Firsts(), past(epochs)
+
+    return project(train)
 
 
 def going_on(loss=lambda epoch, done: 1 / epoch):
@@ -659,12 +694,36 @@ def going_on(loss=lambda epoch, done: 1 / epoch):
         )
         done = history.epochs
         for epoch in range(done + 1, epochs + 1):
-            counts = {"samples": 1_000, "optimizer_steps": 16, "seconds": perf_counter()}
+            counts = {"samples": 300, "optimizer_steps": 2, "seconds": perf_counter()}
             history.add(EpochResult("train", epoch, loss(epoch, done), **counts))
         torch.save(history.state_dict(), checkpoint)
-        return history
+        return Firsts(), history
 
     return project(train)
+
+
+def good_files(keep, change=lambda files: files):
+    """A learner's good_images: which names it keeps, and what it makes of the files."""
+
+    def good_images(folder, damaged):
+        files = ImageFiles(folder)
+        names = [Path(path).relative_to(folder).as_posix() for path, _ in files.samples]
+        return change(Subset(files, [k for k, name in enumerate(names) if keep(name, damaged)]))
+
+    return good_images
+
+
+def deleting(folder, damaged):
+    """A learner's good_images that removes the file itself."""
+    (folder / damaged[0]).unlink()
+    return ImageFiles(folder)
+
+
+def both(train={"shuffle": True}, valid={}, size=256, last=lambda *pair: pair):  # noqa: B006
+    """A learner's loaders, with options for each."""
+    return lambda some, others: last(
+        DataLoader(some, size, **train), DataLoader(others, 64, **valid)
+    )
 
 
 def shuffled_in_place(labels):
@@ -1413,54 +1472,97 @@ JUDGED = {
         (project(dataset_bytes=50_565_120), "an image has three channels."),
         (project(dataset_bytes=151_794_120), "leave the labels out."),
         (project(dataset_bytes=173_531_136), "leave the held-out images out."),
+    "lesson_15.good_images": [
+        (good_files(lambda name, damaged: True), "the damaged one is still in it"),
+        (good_files(lambda name, damaged: name in damaged), "these are the damaged ones"),
         (
-            project(dataset_bytes=151_700_000),
-            "dataset_bytes is 151,700,000: that is not images x numbers in an image.",
+            good_files(lambda name, damaged: Path(name).name != Path(damaged[0]).name),
+            "cat/2.png is gone, too",
+        ),
+        (good_files(lambda name, damaged: name != "cat/0.png"), "the damaged one is among them"),
+        (
+            good_files(lambda name, damaged: name not in damaged, lambda files: [*files]),
+            "gave back list: return a dataset.",
+        ),
+        (good_files(lambda name, damaged: True, len), "gave back int: return a dataset."),
+        (good_files(lambda name, damaged: True, lambda files: None), "is a `return` missing?"),
+        (
+            good_files(lambda name, damaged: name[:3] != "dog"),
+            "it has 4 samples: 8 files, one of them damaged, leave 7.",
+        ),
+        (deleting, "the folder has changed. Leave the damaged file on the disk"),
+    ],
+    "lesson_15.loaders": [
+        (both({}), "256 images of one class: the folder is sorted"),
+        (both(valid={"drop_last": True}), "of 100 held-out images 64 came"),
+        (both(size=64), "a training batch has 64 samples"),
+        (both(last=lambda one, other: (other, one)), "hands out held-out images"),
+        (both(last=lambda one, other: None), "gave back NoneType: return both loaders"),
+        (
+            lambda train, held_out: both()(train, train),
+            "the second loader hands out training images",
+        ),
+        (
+            lambda train, held_out: both()(Subset(train, torch.randperm(1_000)[:900]), held_out),
+            "of 1,000 training images 900 came in an epoch.",
         ),
     ],
-    "lesson_15.counts": [
-        (project(last_batch=...), "last_batch is Ellipsis: a whole number is expected"),
+    "lesson_15.planned": [
+        (project(samples=2_405), "2,405 images, and 2,404 are to be learned from: one of the"),
+        (project(samples=3_007), "leave out the held-out ones."),
+        (project(samples=2_000), "count the files of `train` that can be read."),
+        (project(batch_size=32), "it has 76 batches, the last of 4. A step has to learn from 256"),
+        (project(epochs=5), "5 epochs see 12,020 samples, and the budget is 10,000"),
+        (project(shape=None), "it foresees no peak: give `plan` shape="),
         (
-            project(batches=194),
-            "194 batches are stated, the last of 57: 12,345 samples are 192 batches of 64, and a rest of 57.",
+            project(model=network(), micro_batch_size=None),
+            "of one step, and 88.00 MB are allowed: which part is the largest",
         ),
-        (
-            project(optimizer_steps=193),
-            "optimizer_steps is 193: one for each of 193 batches, in each of 2 epochs.",
-        ),
+        (type("Project", (), {"plan": 40}), "plan is int: `measure.plan(...)` makes one."),
     ],
     "lesson_15.under_cap": [
         (
             project(lambda self, *places: torch.zeros(100_000_000)),
-            "out of memory under a cap of 30.00 MB",
+            "requirement `memory`: the run out of memory under a cap of 88.00 MB",
         ),
-        (project(lambda self, *places: 3), "`train` gave back int: return the history"),
-    ],
-    "lesson_15.as_stated": [
+        (project(lambda self, *places: 3), "`train` gave back int: return the model and its"),
         (
-            project(lambda self, *places: past(3)),
-            "the history has (193, 12345, 193), (193, 12345, 193), (193, 12345, 193).",
+            project(lambda self, data, checkpoint, epochs: (past(epochs), Firsts())),
+            "`train` gave back tuple: return the model and its history",
         ),
         (
-            ran(batches=192, samples=12_288),
-            "each of 193 batches, 12,345 samples and 193 optimizer steps; of batches, samples and steps, the",
+            project(lambda self, *places: (Firsts(), History())),
+            "the history has no finished epoch of training.",
         ),
         (
-            project(epochs=5, optimizer_steps=965),
-            "61,725 samples would be seen, and the budget is 60,000",
+            doing(lambda data, own: (data / "mine.txt").write_text("mine")),
+            "it writes mine.txt outside the checkpoint's folder",
         ),
+        (
+            doing(lambda data, own: os.rename(data / "train", data / "trained")),
+            "it writes train outside the checkpoint's folder",
+        ),
+        (doing(lambda data, own: os.system("true")), "it starts a process: keep to one"),
+        (project(replanning), "requirement `kept`: the plan isn't the one that the run began"),
+        (
+            project(lambda self, *places: (Firsts(), past(5))),
+            "`optimizer_steps`: 40 planned, 50 in the history.",
+        ),
+        (ran(samples=3_007), "`samples_per_epoch`: 2,404 planned, 3,007 in the history."),
     ],
     "lesson_15.learned": [
-        (ran(), "the history ends with train of epoch 2, and no accuracy on held-out images"),
-        (ran(valid=(12_345, 0.99)), "the accuracy is one of 12,345 images: 1,777 are held out"),
-        (
-            ran(valid=(1_777, 622 / 1_777)),
-            "35.0% of the held-out images are right, and 90% are needed.",
-        ),
+        (ran(), "requirement `honest`: the history ends with train of epoch 4 and no accuracy"),
+        (ran(valid=(512, 0.99)), "its accuracy is one of 512 images: 603 are held out"),
+        (ran(valid=(603, 0.99)), "the history says 99.0%, the model you gave back gets"),
+        (validating(3), "opened held-out files"),
+        (validating(1), "requirement `accuracy`: "),
     ],
     "lesson_15.resumes": [
         (ran(), "the second run did not go on from the first"),
-        (project(lambda self, *places: past(3)), "it had trained for [3, 3, 3]: obey `epochs`"),
+        (
+            project(lambda self, *places: (Firsts(), past(3))),
+            "it had trained for [3, 3, 3]: obey `epochs`",
+        ),
         (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),
     ],
 }

@@ -1,19 +1,24 @@
-"""The project of lesson 15: its data, its runs, and a report that neither trains nor praises what was not run."""
+"""The project of lesson 15: its data, a plan that passes, others that are not enough, and what the judge withstands."""
 
 import ast
+import re
+import time
 
 import pytest
 import torch
-from judged import STATED, going_on, past, project
+from judged import PLANNED, Firsts, going_on, past, project
 
 from dlhelpers.course import capstone
 from dlhelpers.course.lessons import lesson_15
+from dlhelpers.data import ImageFiles
+from dlhelpers.explore import network
 from dlhelpers.machine import bytes_of
 from dlhelpers.machine.capped import LimitedRun
-from dlhelpers.packed import PackedDataset
+from dlhelpers.measure import inspect_folder, plan
 
-SIX = ("price", "counts", "under_cap", "as_stated", "learned", "resumes")
+CHECKS = [lesson_15.planned, lesson_15.under_cap, lesson_15.learned, lesson_15.resumes]
 SOLUTION = lesson_15.under_cap.solution().text
+ONE_EPOCH = ("epochs=4,", "epochs=1,")
 
 
 def worked(*changes):
@@ -27,67 +32,170 @@ def worked(*changes):
     return space[ast.parse(source).body[-1].name]
 
 
-def states(table):
-    return [row[-1] for row in table.rows]
+def states(answer):
+    return [row[-1] for row in capstone.report(answer).rows]
 
 
-def test_the_data_are_what_the_lesson_says_and_five_times_the_cap():
+# ---- what is given ----
+
+
+def test_the_data_are_what_the_lesson_says():
     folder = capstone.data()
     assert capstone.data() == folder
-    counts = {
-        name: len(PackedDataset(folder / name))
-        for name in ("train", "held-out", "small/train", "small/held-out")
-    }
-    assert [*counts.values()] == [capstone.SAMPLES, capstone.HELD_OUT, *capstone.FEW]
-    price = bytes_of(capstone.SHAPE, torch.uint8, count=counts["train"])
-    assert price == STATED["dataset_bytes"] > 5 * capstone.CAP
-    first = [PackedDataset(folder / name)[0].image for name in ("train", "held-out")]
-    assert not torch.equal(*first), "what is held out must not be among what is learned from"
+    for place, counts in (
+        (folder, (capstone.FILES, capstone.HELD_OUT)),
+        (folder / "small", capstone.FEW),
+    ):
+        train, held_out = (ImageFiles(place / name) for name in ("train", "held-out"))
+        assert (len(train), len(held_out)) == counts
+        assert list(inspect_folder(place / "train").damaged) == ["circle/0207.jpg"]
+        assert not inspect_folder(place / "held-out").damaged
+        assert train.targets == sorted(train.targets), "sorted by class"
+        first = train[0][0], held_out[0][0], torch.tensor(capstone.draw(0, 1, 2)[0][0]) / 255
+        assert not any(torch.equal(first[k], first[k - 1]) for k in range(3))
+    each = bytes_of((3, 64, 64))
+    assert (capstone.FILES - 1) * each > 1.3 * capstone.CAP, "as float32 they do not fit at once"
 
 
 def test_the_data_are_removed_and_come_again():
     folder = capstone.data()
     capstone.clean_up()
-    assert not folder.exists() and (capstone.data() / "train" / "manifest.json").is_file()
+    assert not folder.exists() and (capstone.data() / "train" / "circle").is_dir()
 
 
-def test_a_report_says_what_the_checks_have_found_and_trains_nothing():
-    some = going_on()
-    assert states(capstone.report(some)) == ["open"] * 6
-    for task in (lesson_15.price, lesson_15.under_cap, lesson_15.as_stated, lesson_15.resumes):
-        task.check(some)
-    expected = ["met", "open", "met", "not yet", "open", "met"]
-    assert states(capstone.report(some)) == expected
-    assert states(capstone.report(going_on())) == ["open"] * 6, "another class"
+def test_the_cap_lets_the_batch_through_in_pieces_only():
+    """The plan says so, and a run that passes the plan's micro-batches by is out of memory."""
+    given = PLANNED | {"model": network()}
+    plans = [plan(**given | {"micro_batch_size": size}) for size in (None, 128)]
+    assert plans[0].peak_bytes > capstone.CAP > plans[1].peak_bytes
+    at_once = worked(ONE_EPOCH, ("micro_batch_size=32, seed", "seed"))
+    assert lesson_15.planned.check(at_once).kind == "right"
+    reply = lesson_15.under_cap.check(at_once)
+    assert reply.text.startswith(
+        "requirement `memory`: the run out of memory under a cap of 88.00 MB"
+    )
+
+
+# ---- a plan that passes, and four that are not enough ----
+
+
+def test_the_worked_solution_meets_all_six(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "progress.json"))
+    solved = worked()
+    for task in CHECKS:
+        reply = task.check(solved)
+        assert reply.kind == "right", reply.text
+    table = capstone.report(solved)
+    assert states(solved) == ["met"] * 6 and table.notes == ["6 of 6 met."]
+    yours = [row[2] for row in table.rows]
+    assert yours[0] == "40 steps, 9,616 samples, 23.43 MB at the peak"
+    assert yours[2] == "9,616 samples, as planned" and yours[4].endswith("of 600 new images")
+    assert "report.html is written" in capstone.save_report(solved)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "6 of 6 met." in page and "Put it together" in page and "23.43 MB" in page
+    monkeypatch.setenv("DLHELPERS_PROGRESS", "/dev/null")
+    assert "nothing to write" in capstone.save_report(solved)
+
+
+SOFTMAX = "network = lambda: nn.Sequential(nn.Flatten(), nn.Linear(12_288, 3))\nadam ="
+MEMORY = ("train = good_images(", "train = list(good_images("), ('jpg"])', 'jpg"]))')
+LEARNS_FROM_HELD_OUT = (
+    'train = good_images(data / "train", ["circle/0207.jpg"])',
+    'train = good_images(data / "train", ["circle/0207.jpg"])\n'
+    '        others = ImageFiles(data / "held-out")\n'
+    "        train = torch.utils.data.ConcatDataset([others, Subset(train, range(1_801))])",
+)
+VALIDATES_ON_TRAINING = (
+    'DataLoader(ImageFiles(data / "held-out"),',
+    "DataLoader(Subset(train, range(603)),",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "binds"),
+    [
+        (
+            [("adam =", SOFTMAX)],
+            "learned",
+            r"requirement `accuracy`: [2-5]\d\.\d% of 600 new images",
+        ),
+        ([("lr=0.005", "lr=0.001")], "learned", r"requirement `accuracy`: [5-8]\d\.\d% of 600 new"),
+        ([ONE_EPOCH, *MEMORY], "under_cap", r"requirement `memory`: the run out of memory"),
+        (
+            [("epochs=4,", "epochs=2,"), LEARNS_FROM_HELD_OUT],
+            "learned",
+            r"`honest`: the run opened held-out files",
+        ),
+        ([ONE_EPOCH, VALIDATES_ON_TRAINING], "learned", r"`honest`: .* opened 0 of their files"),
+    ],
+    ids=[
+        "softmax",
+        "the naive rate",
+        "all at once",
+        "learning from held-out",
+        "validating on training",
+    ],
+)
+def test_what_is_not_enough_is_told_which_requirement_binds(changes, check, binds):
+    """Each of them plans well, and what is not asked by `check` may be in order."""
+    insufficient = worked(*changes)
+    assert lesson_15.planned.check(insufficient).kind == "right"
+    reply = getattr(lesson_15, check).check(insufficient)
+    assert reply.kind == "wrong" and re.search(binds, reply.text), reply.text
+
+
+# ---- what a judge has to withstand ----
+
+
+def test_a_project_that_never_ends_is_stopped(monkeypatch):
+    monkeypatch.setattr(capstone, "SECONDS", 1)
+    reply = lesson_15.under_cap.check(project(lambda self, *places: time.sleep(1_000)))
+    assert "still running at its timeout of 1 seconds" in reply.text
+    assert "Does each of its loops end?" in reply.text
+
+
+def test_a_plan_that_is_changed_after_the_run_is_noticed():
+    changed = project(lambda self, data, checkpoint, epochs: (Firsts(), past(epochs)))
+    assert lesson_15.under_cap.check(changed).kind == "right"
+    changed.plan = plan(**PLANNED | {"epochs": 3})
+    with pytest.raises(capstone.Unmet, match="isn't the one that the run began with"):
+        capstone.REQUIREMENTS["kept"][1](changed)
+
+
+def test_what_was_written_outside_is_not_there():
+    data = capstone.data()
+    outside = project(lambda self, *places: (places[0] / "mine.txt").write_text("mine"))
+    assert lesson_15.under_cap.check(outside).kind == "wrong" and not (data / "mine.txt").exists()
 
 
 @pytest.mark.parametrize("capped, above", [(False, "wrong"), (True, "right")])
 def test_the_peak_decides_where_the_system_has_no_cap(monkeypatch, capped, above):
     for peak, kind in ((capstone.CAP, "right"), (capstone.CAP + 1, above)):
-        run = LimitedRun("returned", value=past(2), peak_private=peak, capped=capped)
+        mine = project()
+        value = {"history": past(4), "plan": mine.plan}
+        run = LimitedRun("returned", value=value, peak_private=peak, capped=capped)
         monkeypatch.setattr(capstone, "run_limited", lambda *args, run=run, **limits: run)
-        assert lesson_15.under_cap.check(project()).kind == kind
+        assert lesson_15.under_cap.check(mine).kind == kind
 
 
-def test_the_worked_solution_meets_all_six():
-    solved = worked()
-    for task in (getattr(lesson_15, name) for name in SIX):
-        reply = task.check(solved)
-        assert reply.kind == "right", reply.text
-    table = capstone.report(solved)
-    assert states(table) == ["met"] * 6 and table.notes == ["6 of 6 met."]
-    yours = [row[3] for row in table.rows]
-    assert yours[:2] == ["151,695,360 bytes", "193 batches, the last of 57; 386 steps"]
-    assert yours[2].endswith("MB of private memory at the peak")
-    assert yours[3].startswith("24,690 samples in ") and yours[4].endswith("of 1,777 images")
+def test_a_report_says_what_the_checks_have_found_and_trains_nothing():
+    some = going_on()
+    assert states(some) == ["open"] * 6
+    for task in CHECKS:
+        task.check(some)
+    assert states(some) == ["met", "met", "not yet", "not yet", "open", "met"]
+    assert states(going_on()) == ["open"] * 6, "another class"
 
 
 def test_a_schedule_resumes_when_it_is_planned_for_the_projects_own_epochs():
     """`epochs` is how far this call goes: a schedule over it differs between a run of one epoch and a run of two."""
     load = "load_checkpoint(checkpoint, model, optimizer)"
-    plan = "schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, 16 * self.epochs)"
+    steps = (
+        "schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, 2 * self.plan.epochs)"
+    )
     planned = worked(
-        (f"done = {load}", f"{plan}\n        done = {load[:-1]}, scheduler=schedule)"),
-        ('"seed": 0,', '"seed": 0, "scheduler": schedule, "scheduler_unit": "step",'),
+        ("history = History()", f"history = History()\n        {steps}"),
+        (load, f"{load[:-1]}, scheduler=schedule)"),
+        ("seed=0,", 'seed=0, scheduler=schedule, scheduler_unit="step",'),
     )
     assert lesson_15.resumes.check(planned).kind == "right"

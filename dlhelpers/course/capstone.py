@@ -1,48 +1,76 @@
-"""The project of lesson 15: its data, the runs of a learner's project under its conditions, and six requirements.
+"""The project of lesson 15: its data, the run of a learner's project under its conditions, and two reports.
 
-A project is a class with the numbers in COUNTS, `dataset_bytes`, and a method `train(data, checkpoint, epochs)`, which
-trains until `epochs` epochs are done, those in the file `checkpoint` included, and returns the History. What is still
-open raises NotWritten. The data lie in one temporary folder for the whole process, so that the lesson and the checks
-look at the same files. Each requirement is a function that takes the project, and returns what it has or raises Unmet
-with what is missing.
+A project is a class with a `plan` (of `dlhelpers.measure.plan`) and a method `train(data, checkpoint, epochs)`, which
+trains until `epochs` epochs are done, those in the file `checkpoint` included, and returns the model and its History.
+What is still open raises NotWritten. What is required stands in the lesson: functions that take the project, and return
+what it has or raise Unmet with what is missing.
+
+The data lie in one temporary folder for the whole process: JPEG files in `train` and `held-out`, a folder for each
+class, and less of both in `small`. The exam is drawn when a run is over, and its labels never enter the run's process.
 """
 
+import os
+import sys
+from collections.abc import Callable
 from functools import lru_cache
-from math import isclose, prod
-from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader
 
-from dlhelpers.base.sizes import human_bytes
+from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
-from dlhelpers.course.capped_examples import write_packed
 from dlhelpers.course.judges import NotWritten, is_blank
+from dlhelpers.course.records import progress, progress_file
+from dlhelpers.data.drawn import SHAPES, draw_shapes
+from dlhelpers.data.folders import ImageFiles
 from dlhelpers.machine.capped import LimitedRun, run_limited
-from dlhelpers.train.history import EpochResult, History
+from dlhelpers.measure.plans import Plan
+from dlhelpers.train.history import History
 
-SAMPLES, HELD_OUT = 12_345, 1_777  # images to learn from, and those held out
-FEW = (1_000, 150)  # of both, in the small copy
-SHAPE = (3, 64, 64)
-BYTES = SAMPLES * prod(SHAPE)
-CAP = 30_000_000  # bytes of private memory
-BUDGET = 60_000  # samples seen in training: seconds would depend on the machine, and on what else it does
-SECONDS = 300  # until a run is stopped: a small model needs far fewer for the budget, on a slow machine too
-ENOUGH = 0.9  # accuracy on the held-out images
-COUNTS = ("batch_size", "epochs", "batches", "last_batch", "optimizer_steps")
+FILES, HELD_OUT = 2_405, 603  # to learn from, one of them damaged, and to validate on
+FEW = (301, 60)  # of both, in the small copy
+DAMAGED = (0, 207)  # the file that is cut short: its seed and its number
+EXAM, CHUNK = 600, 25  # images that no project sees before its exam, and as many at a time
+BATCH = 256  # samples that each optimizer step has to learn from
+CAP = 88_000_000  # bytes of private memory
+BUDGET = 10_000  # samples seen in training: seconds would depend on the machine, and on what else it does
+SECONDS = 600  # until a run is stopped: it needs some 20, and more where others are at work, too
+ENOUGH = 0.95  # accuracy in the exam
+CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate")
+STARTS = ("os.fork", "os.posix_spawn", "os.system", "subprocess.Popen")
 
 
 # ---- the data ----
 
 
+def draw(start: int, stop: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return drawn images `start` to `stop` - 1 and their labels; every other one, on average, is a negative.
+
+    So no pixel is brighter for one shape than for another: a weighted sum of pixels cannot tell them apart.
+    """
+    images, labels = draw_shapes(start, stop, size=64, seed=seed)
+    negative = images[:, 0, 0, 0] % 2 == 1  # the corner is noise
+    images[negative] = 255 - images[negative]
+    return images, labels
+
+
 @lru_cache
 def _place() -> TemporaryDirectory:
-    # Windows keeps what is mapped
+    # Windows keeps what is open
     place = TemporaryDirectory(prefix="capstone-", ignore_cleanup_errors=True)
-    for folder, counts in (("", (SAMPLES, HELD_OUT)), ("small", FEW)):
+    for folder, counts in (("", (FILES, HELD_OUT)), ("small", FEW)):
         for seed, name in enumerate(("train", "held-out")):
-            write_packed(Path(place.name, folder, name), counts[seed], seed=seed)
+            for k, (image, label) in enumerate(zip(*draw(0, counts[seed], seed), strict=True)):
+                file = Path(place.name, folder, name, SHAPES[label], f"{k:04}.jpg")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image.transpose(1, 2, 0)).save(file, quality=90)
+                if (seed, k) == DAMAGED:
+                    os.truncate(file, 900)
     return place
 
 
@@ -66,10 +94,10 @@ def clean_up() -> None:
 @lru_cache(maxsize=1)
 def whole_run(project: type) -> LimitedRun:
     """Return the whole training of a project, made at the first call with this very class."""
-    return _runs(project, data(), _stated(project, *COUNTS)[1])[0]
+    return runs(project, data(), stated(project).epochs)[0]
 
 
-def _runs(project: type, folder: Path, *epochs: int) -> list[LimitedRun]:
+def runs(project: type, folder: Path, *epochs: int) -> list[LimitedRun]:
     """Train to each of these epochs, in one place: a second run finds the checkpoint of the first."""
     if is_blank(getattr(project(), "train", None)):
         raise NotWritten
@@ -78,29 +106,56 @@ def _runs(project: type, folder: Path, *epochs: int) -> list[LimitedRun]:
         return [run_limited(_train, *where, n, limit=CAP, timeout=SECONDS) for n in epochs]
 
 
-def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> History:
+class _Watch:
+    """Counts a project's looks at the held-out files, and lets it write beside its checkpoint and nowhere else."""
+
+    def __init__(self, data: Path, place: Path):
+        self.held_out, self.place, self.looks, self.on = data / "held-out", place, 0, True
+
+    def __call__(self, event: str, args: tuple) -> None:
+        if not self.on:
+            return
+        if event in STARTS:
+            raise PermissionError("it starts a process: keep to one, with num_workers=0")
+        paths = [Path(p).absolute() for p in args[:2] if isinstance(p, (str, Path))]
+        if event == "open" and not args[2] & (os.O_WRONLY | os.O_RDWR):
+            self.looks += self.held_out in paths[0].parents if paths else 0
+        elif event == "open" or event in CHANGES:
+            for path in paths[: 1 + (event == "os.rename")]:
+                if self.place not in path.parents and str(path) != os.devnull:
+                    raise PermissionError(f"it writes {path.name} outside the checkpoint's folder")
+
+
+def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> dict[str, object]:
+    """What a project's run gave: its plan afterwards, its history, and what the judge measured of its model."""
     torch.seed()  # a process begins with the same random numbers, and a missing seed would go unnoticed
-    return project().train(folder, checkpoint, epochs)
-
-
-def _finished(run: LimitedRun) -> list[EpochResult]:
-    """The finished passes of training of a run that came to its end with a history of them."""
-    expect(
-        run.outcome == "returned",
-        f"the run {run}\nOut of memory? What is too large: all images, a batch with what layers keep, or weights?"
-        " Called by hand, `train` shows where.",
-    )
-    kept = isinstance(run.value, History)
-    results = [r for r in run.value if r.phase == "train" and r.complete] if kept else []
-    expect(
-        results,
-        f"`train` gave back {type(run.value).__name__}: return the history that `fit` gives, with a finished epoch of"
-        " training.",
-    )
-    return results
+    one, watch = project(), _Watch(folder, checkpoint.parent)
+    sys.addaudithook(watch)
+    try:
+        gave = one.train(folder, checkpoint, epochs)
+    finally:
+        watch.on = False
+    model, history = gave if isinstance(gave, tuple) and len(gave) == 2 else (None, None)
+    if not (isinstance(model, nn.Module) and isinstance(history, History)):
+        raise TypeError(
+            f"`train` gave back {type(gave).__name__}: return the model and its history"
+        )
+    model.eval()
+    with torch.inference_mode():
+        files = DataLoader(ImageFiles(folder / "held-out"), CHUNK)
+        right = sum((model(images).argmax(1) == labels).sum().item() for images, labels in files)
+        drawn = (draw(k, k + CHUNK, 2)[0] for k in range(0, EXAM, CHUNK))
+        exam = [model(torch.from_numpy(images).float() / 255).argmax(1) for images in drawn]
+    found = {"right": right / len(files.dataset), "exam": torch.cat(exam)}
+    return {"plan": one.plan, "history": history, "looks": watch.looks, **found}
 
 
 # ---- the requirements ----
+
+Rule = Callable[[type], str]  # from a project to what it has
+REQUIREMENTS: dict[str, tuple[str, Rule]] = {}  # what is asked, and its rule; lesson 15 has them
+# by the last check of a requirement with a class; "" where it was not met
+found: dict[tuple[str, type], str] = {}
 
 
 class Unmet(Exception):
@@ -113,146 +168,41 @@ def expect(holds: object, otherwise: str) -> None:
         raise Unmet(otherwise)
 
 
-def _stated(project: type, *names: str) -> list[int]:
-    """These numbers of a project, which have to be whole; NotWritten where none of them is stated."""
-    values = [getattr(project(), name, ...) for name in names]
-    if all(value is ... for value in values):
+def requirement(name: str, asked: str) -> Callable[[Rule], Rule]:
+    """Enter the function below it as the rule of a requirement, after those that were entered before."""
+
+    def enter(rule: Rule) -> Rule:
+        REQUIREMENTS[name] = asked, rule
+        return rule
+
+    return enter
+
+
+def judge(*names: str) -> Callable[[type], str | None]:
+    """Return a judge of projects: it gives None where they meet these requirements, else the first that binds."""
+
+    def judged(answer: type) -> str | None:
+        for name in names:
+            try:
+                found[name, answer] = REQUIREMENTS[name][1](answer)
+            except Unmet as missing:
+                found[name, answer] = ""
+                return f"requirement `{name}`: {missing}"
+        return None
+
+    return judged
+
+
+def stated(project: type) -> Plan:
+    """Return the plan of a project; NotWritten where none is stated."""
+    plan = getattr(project(), "plan", ...)
+    if plan is ...:
         raise NotWritten
-    for name, value in zip(names, values, strict=True):
-        stated = isinstance(value, Integral) and value >= 1
-        expect(stated, f"{name} is {value!r}: a whole number is expected, at least 1.")
-    return values
+    expect(isinstance(plan, Plan), f"plan is {type(plan).__name__}: `measure.plan(...)` makes one.")
+    return plan
 
 
-def _price(project: type) -> str:
-    """The bytes of the dataset are stated, and right."""
-    [stated] = _stated(project, "dataset_bytes")
-    known = {
-        4 * BYTES: "that is the price as float32. In the file a number takes one byte.",
-        BYTES // 3: "an image has three channels.",
-        BYTES + 8 * SAMPLES: "leave the labels out.",
-        BYTES + HELD_OUT * prod(SHAPE): "leave the held-out images out.",
-    }
-    reason = known.get(stated, "that is not images x numbers in an image.")
-    expect(stated == BYTES, f"dataset_bytes is {stated:,}: {reason}")
-    return f"{stated:,} bytes"
-
-
-def _counts(project: type) -> str:
-    """The counts follow from batch size and epochs. With `drop_last` another pair of numbers is right."""
-    size, epochs, batches, last, steps = _stated(project, *COUNTS)
-    whole, rest = divmod(SAMPLES, size)
-    expect(
-        (batches, last) in [(whole, size), (whole + 1, rest)],
-        f"{batches:,} batches are stated, the last of {last:,}:"
-        f" {SAMPLES:,} samples are {whole:,} batches of {size:,}, and a rest of {rest:,}."
-        " The rest is a batch too, or drop_last=True leaves it out: which of them is yours?",
-    )
-    expect(
-        steps == batches * epochs,
-        f"optimizer_steps is {steps:,}: one for each of {batches:,} batches, in each of {epochs:,} epochs.",
-    )
-    seen = ((batches - 1) * size + last) * epochs
-    expect(
-        seen <= BUDGET,
-        f"{seen:,} samples would be seen, and the budget is {BUDGET:,}: plan fewer epochs.",
-    )
-    return f"{batches:,} batches, the last of {last:,}; {steps:,} steps"
-
-
-def _memory(project: type) -> str:
-    """A run that is made anew at each check came to its end under the cap."""
-    whole_run.cache_clear()
-    run = whole_run(project)
-    _finished(run)
-    private = f"{human_bytes(run.peak_private)} of private memory at the peak"
-    # where the system has a cap, that has decided itself
-    expect(run.capped or run.peak_private <= CAP, f"{private}: {human_bytes(CAP)} are allowed.")
-    return private
-
-
-def _budget(project: type) -> str:
-    """The run kept to the counts that were stated, and to the budget."""
-    _counts(project)
-    size, epochs, batches, last, _ = _stated(project, *COUNTS)
-    run = whole_run(project)
-    samples = (batches - 1) * size + last
-    had = [(r.batches, r.samples, r.optimizer_steps) for r in _finished(run)]
-    expect(
-        had == [(batches, samples, batches)] * epochs,
-        f"{epochs} epochs are stated, each of {batches:,} batches, {samples:,} samples and {batches:,} optimizer steps;"
-        f" of batches, samples and steps, the history has {', '.join(map(str, had))}.",
-    )
-    return f"{samples * epochs:,} samples in {run.seconds:.1f} s"
-
-
-def _accuracy(project: type) -> str:
-    """The last accuracy on the held-out images is high enough, with each of them counted once."""
-    _finished(whole_run(project))
-    end = [r for r in whole_run(project).value if r.complete][-1]
-    expect(
-        end.phase == "valid" and "accuracy" in end.metrics,
-        f"the history ends with {end.phase} of epoch {end.epoch}, and no accuracy on held-out images: give `fit` a"
-        ' valid_loader and metrics={"accuracy": accuracy}, and validate after the last epoch, too.',
-    )
-    expect(
-        end.samples == HELD_OUT,
-        f"the accuracy is one of {end.samples:,} images: {HELD_OUT:,} are held out, and each counts.",
-    )
-    accuracy = end.metrics["accuracy"]
-    expect(
-        accuracy >= ENOUGH,
-        f"{accuracy:.1%} of the held-out images are right, and {ENOUGH:.0%} are needed.",
-    )
-    return f"{accuracy:.1%} of {HELD_OUT:,} images"
-
-
-def _resumes(project: type) -> str:
-    """On a small copy of the data, a run of one epoch, asked for two, goes on as an unbroken run of two."""
-    small = data() / "small"
-    runs = [*_runs(project, small, 2), *_runs(project, small, 1, 2)]
-    unbroken, begun, resumed = map(_finished, runs)
-    trained = [len(unbroken), len(begun), len(resumed)]
-    expect(
-        trained == [2, 1, 2],
-        f"asked for 2 epochs, for 1, and from there for 2, it had trained for {trained}: obey `epochs`, and train for"
-        " those that are missing.",
-    )
-    # a result tells its seconds, too, so an equal one can only come from the file
-    expect(
-        begun[0] in resumed,
-        "the second run did not go on from the first: write to `checkpoint`, load it where it exists.",
-    )
-    expect(
-        isclose(unbroken[1].loss, resumed[1].loss, rel_tol=1e-6),
-        "the second epoch is not that of an unbroken run: seed before the model is made, give `fit` a seed, load model"
-        " and optimizer, and plan a schedule for `self.epochs`.",
-    )
-    return "equal losses, to 1e-6"
-
-
-# ---- the report ----
-
-REQUIREMENTS = {  # what is asked, and the rule
-    "price": ("stated before the run", _price),
-    "counts": ("stated before the run", _counts),
-    "memory": (f"at most {human_bytes(CAP)}", _memory),
-    "budget": (f"batches, samples and steps as stated, at most {BUDGET:,} samples", _budget),
-    "accuracy": (f"at least {ENOUGH:.0%} of {HELD_OUT:,} images", _accuracy),
-    "resuming": ("as an unbroken run", _resumes),
-}
-# by the last check of a requirement with a class; "" where it was not met
-found: dict[tuple[str, type], str] = {}
-
-
-def judge(requirement: str, answer: type) -> str | None:
-    """Return None where a project meets a requirement, else a sentence on what is missing."""
-    try:
-        found[requirement, answer] = REQUIREMENTS[requirement][1](answer)
-    except Unmet as missing:
-        found[requirement, answer] = ""
-        return str(missing)
-    return None
+# ---- the reports ----
 
 
 def report(answer: type) -> Table:
@@ -261,10 +211,28 @@ def report(answer: type) -> Table:
     Nothing is checked for it: a requirement whose check has not been made with this very class is open.
     """
     rows = []
-    for number, (name, (asked, _)) in enumerate(REQUIREMENTS.items(), 1):
+    for name, (asked, _) in REQUIREMENTS.items():
         yours = found.get((name, answer))
         state = "open" if yours is None else "met" if yours else "not yet"
-        rows.append([number, name, asked, yours or "", state])
+        rows.append([name, asked, yours or "", state])
     met = sum(row[-1] == "met" for row in rows)
-    headers = ["", "requirement", "asked", "yours", "state"]
+    headers = ["requirement", "asked", "yours", "state"]
     return Table(headers, rows, notes=[f"{met} of {len(rows)} met."])
+
+
+def save_report(answer: type) -> str:
+    """Write the project's report and the progress of the course to report.html, beside the file of progress."""
+    path = progress_file()
+    if path is None:
+        return "no progress is kept, so there is nothing to write"
+    with write_whole(path.with_name("report.html")) as file:
+        parts = report(answer), progress()
+        body = "".join(f"<h2>{h}</h2>{t._repr_html_()}" for h, t in zip(TITLES, parts, strict=True))
+        file.write(f"<!doctype html><meta charset=utf-8>{LOOK}{body}".encode())
+    return "report.html is written, in the folder of your progress"
+
+
+TITLES = "My project", "My course"
+LOOK = (
+    "<title>Batches, Epochs, Memory</title><style>body {font: 16px sans-serif; margin: 5vw}</style>"
+)

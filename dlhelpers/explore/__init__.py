@@ -7,6 +7,7 @@ from dlhelpers.explore.gradients import explore_gradients
 from dlhelpers.explore.kinds import explore_kinds
 from dlhelpers.explore.lanes import explore_lanes
 from dlhelpers.explore.memory import explore_memory
+from dlhelpers.explore.plan import explore_plan, network
 from dlhelpers.explore.price import explore_price
 from dlhelpers.explore.ranks import explore_ranks
 from dlhelpers.explore.reads import explore_reads
@@ -23,6 +24,7 @@ __all__ = [
     "explore_kinds",
     "explore_lanes",
     "explore_memory",
+    "explore_plan",
     "explore_price",
     "explore_ranks",
     "explore_reads",
@@ -30,4 +32,5 @@ __all__ = [
     "explore_step",
     "explore_steps",
     "explore_stream",
+    "network",
 ]

@@ -1,184 +1,498 @@
-"""What lesson 15, Put it together, asks: the requirements of one project, each with its own check."""
+"""What lesson 15, Put it together, asks: two helpers, and a project with six requirements, one rule each."""
 
-from functools import partial
+from math import isclose
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
 
-from dlhelpers.course.capstone import judge
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, TensorDataset
+
+from dlhelpers.base.sizes import human_bytes
+from dlhelpers.course.capstone import (
+    BATCH,
+    BUDGET,
+    CAP,
+    ENOUGH,
+    EXAM,
+    FILES,
+    HELD_OUT,
+    data,
+    draw,
+    expect,
+    judge,
+    requirement,
+    runs,
+    stated,
+    whole_run,
+)
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
+from dlhelpers.data.folders import ImageFiles
+from dlhelpers.machine.capped import LimitedRun
 
 TITLE = "Put it together"
 
-whole_epochs = Prediction(
-    "lesson_15.whole_epochs",
-    "The budget is 60,000 samples seen in training, and there are 12,345 images. How many whole epochs does it allow?",
-    answer=4,
-    because="Four epochs see 49,380 samples, and a fifth would go beyond the budget.",
-    wrong={
-        5: "Rounded up, it would see 61,725 samples. A budget rounds down.",
-        4.86: "The last is no whole epoch.",
-    },
-    hints=["How often does 12,345 go into 60,000?", "Round so that the budget is kept."],
+
+# ---- the requirements ----
+
+SMALL = "Called by hand on the folder `small`, `train` shows where."
+HELP = {
+    "out of memory": "What is too large: all images at once, a whole batch in one piece, or the weights? A plan prices"
+    " one step; beside it, the loader collects the next batch.",
+    "killed": f"Does each of its loops end? {SMALL}",
+    "failed": SMALL,
+}
+
+
+def finished(run: LimitedRun) -> dict[str, Any]:
+    """Return what a run gave that came to its end, with its finished epochs of training as "trained"."""
+    expect(run.outcome == "returned", f"the run {run}\n{HELP.get(run.outcome)}")
+    trained = [r for r in run.value["history"] if r.phase == "train" and r.complete]
+    expect(trained, "the history has no finished epoch of training.")
+    return {**run.value, "trained": trained}
+
+
+@requirement("plan", f"steps from {BATCH} samples, {BUDGET:,} samples in all, stated first")
+def _plan(project: type) -> str:
+    """The plan is one for the good images and the batch asked for, within the budget and under the cap."""
+    plan, good = stated(project), FILES - 1
+    expect(plan.samples, "it doesn't know its samples: pass samples= and batch_size=, or a loader.")
+    wrong = {
+        FILES: "one of the files can't be read.",
+        good + HELD_OUT: "leave out the held-out ones.",
+    }
+    expect(
+        plan.samples == good,
+        f"it counts {plan.samples:,} images, and {good:,} are to be learned from:"
+        f" {wrong.get(plan.samples, 'count the files of `train` that can be read.')}",
+    )
+    whole, rest = divmod(good, BATCH)
+    expect(
+        (plan.batches, plan.last_batch) in [(whole + 1, rest), (whole, BATCH)],
+        f"it has {plan.batches:,} batches, the last of {plan.last_batch:,}. A step has to learn from {BATCH} samples:"
+        " that's the batch size. What goes through the model in one piece is the micro-batch.",
+    )
+    seen = plan.samples_per_epoch * plan.epochs
+    expect(
+        seen <= BUDGET,
+        f"{plan.epochs} epochs see {seen:,} samples, and the budget is {BUDGET:,}: plan fewer epochs.",
+    )
+    expect(plan.peak_bytes, "it foresees no peak: give `plan` shape=(3, 64, 64) and a model.")
+    peak = f"{human_bytes(plan.peak_bytes)} at the peak"
+    expect(
+        plan.peak_bytes <= CAP,
+        f"it foresees {peak} of one step, and {human_bytes(CAP)} are allowed: which part is the largest, and what makes"
+        " it smaller?",
+    )
+    return f"{plan.optimizer_steps:,} steps, {seen:,} samples, {peak}"
+
+
+@requirement("memory", f"at most {human_bytes(CAP)}")
+def _memory(project: type) -> str:
+    """A run that is made anew at each check came to its end under the cap."""
+    whole_run.cache_clear()
+    run = whole_run(project)
+    finished(run)
+    private = f"{human_bytes(run.peak_private)} of private memory at the peak"
+    # where the system has a cap, that has decided itself
+    expect(run.capped or run.peak_private <= CAP, f"{private}, and {human_bytes(CAP)} are allowed.")
+    return private
+
+
+@requirement("kept", "the counts that were planned")
+def _kept(project: type) -> str:
+    """The plan is still the one from before the run, and the history is as planned."""
+    gave, plan = finished(whole_run(project)), stated(project)
+    expect(
+        gave["plan"] == plan,
+        "the plan isn't the one that the run began with. State it once, leave it alone, and check the run again.",
+    )
+    for name, planned, happened, held in plan.compare(gave["history"]).rows:
+        expect(held == "yes", f"`{name}`: {planned} planned, {happened} in the history.")
+    return f"{sum(r.samples for r in gave['trained']):,} samples, as planned"
+
+
+@requirement("honest", "the validation accuracy that the judge finds, too")
+def _honest(project: type) -> str:
+    """The history ends with the accuracy that this very model has on the held-out images, and none taught it."""
+    gave = finished(whole_run(project))
+    results = [r for r in gave["history"] if r.complete]
+    end, passes, looks = results[-1], sum(r.phase != "train" for r in results), gave["looks"]
+    expect(
+        end.phase == "valid" and "accuracy" in end.metrics,
+        f"the history ends with {end.phase} of epoch {end.epoch} and no accuracy: give `fit` a valid_loader and"
+        ' metrics={"accuracy": accuracy}.',
+    )
+    expect(
+        end.samples == HELD_OUT,
+        f"its accuracy is one of {end.samples:,} images: {HELD_OUT} are held out, and each of them counts once.",
+    )
+    says, right = end.metrics["accuracy"], gave["right"]
+    expect(
+        abs(says - right) < 0.005 and looks >= HELD_OUT,
+        f"the history says {says:.1%}, the model you gave back gets {right:.1%} of the held-out images, and the run"
+        f" opened {looks:,} of their files. Was that number measured on training images, on a different model, or not"
+        " at all?",
+    )
+    expect(
+        looks <= HELD_OUT * (passes + 1) + 9,  # and a look around before
+        f"the run opened held-out files {looks:,} times, and validating {passes} times needs {passes * HELD_OUT:,}."
+        " They aren't for learning.",
+    )
+    return f"{right:.1%} of {HELD_OUT} images, said and found"
+
+
+@requirement("accuracy", f"at least {ENOUGH:.0%} of {EXAM} new images")
+def _accuracy(project: type) -> str:
+    """The model is right often enough on images that did not exist while it trained."""
+    answers, (_, labels) = finished(whole_run(project))["exam"], draw(0, EXAM, 2)
+    right = (answers.numpy() == labels).mean()
+    expect(
+        right >= ENOUGH,
+        f"{right:.1%} of {EXAM} new images are right, {ENOUGH:.0%} are needed, and guessing gives a third. Which of"
+        " these did you choose, and which did you take as it came: the network, the optimizer, its learning rate, the"
+        " order of the images?",
+    )
+    return f"{right:.1%} of {EXAM} new images"
+
+
+@requirement("resuming", "the losses of an unbroken run")
+def _resumes(project: type) -> str:
+    """On a small copy of the data, a run of one epoch, asked for two, goes on as an unbroken run of two."""
+    small = data() / "small"
+    three = [*runs(project, small, 2), *runs(project, small, 1, 2)]
+    unbroken, begun, resumed = (finished(run)["trained"] for run in three)
+    trained = [len(unbroken), len(begun), len(resumed)]
+    expect(
+        trained == [2, 1, 2],
+        f"asked for 2 epochs, for 1, and from there for 2, it had trained for {trained}: obey `epochs`, and train for"
+        " those that are missing.",
+    )
+    # a result tells its seconds, too, so an equal one can only come from the file
+    expect(
+        begun[0] in resumed,
+        "the second run did not go on from the first: write to `checkpoint`, load it where it exists.",
+    )
+    expect(
+        isclose(unbroken[1].loss, resumed[1].loss, rel_tol=1e-6),
+        "the second epoch is not that of an unbroken run: seed before the model is made, give `fit` a seed, load model"
+        " and optimizer, and plan a schedule for `self.plan.epochs`.",
+    )
+    return "equal losses, to 1e-6"
+
+
+# ---- the tasks ----
+
+
+def _judge_good_images(answer) -> str | None:
+    """Say what is wrong with a learner's good_images, or return None."""
+    with TemporaryDirectory() as place:
+        root, shade = Path(place), 0
+        for name in ("cat", "dog"):
+            (root / name).mkdir()
+            for k in range(4):
+                shade += 20
+                Image.new("RGB", (8, 8), (shade,) * 3).save(root / name / f"{k}.png")
+        kept = [20, 40, 60, 80, 100, 120, 160]  # each image is told by its shade
+        (root / "dog/2.png").write_bytes(b"no image")
+        before, read = sorted(root.rglob("*")), []
+
+        def reading(files, index, get=ImageFiles.__getitem__):
+            read.append(index)
+            return get(files, index)
+
+        with patch.object(ImageFiles, "__getitem__", reading):
+            found = answer(root, ["dog/2.png"])
+            if sorted(root.rglob("*")) != before:
+                return "the folder has changed. Leave the damaged file on the disk, and out of the dataset."
+            if not isinstance(found, Dataset):
+                problem = "is a `return` missing?" if found is None else "return a dataset."
+                return f"it gave back {type(found).__name__}: {problem}"
+            if len(read) > 1:
+                return f"it read {len(read)} images at once. Pick their numbers, and let `Subset` read them later."
+        if len(found) == 8:
+            return "with 8 files, one of them damaged, it has 8 samples: the damaged one is still in it."
+        if len(found) == 6:
+            return "cat/2.png is gone, too: files of two classes may have the same name. Compare class and name."
+        if len(found) == 1:
+            return "it has 1 sample of 8: these are the damaged ones. Keep the others."
+        if len(found) != len(kept):
+            return f"it has {len(found)} samples: 8 files, one of them damaged, leave 7."
+        try:
+            samples = [found[k] for k in range(len(kept))]
+        except ValueError as error:
+            return f"it has 7 samples, and the damaged one is among them: {error}"
+        if [round(image.max().item() * 255) for image, _ in samples] != kept:
+            return "it has 7 samples, and not the 7 good ones, each once and in order."
+        if [label for _, label in samples] != [0] * 4 + [1] * 3:
+            return "the labels no longer belong to their images."
+    return None
+
+
+good_images = Exercise(
+    "lesson_15.good_images",
+    """
+    Write `good_images(folder, damaged)`: the dataset of a folder's images without the damaged ones. `damaged` holds
+    their names as `inspect_folder` writes them, such as "dog/2.png". Change nothing on the disk, and don't read the
+    images yet.
+    """,
+    minutes=6,
+    judge=_judge_good_images,
+    praise="seven of eight files, nothing read, nothing deleted.",
+    hints=[
+        "`files = ImageFiles(folder)` has a list `files.samples` of (path, label), in the order of the dataset.",
+        "Collect the numbers of the good ones with `enumerate`, then `Subset(files, numbers)`.",
+        "`Path(path).relative_to(folder).as_posix()` is the name in question.",
+    ],
+    code="""
+    from pathlib import Path
+
+    from torch.utils.data import Subset
+
+    from dlhelpers.data import ImageFiles
+
+
+    def good_images(folder, damaged):
+        files = ImageFiles(folder)
+        names = [Path(path).relative_to(folder).as_posix() for path, _ in files.samples]
+        return Subset(files, [k for k, name in enumerate(names) if name not in damaged])
+    """,
 )
 
-twice_the_batch = Prediction(
-    "lesson_15.twice_the_batch",
-    "You double the batch size of your plan (up to 6,000) and keep its epochs. What becomes of the number of optimizer"
-    ' steps: "half", "the same" or "twice"? (The ragged last batch may add a step an epoch.)',
-    answer="half",
-    choices=("half", "the same", "twice"),
-    because="Each step takes twice as many samples, and there are as many samples as before.",
-    wrong={
-        "the same": "The epochs are the same. An epoch has fewer, larger batches.",
-        "twice": "It is the other way round: a step for each batch, and there are fewer batches.",
-    },
-    hints=["How many batches does an epoch have then?"],
+
+def _judge_loaders(answer) -> str | None:
+    """Say what is wrong with a learner's loaders, or return None."""
+    numbers, labels = torch.arange(1_000), torch.arange(1_000) // 334  # sorted by class
+    train, held_out = (
+        TensorDataset(numbers, labels),
+        TensorDataset(-1 - numbers[:100], labels[:100]),
+    )
+    gave = answer(train, held_out)
+    if not (isinstance(gave, (tuple, list)) and len(gave) == 2):
+        return f"it gave back {type(gave).__name__}: return both loaders, as it did."
+    first, again, valid = ([batch for batch in gave[k]] for k in (0, 0, 1))
+    trained, shown = (torch.cat([some for some, _ in part]).tolist() for part in (first, valid))
+    if min(trained) < 0:
+        return "the first loader hands out held-out images: return the training loader first."
+    if max(shown) >= 0:
+        return (
+            "the second loader hands out training images: it has to measure on the held-out ones."
+        )
+    if len(first[0][0]) != BATCH:
+        return (
+            f"a training batch has {len(first[0][0])} samples: each step has to learn from {BATCH}."
+        )
+    if len(first[0][1].unique()) == 1:
+        return f"the first training batch has {BATCH} images of one class: the folder is sorted. What mixes it?"
+    if [some.tolist() for some, _ in first] == [some.tolist() for some, _ in again]:
+        return "the order of the second epoch is that of the first: let the loader shuffle anew."
+    if len(trained) > 1_000 or len({*trained}) < len(trained):
+        return (
+            "some training images came twice in an epoch: shuffle, and don't draw with replacement."
+        )
+    if len({*shown}) < 100:
+        return f"of 100 held-out images {len({*shown})} came: each of them has to count. Which option leaves some out?"
+    if len(shown) > 100:
+        return "some held-out images came twice: each of them counts once."
+    if len(trained) not in (1_000, 1_000 // BATCH * BATCH):
+        return f"of 1,000 training images {len(trained)} came in an epoch."
+    return None
+
+
+loaders = Exercise(
+    "lesson_15.loaders",
+    """
+    Repair `loaders(train, held_out)`. It runs, and `fit` takes what it returns. The training loader has to suit a
+    folder that is sorted by class, in batches of 256; the other one has to give a number that one may report.
+    """,
+    minutes=4,
+    judge=_judge_loaders,
+    praise="mixed where it learns, complete where it is measured.",
+    hints=[
+        "Two options stand at the wrong loader.",
+        "What does the first batch of the training loader hold? And which images does validation never see?",
+    ],
+    given="""
+    def loaders(train, held_out):
+        train_loader = DataLoader(train, batch_size=256)
+        valid_loader = DataLoader(held_out, batch_size=64, shuffle=True, drop_last=True)
+        return train_loader, valid_loader
+    """,
+    code="""
+    from torch.utils.data import DataLoader
+
+
+    def loaders(train, held_out):
+        train_loader = DataLoader(train, batch_size=256, shuffle=True)
+        valid_loader = DataLoader(held_out, batch_size=64)
+        return train_loader, valid_loader
+    """,
 )
 
-without_learning = Prediction(
-    "lesson_15.without_learning",
-    "A model has learned nothing and always answers with the most frequent of the three classes. Of 100 held-out"
-    " images, about how many does it get right? (Up to 3 off is right.)",
-    answer=35,
-    within=3,
-    because="Three classes come about equally often, so always the same answer is right on about a third. Put this"
-    " beside your result.",
+largest_part = Prediction(
+    "lesson_15.largest_part",
+    "The step batch stays at 256, and now it goes through the model in micro-batches of one image. Which part is then"
+    ' the largest at the peak: "weights", "gradients", "optimizer", "activations" or "batch"?',
+    answer="batch",
+    choices=("weights", "gradients", "optimizer", "activations", "batch"),
+    because="`fit` still gets all 256 images from the loader at once, and they wait in memory while they go through one"
+    " by one. Micro-batches shrink the activations and nothing else.",
     wrong={
-        0: "It is right whenever the image is of that class.",
-        50: "That would be so with two classes.",
+        "weights": "This network is small: its weights take 0.2 MB, and 256 images take far more.",
+        "gradients": "There is one number for each weight, and the weights take 0.2 MB.",
+        "optimizer": "Adam keeps two numbers for each weight, and the weights take 0.2 MB.",
+        "activations": "They were the largest part. Those of a single image take 0.3 MB.",
     },
-    hints=["How many classes are there, and how often does each come?"],
+    hints=[
+        "Which parts don't depend on the micro-batch at all?",
+        "What does the loader hand to `fit`?",
+    ],
+    belief="Micro-batches (gradient accumulation) divide a step's memory by their number: met in blog posts that"
+    " promise any batch size on any device.",
+)
+
+straight_cut = Prediction(
+    "lesson_15.straight_cut",
+    "Softmax regression, a single `nn.Linear` on all pixels, trains on 200 of these images until it gets every one of"
+    ' them right. How many of the held-out images does it get: "under half", "about two thirds" or "over 90 %"?',
+    answer="under half",
+    choices=("under half", "about two thirds", "over 90 %"),
+    because="It adds up weighted pixels. A negative turns every pixel around, so whatever speaks for a circle in one"
+    " image speaks against it in the next. With 12,288 weights per class it learns 200 images by heart instead, and"
+    " does a little better than guessing on the others.",
+    wrong={
+        "about two thirds": "Not even half of the way from guessing, a third, to knowing.",
+        "over 90 %": "Without the negatives it would be: then it gets about 97 % of such shapes.",
+    },
+    hints=["What does a negative do to a sum of weighted pixels?"],
+    belief="A model that gets all of its training images right has learned the task: met wherever only training"
+    " accuracy is watched, and in projects that validate on training images.",
+)
+
+first_rate = Prediction(
+    "lesson_15.first_rate",
+    "Adam, the network above, 24 steps from 64 images each. Of the learning rates 0.0001, 0.001 (PyTorch's default),"
+    " 0.005 and 0.03, which one has the lowest loss at the end?",
+    answer=0.005,
+    because="Few steps have to be long ones. The default is a good rate for those who have thousands of steps. But a"
+    " longer step isn't always a quicker one: at 0.03 the first steps throw the loss above 10, and the others only"
+    " get it back to that of guessing.",
+    wrong={
+        0.0001: "Safe, but after 24 such steps the weights are about where they began.",
+        0.001: "The default falls steadily, and not fast enough for 24 steps.",
+        0.03: "The longest steps aren't the quickest: these overshoot at once.",
+    },
+    hints=["Each step of Adam moves a weight by about the rate. How far do 24 of them lead?"],
+    belief="The default learning rate is the safe choice to begin with: met in most tutorials, where the number of"
+    " steps isn't limited.",
 )
 
 honest_report = Question(
     "lesson_15.honest_report",
     "Four reports on the same training. Which one lets a reader judge the model best?",
     [
-        Choice("It is nearly always right", "of what, and how often?"),
-        Choice("It is right on nearly all of 12,345 images", "it has learned from those."),
         Choice(
-            "The best of eight plans; its right answers among 1,777 held-out images",
-            "these very images chose it.",
+            "It gets nearly all of the 2,404 images right that it was given",
+            "it has learned from those. You've just seen a model that gets all of its images right and knows nothing.",
         ),
         Choice(
-            "One run, the first plan; its right answers among 1,777 held-out images, and those of always the most"
-            " frequent class",
+            "The best of eight plans; its right answers among 603 held-out images",
+            "these very images chose the plan, so the number is a little too good.",
+        ),
+        Choice(
+            "One plan, stated before the run; its right answers among 600 images drawn afterwards, and those of a model"
+            " that guesses",
             "the reader knows which images, how many, how many tries, and what to compare with.",
             True,
+        ),
+        Choice(
+            "Its validation loss fell in each epoch",
+            "falling from where to where, and is that good? A loss has no scale that a reader knows.",
         ),
     ],
     hints=["What could each of them hide?"],
 )
 
 WORKED = """
-    from math import ceil
+    from pathlib import Path
 
     import torch
     from torch import nn
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, Subset
 
-    from dlhelpers.train.checkpoints import load_checkpoint
-    from dlhelpers.train.history import History
-    from dlhelpers.train.loop import accuracy, fit
-    from dlhelpers.data.sampling import BlockShuffleSampler
-    from dlhelpers.packed.reader import PackedDataset
-    from dlhelpers.course.capped_examples import every_fourth
+    from dlhelpers.data import ImageFiles
+    from dlhelpers.explore.plan import network
+    from dlhelpers.measure import plan
+    from dlhelpers.train import History, accuracy, fit, load_checkpoint
+
+    adam = torch.optim.Adam
+
+
+    def good_images(folder, damaged):
+        files = ImageFiles(folder)
+        names = [Path(path).relative_to(folder).as_posix() for path, _ in files.samples]
+        return Subset(files, [k for k, name in enumerate(names) if name not in damaged])
 
 
     class Project:
-        batch_size = 64
-        epochs = 2
-        dataset_bytes = 12_345 * 3 * 64 * 64
-        batches = ceil(12_345 / batch_size)
-        last_batch = 12_345 - (batches - 1) * batch_size
-        optimizer_steps = batches * epochs
+        plan = plan(
+            samples=2_404, batch_size=256, epochs=4, micro_batch_size=32,
+            shape=(3, 64, 64), model=network(), optimizer_fn=adam,
+        )
 
         def train(self, data, checkpoint, epochs):
             torch.manual_seed(0)
-            first, middle = nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.Linear(1024, 32)
-            model = nn.Sequential(first, nn.ReLU(), nn.Flatten(), middle, nn.ReLU(), nn.Linear(32, 3))
-            optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
-            done = load_checkpoint(checkpoint, model, optimizer) if checkpoint.exists() else History()
-            train = PackedDataset(data / "train", transform=every_fourth)
-            sampler = BlockShuffleSampler(len(train), block=256, window=8)
-            train_loader = DataLoader(train, batch_size=self.batch_size, sampler=sampler)
-            held_out = PackedDataset(data / "held-out", transform=every_fourth)
-            valid_loader = DataLoader(held_out, batch_size=250)
-            run = {"valid_loader": valid_loader, "metrics": {"accuracy": accuracy}, "seed": 0, "progress": False}
-            run |= {"epochs": epochs - done.epochs, "history": done, "checkpoint": checkpoint}
-            return fit(model, train_loader, nn.CrossEntropyLoss(), optimizer, **run)
+            model = network()
+            optimizer = adam(model.parameters(), lr=0.005)
+            history = History()
+            if checkpoint.exists():
+                history = load_checkpoint(checkpoint, model, optimizer)
+            train = good_images(data / "train", ["circle/0207.jpg"])
+            train_loader = DataLoader(train, batch_size=256, shuffle=True)
+            valid_loader = DataLoader(ImageFiles(data / "held-out"), batch_size=64)
+            fit(
+                model, train_loader, nn.CrossEntropyLoss(), optimizer,
+                epochs=epochs - history.epochs, micro_batch_size=32, seed=0,
+                valid_loader=valid_loader, metrics={"accuracy": accuracy},
+                history=history, checkpoint=checkpoint, progress=False,
+            )
+            return model, history
     """
 
-price = Exercise(
-    "lesson_15.price",
+planned = Exercise(
+    "lesson_15.planned",
     """
-    Requirement 1, the price. State `dataset_bytes` in your `Project`, before the run: the bytes of the 12,345
-    images of 3 x 64 x 64 as they lie in the file (uint8), without labels and without the held-out images.
+    State `plan` in your `Project`, before the run: a plan of `measure.plan` for the good images in step batches of 256,
+    with at most 10,000 samples seen in training and a peak of at most 88 MB in one step.
     """,
-    minutes=5,
-    judge=partial(judge, "price"),
-    seconds=600,
-    praise="the dataset is five times as large as the cap.",
-    hints=["Lesson 01: shape x bytes of a number x length.", "A number of uint8 takes one byte."],
-    code="""
-    class Project:
-        dataset_bytes = 12_345 * 3 * 64 * 64
-    """,
-)
-
-counts = Exercise(
-    "lesson_15.counts",
-    """
-    Requirement 2, the counts. Choose `batch_size` and `epochs` within the budget, and state before the run what follows
-    from them: `batches` in an epoch, the number of samples in the `last_batch`, and the `optimizer_steps` of the whole
-    training.
-    """,
-    minutes=5,
-    judge=partial(judge, "counts"),
-    seconds=600,
-    praise="the counts follow from your choice. The run will be held to them.",
-    hints=["Lesson 02: round up, or down with drop_last.", "A step for each batch of each epoch."],
-    code="""
-    from math import ceil
-
-
-    class Project:
-        batch_size = 64
-        epochs = 2
-        batches = ceil(12_345 / batch_size)
-        last_batch = 12_345 - (batches - 1) * batch_size
-        optimizer_steps = batches * epochs
-    """,
+    minutes=8,
+    judge=judge("plan"),
+    seconds=60,
+    praise="a plan within the budget and under the cap. The run will be held to it.",
+    hints=[
+        'The table in "What does one step take?" comes from such a call. What has to change?',
+        "How often do 2,404 images go into 10,000 samples, and which `micro_batch_size` brings the peak down?",
+    ],
+    code=WORKED,
 )
 
 under_cap = Exercise(
     "lesson_15.under_cap",
     """
-    Requirement 3, the memory. Write `train`. This check runs it on all images in a child process that may take 30 MB of
-    private memory beyond what it starts with, and 300 seconds. It has to come to its end and return a `History`.
+    Write `train`. This check runs it on all images in a child process that may take 88 MB of private memory and 600
+    seconds. It has to come to its end, return `model, history`, write only into the checkpoint's folder, and do what
+    the plan says (`plan.compare`). Requirements `memory` and `kept`.
     """,
-    minutes=25,
-    judge=partial(judge, "memory"),
-    seconds=600,
-    praise="it came to its end under the cap.",
+    minutes=20,
+    judge=judge("memory", "kept"),
+    seconds=2_000,
+    praise="it came to its end under the cap, and did what was planned.",
     hints=[
-        "Lesson 10: `PackedDataset` with a transform (`every_fourth` of `course.capped_examples`), and a plain loader.",
-        "No tensor may hold all images. If a batch is too large: fewer pixels, fewer images, or `micro_batch_size`.",
-    ],
-    code=WORKED,
-)
-
-as_stated = Exercise(
-    "lesson_15.as_stated",
-    """
-    Requirement 4, the budget. The run of requirement 3 took the batches, the samples and the optimizer steps that
-    you stated before it, and saw at most 60,000 samples in training.
-    """,
-    minutes=5,
-    judge=partial(judge, "budget"),
-    seconds=600,
-    praise="it did what was stated, within the budget.",
-    hints=[
-        "Is it the loader that differs from what you stated, or the epochs?",
-        "Is `self.batch_size` in your loader?",
+        "You have all parts: your two functions, `network()`, `fit` with its `micro_batch_size`.",
+        "The history differs from the plan? Compare what you gave `plan` with what you gave the loader and `fit`.",
+        "Too large in one step? The plan knows only what you tell it: does `fit` get the same micro_batch_size?",
     ],
     code=WORKED,
 )
@@ -186,16 +500,16 @@ as_stated = Exercise(
 learned = Exercise(
     "lesson_15.learned",
     """
-    Requirement 5, the accuracy. After its last epoch, the run of requirement 3 is right on at least 90 % of the 1,777
-    held-out images, each of them counted once. `fit` measures it with `metrics={"accuracy": accuracy}`.
+    The run has to end with its accuracy on all 603 held-out images, and the judge has to find the same with your model
+    (`honest`). Then comes the exam: 600 images drawn after the run, and at least 95 % of them right (`accuracy`).
     """,
     minutes=10,
-    judge=partial(judge, "accuracy"),
-    seconds=600,
-    praise="it has learned, and that was measured on every held-out image.",
+    judge=judge("honest", "accuracy"),
+    seconds=2_000,
+    praise="it has learned, and others can check it.",
     hints=[
-        "Lesson 04: `fit` takes a valid_loader, and `accuracy` is in `dlhelpers.train.loop`.",
-        "If it stays near a third: are the images floats from 0 to 1, and is the learning rate neither tiny nor huge?",
+        'Lesson 04: `fit` takes a valid_loader and metrics={"accuracy": accuracy}.',
+        "Near a third: is the network a straight cut, or the loader not shuffled? Below 90 %: how good was your rate?",
     ],
     code=WORKED,
 )
@@ -203,14 +517,13 @@ learned = Exercise(
 resumes = Exercise(
     "lesson_15.resumes",
     """
-    Requirement 6, resuming. `train` writes the file `checkpoint` after each epoch. Where the file is there already, it
-    goes on from it, until `epochs` epochs are done in all, and ends with the losses of an unbroken run. (So two runs
-    from the start have to be equal: seed before you make the model, too, and plan a schedule for `self.epochs`.) The
-    check asks for one epoch, then for two from its checkpoint, and for two at once, on a copy of 1,000 images.
+    `train` writes `checkpoint` after each epoch; where that file is there already, it goes on from it, until `epochs`
+    epochs are done in all, and ends with the losses of an unbroken run. (So seed before you make the model, too.) The
+    check asks for one epoch, then for two from its checkpoint, and for two at once, on the folder `small`.
     """,
-    minutes=10,
-    judge=partial(judge, "resuming"),
-    seconds=600,
+    minutes=8,
+    judge=judge("resuming"),
+    seconds=2_000,
     praise="stopped and resumed, it gives the losses of an unbroken run.",
     hints=[
         "Lesson 08: `fit` takes a checkpoint and a history. `load_checkpoint` gives the history, with its `epochs`.",

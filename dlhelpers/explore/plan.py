@@ -1,0 +1,63 @@
+"""The plan of a training: how much of a budget of samples it uses, and how much of the memory allowed."""
+
+import torch
+from torch import nn
+
+from dlhelpers.explore.frames import Explorer
+from dlhelpers.measure.plans import plan
+from dlhelpers.show.plots import PALETTE, counted, new_axes, show
+
+SAMPLES, BUDGET, CAP = 2_404, 10_000, 88  # lesson 15: images, samples to be seen, MB
+TRIES = (
+    "Get both bars to the left of the line, with as many epochs as fit.",
+    "Now smaller micro-batches. Where does it stop being worth it, and which part is left?",
+    "Double the batch size. How many optimizer steps does that cost, and which parts grow?",
+)
+
+
+def network() -> nn.Sequential:
+    """Return the network of lesson 15: images float32 (n, 3, 64, 64) in, three scores each out."""
+    return nn.Sequential(
+        nn.Conv2d(3, 24, kernel_size=5, stride=2, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(4),
+        nn.Flatten(),
+        nn.Linear(1536, 32),
+        nn.ReLU(),
+        nn.Linear(32, 3),
+    )
+
+
+def explore_plan() -> Explorer:
+    """Play with the numbers of lesson 15's plan, as `measure.plan` makes it: do budget and memory suffice?"""
+    controls = (
+        ("batch size (samples)", 256, 1, 512),
+        ("micro-batch (samples)", 256, 1, 512),
+        ("epochs", 5, 1, 6),
+    )
+    return Explorer(_draw, controls, TRIES, ((256, 64, 4), (512, 1, 4)))
+
+
+def _draw(batch_size, micro_batch, epochs):
+    sizes = {"micro_batch_size": micro_batch, "shape": (3, 64, 64), "model": network()}
+    adam = torch.optim.Adam
+    made = plan(samples=SAMPLES, batch_size=batch_size, epochs=epochs, optimizer_fn=adam, **sizes)
+    seen, peak = SAMPLES * epochs, made.peak_bytes / 1e6
+    parts = [(name, size / 1e4 / CAP) for name, size in made.peak_parts.items()]
+    bars = [(str(k + 1), 100 * SAMPLES / BUDGET) for k in range(epochs)], parts
+    ax = new_axes(5.8, 2.4)
+    for y, bar in enumerate(bars):
+        left = 0
+        for k, (name, share) in enumerate(bar):
+            ax.barh(y, share, left=left, color=PALETTE[5 - y * k], edgecolor="white")
+            if share > 16:
+                ax.text(left + share / 2, y, name, ha="center", va="center")
+            left += share
+    ax.axvline(100, color="#B04A00")
+    ax.set_yticks((0, 1), ("epochs", "memory"))
+    ax.set(ylim=(1.5, -0.5), xlabel="% of what is allowed", frame_on=False)
+    return show(
+        ax,
+        f"{counted(made.optimizer_steps, 'optimizer step')} from {seen:,} samples ({BUDGET:,} are allowed);"
+        f" {peak:.1f} MB at the peak of a step ({CAP} MB are allowed).",
+    )
