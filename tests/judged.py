@@ -11,12 +11,9 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
-
-from dlhelpers.data import BlockShuffleSampler
 from torch.utils.data import DataLoader, Subset
 
-from dlhelpers.data import ImageFiles
+from dlhelpers.data import BlockShuffleSampler, ImageFiles
 from dlhelpers.explore import network
 from dlhelpers.measure import plan
 from dlhelpers.train import EpochResult, History, load_checkpoint
@@ -657,7 +654,7 @@ def ran(**fields):
     return project(lambda self, data, checkpoint, epochs: (Firsts(), past(epochs, **fields)))
 
 
-def validating(times):
+def peeking(times):
     """A Project that opens the held-out files so many times, and then says what its model does with them."""
 
     def train(self, data, checkpoint, epochs):
@@ -1467,11 +1464,6 @@ JUDGED = {
         (validating(lambda loss, n: loss.item()), "the sum of all losses over all images"),
         (validating(lambda loss, n: loss.item() * n, lambda *_: None), "it gave back None"),
     ],
-    "lesson_15.price": [
-        (project(dataset_bytes=606_781_440), "that is the price as float32."),
-        (project(dataset_bytes=50_565_120), "an image has three channels."),
-        (project(dataset_bytes=151_794_120), "leave the labels out."),
-        (project(dataset_bytes=173_531_136), "leave the held-out images out."),
     "lesson_15.good_images": [
         (good_files(lambda name, damaged: True), "the damaged one is still in it"),
         (good_files(lambda name, damaged: name in damaged), "these are the damaged ones"),
@@ -1554,8 +1546,8 @@ JUDGED = {
         (ran(), "requirement `honest`: the history ends with train of epoch 4 and no accuracy"),
         (ran(valid=(512, 0.99)), "its accuracy is one of 512 images: 603 are held out"),
         (ran(valid=(603, 0.99)), "the history says 99.0%, the model you gave back gets"),
-        (validating(3), "opened held-out files"),
-        (validating(1), "requirement `accuracy`: "),
+        (peeking(3), "opened held-out files"),
+        (peeking(1), "requirement `accuracy`: "),
     ],
     "lesson_15.resumes": [
         (ran(), "the second run did not go on from the first"),
