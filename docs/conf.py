@@ -30,6 +30,7 @@ html_theme_options = {
     "repository_url": f"{GITHUB}{HOME.repository}",
     "repository_branch": HOME.branch,
     "path_to_docs": "",
+    "navbar_persistent": [],  # the one search is that of the sidebar
     "use_repository_button": True,
     "launch_buttons": {
         "binderhub_url": "https://mybinder.org",

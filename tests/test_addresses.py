@@ -43,6 +43,13 @@ def in_binder(link):
     return parse_qs(urlparse(link).query)["urlpath"][0].removeprefix("lab/tree/")
 
 
+def test_the_site_lists_each_lesson_by_number_and_title():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for path in LESSONS:
+        title = json.loads(path.read_text("utf-8"))["cells"][0]["source"][0].strip()[2:]
+        assert f"\n{path.name[:2]} {title} <../notebooks/{path.stem}>\n" in index
+
+
 def test_each_lesson_has_its_launch_link_in_the_readme():
     found = " ".join(links((ROOT / "README.md").read_text(encoding="utf-8")))
     assert [path.name for path in LESSONS if path.name not in found] == []
