@@ -275,6 +275,30 @@ def validating(each, end=lambda total, samples, batches: total / samples, graph=
     return valid_loss
 
 
+def validating_backward(model, loader, loss_fn, clear=False):
+    total = samples = 0
+    for images, labels in loader:
+        loss = loss_fn(model(images), labels)
+        loss.backward()
+        total, samples = total + loss.item() * len(labels), samples + len(labels)
+    if clear:
+        model.zero_grad()
+    return total / samples
+
+
+def padded_by_hand(samples):
+    rows = torch.zeros(len(samples), max(map(len, samples)))
+    for row, text in zip(rows, samples, strict=True):
+        row[: len(text)] = text
+    return rows, [len(text) for text in samples]
+
+
+def padded_by_cat(samples):
+    longest = max(map(len, samples))
+    rows = [torch.cat([text, torch.zeros(longest - len(text))]) for text in samples]
+    return torch.stack(rows), [len(text) for text in samples]
+
+
 def validating_for_good(model, loader, loss_fn):
     torch.set_grad_enabled(False)
     return validating(lambda loss, n: loss.item() * n)(model, loader, loss_fn)
@@ -1435,11 +1459,24 @@ JUDGED = {
         ),
         (checked(refuse_with_one_number), "a ValueError that names both numbers is expected"),
     ],
+    "lesson_14.pad": [
+        (padded_by_hand, "the rows are torch.float32, and the texts are torch.int64"),
+        (padded_by_cat, "`torch.zeros` makes them unless it's given a `dtype`"),
+        (
+            lambda samples: (padded_by_hand(samples)[0].long().tolist(), [*map(len, samples)]),
+            "the rows are list, and the texts",
+        ),
+    ],
     "lesson_14.load_weights": [
         (3, "pass a name without brackets"),
         (loading(str, strict=False), "nothing was loaded"),
         (loading(str), "Take it off at the front"),
         (loading(lambda name: name.replace("module.", "")), "and only there"),
+        (
+            loading(lambda name: name.replace("module.", ""), strict=False),
+            "with `strict=False` PyTorch keeps quiet",
+        ),
+        (loading(lambda name: name.lstrip("module.")), "`lstrip` takes letters"),
         (loading(lambda name: name[7:]), "a file without `module.` has to load, too"),
         (loading(lambda name: name.removeprefix("module."), strict=False), "let PyTorch raise"),
         (loading_in_place, "build a new one"),
@@ -1454,6 +1491,19 @@ JUDGED = {
         (
             validating(lambda loss, n: loss * n, lambda total, n, k: (total / n).detach()),
             "Let go of the graph inside the loop",
+        ),
+        (validating_backward, "it changed `.grad`, which belongs to training"),
+        (partial(validating_backward, clear=True), "it changed `.grad`"),
+        (
+            validating(lambda loss, n: loss * n, graph=False),
+            "it gave back a tensor: make a plain number of it",
+        ),
+        (validating(lambda loss, n: loss.detach() * n), "it gave back a tensor: make"),
+        (
+            validating(
+                lambda loss, n: loss.item() * n, lambda *_: torch.ones(1, requires_grad=True)
+            ),
+            "a tensor that still carries a graph",
         ),
         (validating_for_good, "it left gradients switched off"),
         (validating(lambda loss, n: int(loss) * n), "cuts off the fraction"),

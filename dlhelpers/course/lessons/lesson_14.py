@@ -6,10 +6,24 @@ from weakref import WeakSet
 import torch
 from torch import nn
 
-from dlhelpers.course.judges import NotWritten
+from dlhelpers.course.judges import NotWritten, judge_cases
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Read the error"
+
+
+def judge_pad(answer: Callable) -> str | None:
+    """Say what is wrong with a learner's pad, or return None; on cases, 5.0 is as good as 5."""
+    if problem := judge_cases(answer, pad.cases, pad.wrong):
+        return problem
+    rows, _ = answer(*pad.cases[0][0])
+    kind = getattr(rows, "dtype", type(rows).__name__)
+    if kind == torch.long:
+        return None
+    return (
+        f"the values are right, but the rows are {kind}, and the texts are {torch.long}. An `nn.Embedding` takes no"
+        " floats, and `torch.zeros` makes them unless it's given a `dtype`."
+    )
 
 
 def judge_load_weights(answer: Callable) -> str | None:
@@ -39,11 +53,15 @@ def judge_load_weights(answer: Callable) -> str | None:
         return "it changed the dictionary that it was given: build a new one."
     if came == "raised":
         return (
-            "a file with `module.` in front of each name was refused. Take it off at the front, and only there: this"
-            " model has a layer called `my_module`."
+            "a file with `module.` in front of each name was refused. Take it off at the front, and only there, as a"
+            " word (`lstrip` takes letters): this model has a layer called `my_module`."
         )
     if came == "different":
-        return "a file with `module.` in front of each name left the model as it was: nothing was loaded."
+        return (
+            "from a file with `module.` in front of each name nothing was loaded: with `strict=False` PyTorch keeps"
+            " quiet about names that don't match. Take it off at the front, and only there: this model has a layer"
+            " called `my_module`."
+        )
     plain = loaded(lambda name: name)[0]
     if plain != "same":
         return "a file without `module.` has to load, too: `removeprefix` leaves such a name alone."
@@ -77,7 +95,10 @@ class _Watched(torch.autograd.Function):
 def judge_valid_loss(answer: Callable) -> str | None:
     """Say what is wrong with a learner's valid_loss, or return None."""
     _Watched.alive.clear()
-    weight, most, taken = torch.ones(1, requires_grad=True), 0, 0
+    model, most, taken = nn.Module(), 0, 0
+    model.weight = nn.Parameter(torch.ones(1))
+    model.weight.grad = torch.full((1,), 7.0)  # as a training step has left it
+    model.forward = lambda images: _Watched.apply(images * model.weight)
 
     def loader():
         nonlocal most, taken
@@ -86,7 +107,7 @@ def judge_valid_loss(answer: Callable) -> str | None:
             yield torch.full((size, 1), 10.0 / size), torch.full((size, 1), 1.5)
 
     try:
-        result = answer(lambda images: _Watched.apply(images * weight), loader(), nn.MSELoss())
+        result = answer(model, loader(), nn.MSELoss())
         gradients = torch.is_grad_enabled()
     finally:
         torch.set_grad_enabled(True)
@@ -101,8 +122,14 @@ def judge_valid_loss(answer: Callable) -> str | None:
         )
     if not gradients:
         return "it left gradients switched off, and the next epoch couldn't train: use `with torch.no_grad():`."
-    if isinstance(result, torch.Tensor) and result.requires_grad:
-        return "the result still carries a graph, the last batch's: return a plain number."
+    if model.weight.grad is None or model.weight.grad.item() != 7:
+        return (
+            "it changed `.grad`, which belongs to training. `backward()` does empty the graph, but it adds gradients of"
+            " validation images to those of training. Build no graph instead."
+        )
+    if isinstance(result, torch.Tensor):
+        graph = " that still carries a graph" if result.requires_grad else ""
+        return f"it gave back a tensor{graph}: make a plain number of it, with `.item()`."
     losses = [(4, 1.0), (2, 12.25)]
     expected = (7 * 4 * losses[0][1] + 2 * losses[1][1]) / 30
     value = float(result)
@@ -172,11 +199,6 @@ travels = Question(
             " other side.",
             right=True,
         ),
-        Choice(
-            "Ask for one worker instead of two",
-            "one worker is a process, too, and its copy of the dataset has to get there. Only `num_workers=0` packs"
-            " nothing.",
-        ),
     ],
     hints=[
         "Pickle sends a function as an address, a module and a name. What does the message quote?",
@@ -186,7 +208,7 @@ travels = Question(
 
 not_strict = Prediction(
     "lesson_14.not_strict",
-    "Many answers to this message say `strict=False`. With it, how many of the model's four tensors are those of the"
+    "Many answers to this message say `strict=False`. With it, how many of the model's four tensors come from the"
     " file?",
     belief="strict=False loads whatever can be loaded and skips a few extras; met as the accepted answer in most"
     " threads on this message ('add strict=False then ok', 'Lifesaver')",
@@ -236,10 +258,12 @@ blamed = Prediction(
 pad = Exercise(
     "lesson_14.pad",
     """
-    Write `pad(samples)`, a `collate_fn` for texts: from a list of 1-D tensors make one tensor with a row per text, the
-    shorter ones filled up with 0 at the end, and a list of the true lengths. Return both, in this order.
+    Write `pad(samples)`, a `collate_fn` for texts: from a list of 1-D tensors make one tensor of the same dtype, with a
+    row per text, the shorter ones filled up with 0 at the end, and a list of the true lengths. Return both in this
+    order.
     """,
     minutes=4,
+    judge=judge_pad,
     cases=[
         (([torch.tensor([5, 6, 7]), torch.tensor([8])],), ([[5, 6, 7], [8, 0, 0]], [3, 1])),
         (
@@ -342,8 +366,8 @@ load_weights = Exercise(
 valid_loss = Exercise(
     "lesson_14.valid_loss",
     """
-    Repair `valid_loss`, so that it keeps at most one batch's graph at a time, returns a plain number, and leaves
-    gradients switched on for whoever trains next.
+    Repair `valid_loss`, so that it keeps at most one batch's graph at a time, returns a plain number, and disturbs no
+    training: gradients stay switched on, and `.grad` stays as it is.
     """,
     minutes=2,
     given="""
