@@ -638,6 +638,16 @@ def compared_inside(samples, promised):
         yield sample
 
 
+def counted_from_one(samples, promised):
+    for came, sample in enumerate(samples, 1):  # noqa: B007
+        yield sample
+    compare(came, promised)
+
+
+def asserted(came, promised):
+    assert came == promised, f"{came} samples, not {promised}"
+
+
 def refuse_with_one_number(came, promised):
     if came != promised:
         raise ValueError(f"{min(came, promised)} samples, not {promised}")
@@ -1354,7 +1364,7 @@ JUDGED = {
             lambda samples, size, random: print(end=""),
             "it gave back None, over which no loop can go",
         ),
-        (buffered(), "and think of the end, too."),
+        (buffered(), "Think of the end: what's left"),
         (
             in_a_list,
             "it gave back a list: it read everything before giving the first. Use `yield`.",
@@ -1457,6 +1467,8 @@ JUDGED = {
             checked(lambda came, promised: compare(came, promised, int.__eq__)),
             "5 samples came, 5 were promised, and it raised ValueError",
         ),
+        (counted_from_one, "set it to 0 before the loop"),
+        (checked(asserted), "it raised an AssertionError"),
         (checked(refuse_with_one_number), "a ValueError that names both numbers is expected"),
     ],
     "lesson_14.pad": [

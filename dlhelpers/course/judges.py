@@ -135,8 +135,8 @@ def judge_buffer(answer: Callable[[Iterable[int], int, Random], Iterable[int]]) 
     for order in orders:
         if sorted(order) != list(range(10)):
             return (
-                f"of the samples 0 to 9 came {order}: each is expected once. Put in every sample, take one out with"
-                " `pop` whenever the buffer of 4 is full, and think of the end, too."
+                f"of the samples 0 to 9 came {order}: each is expected once. Think of the end: what's left in the"
+                " buffer comes out, too. Before it, put in every sample, and `pop` one when the buffer of 4 is full."
             )
     if held > 5:  # one more than the buffer: the sample that is about to take the place of another
         return f"with a buffer of 4, {held} samples were held at once: hand one out as soon as it is full."

@@ -8,11 +8,11 @@ from dlhelpers.show.plots import PALETTE, counted, new_axes, show
 
 SAMPLES, GAP = 20, 0.5  # of the stream; between two batches
 TRIES = (
-    "Two workers, nothing shared: how many samples come twice? Tick the box. What is left of them, and what is new"
-    " about the batches?",
-    "Let the workers share, and go from 1 to 3. When is a batch short, although 4 divides 20?",
-    "One worker: how many places early does a sample come with a buffer of 2, 4 and 8? Say the rule. Does it hold for"
-    " late ones?",
+    "Let two workers share the stream, then one, then three. When is a batch short, although 4 divides 20?",
+    "Two workers that share, each with a buffer of 20, which holds all that it gets: is that a full shuffle? Look for"
+    " an odd number in the batches of worker 0.",
+    "One worker, buffers of 2, 4 and 8: how many places early does a sample come at most, and how many late? Which of"
+    " the two has a rule?",
 )
 
 

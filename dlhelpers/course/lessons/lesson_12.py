@@ -83,7 +83,12 @@ def _one_by_one(answer: Callable, *arguments: object) -> bool:
 
 def judge_checked_stream(answer: Callable) -> str | None:
     """Say what is wrong with a learner's checked, or return None."""
-    return judge_checked(answer) if _one_by_one(answer, 5) else ONE_BY_ONE
+    try:
+        return judge_checked(answer) if _one_by_one(answer, 5) else ONE_BY_ONE
+    except UnboundLocalError:
+        return "of an empty stream nothing comes, and your count got no value: set it to 0 before the loop."
+    except AssertionError:
+        return "it raised an AssertionError: write `raise ValueError(...)`, which stays when Python runs with `-O`."
 
 
 def judge_shuffle_buffer(answer: Callable) -> str | None:
@@ -276,7 +281,7 @@ classes_in_batch = Prediction(
     answer=4,
     within=0.5,
     because="The buffer holds a tenth of the data, most of it from the last two or three classes that came by, and a"
-    " few stragglers from each of those before.",
+    " few late ones from each of those before.",
     wrong={
         9: "A shuffle of all samples comes near that. The buffer hasn't seen the later classes yet.",
         1: "That's the stream without a buffer: each class fills 20 batches by itself.",
@@ -296,7 +301,7 @@ shard_orders = Prediction(
     belief="with a seed the orders can be repeated and still change from epoch to epoch, as with shuffle=True in a"
     " DataLoader; met wherever a recipe says `shardshuffle=` and `seed=`",
     answer=1,
-    because="It makes its random numbers anew in each epoch, from the same seed.",
+    because="`WebDataset` makes its random numbers anew in each epoch, from the same seed.",
     wrong={
         3: "That's what one would wish for, and what `shuffle=True` does with a map-style dataset.",
         2: "There is no special first epoch: all three start alike.",
@@ -321,7 +326,7 @@ epoch_order = Exercise(
     judge=judge_epoch_order,
     praise="whoever asks, and whenever: epoch 3 has one order.",
     hints=[
-        "Two things are wrong: what `shuffle` does to the list, and what never gets into the seed.",
+        "Call it twice for the same epoch with the same list. Then for two epochs, with a fresh list each time.",
         "`Random` takes a whole number or a text as its seed. `random.sample` leaves its list alone and returns a new"
         " one.",
     ],
@@ -336,19 +341,21 @@ epoch_order = Exercise(
 
 cut_shard = Prediction(
     "lesson_12.cut_shard",
-    "A copy of a shard broke off: of 150 samples, the first 60 are there. We read it to its end. What tells us:"
-    ' "an error" or "nothing"?',
+    "Four copies of a shard of 150 samples broke off: after sample 60; in the header (name and size) of image 61; in"
+    " image 61; and between image 61 and its label. We read each to its end with Python's `tarfile`. How many of the"
+    " four raise an error?",
     belief="a file that is cut short can't be read without an error; met in pipelines that copy shards and check only"
     " that the copy can be opened",
-    answer="nothing",
-    choices=("an error", "nothing"),
-    because="A tar file ends with a mark, at least 1,024 bytes of zeros, but readers don't insist on it. A shard that"
-    " breaks off between two files looks like a short shard.",
+    answer=1,
+    because="Only the one cut in the image. A tar file ends with a mark, at least 1,024 bytes of zeros, but this reader"
+    " doesn't insist on it: a missing header is the end of the archive, and so is one that's cut.",
     wrong={
-        "an error": "The mark at the end is missing, so a reader could complain. This one takes the end of the file for"
-        " the end of the archive."
+        4: "The mark at the end is missing from all of them, so a reader could complain. This one doesn't.",
+        3: "After a whole sample it can't know, true. But does it know any more after a whole file, or half a header?",
+        2: "One of those two is the image. Where the other breaks off, no file has been promised yet.",
+        0: "A header says how many bytes follow. In the middle of the image, they run out.",
     },
-    hints=["Does the reader need anything after the last whole file?"],
+    hints=["At which of the four places does the reader know that more has to come?"],
 )
 
 what_to_save = Question(
