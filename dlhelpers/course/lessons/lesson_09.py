@@ -210,7 +210,7 @@ epoch_seconds = Exercise(
     """
     Write `epoch_seconds(batches, load_ms, train_ms, workers)`: the seconds of an epoch in which it takes `load_ms`
     milliseconds to make a batch and `train_ms` to train on one. The loop waits for each step. Workers make whole
-    batches, in turn, and have a core each. Ignore the wait for the first batch, and don't round.
+    batches, take turns, and don't slow each other down. Ignore the wait for the first batch, and don't round.
     """,
     minutes=3,
     judge=judge_epoch_seconds,
@@ -380,8 +380,8 @@ on_tensors = Prediction(
     belief="`num_workers` enhances efficiency, the usual answer to the question the course starts from",
     answer="more",
     choices=("less", "about the same", "more"),
-    because="Fetching eight small tensors takes microseconds. Starting two processes takes longer than the whole epoch,"
-    " and each batch then has to get from one process into another.",
+    because="Fetching eight small tensors takes microseconds. To get them from one process into another takes longer,"
+    " for each of 180 batches, and two processes have to start.",
     wrong={
         "less": "It would if making a sample took time. What do the workers have to do here, and what does it cost to"
         " hand over the result?",
