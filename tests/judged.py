@@ -770,6 +770,14 @@ def averaged_anew(models):
             weight.grad = sum(other.grad for other in weights) / len(weights)
 
 
+def averaged_together(models):
+    """An average_gradients with one mean for all parameters of all copies."""
+    grads = [weight.grad for model in models for weight in model.parameters()]
+    for model in models:
+        for weight in model.parameters():
+            weight.grad = sum(grads) / len(grads)
+
+
 def averaged_weights(models):
     with torch.no_grad():
         for weights in zip(*[model.parameters() for model in models], strict=True):
@@ -780,6 +788,11 @@ def averaged_weights(models):
 
 def only_returned(models):
     return [sum(w.grad for w in ws) for ws in zip(*[m.parameters() for m in models], strict=True)]
+
+
+def only_one_taken(ranks, model, loader):
+    (total,) = ranks.sums(1, 2)
+    return total
 
 
 def accuracy_shared(
@@ -827,6 +840,7 @@ JUDGED = {
         (averaged(lambda grads: None), "a copy has lost its gradient"),
         (lambda models: [model.zero_grad() for model in models], "a copy has lost its gradient"),
         (lambda models: [models], "it returned something"),
+        (averaged_together, "a `.grad` got a mean of a different shape"),
     ],
     "lesson_13.shared_accuracy": [
         (kept_apart(lambda ranks, r, n: r / n), "each rank returns the accuracy of its own part"),
@@ -854,7 +868,13 @@ JUDGED = {
         ),
         (
             kept_apart(lambda ranks, r, n: ranks.sums(r) / ranks.sums(n)),
-            "`ranks.sums(a, b)` returns a list with the two sums",
+            "`ranks.sums` returns a list, with one sum for each number",
+        ),
+        (kept_apart(lambda ranks, r, n: ranks.sums(r) / n), "for each number that you give it"),
+        (only_one_taken, "`ranks.sums` returns a list, with one sum for each number"),
+        (
+            kept_apart(lambda ranks, r, n: ranks.sums(r)[0] / (n * ranks.world) if n else 0),
+            "this rank's images times the ranks aren't the images of all",
         ),
         (
             accuracy_shared(inside=True),

@@ -23,7 +23,12 @@ def judge_average(answer: Callable[[list[nn.Module]], None]) -> str | None:
         for k, model in enumerate(models):
             for weight in model.parameters():
                 weight.grad = torch.full_like(weight, 10.0**k)
-        returned = answer(models)
+        try:
+            returned = answer(models)
+        except RuntimeError as error:
+            if "attempting to assign a gradient" not in str(error):
+                raise
+            return "a `.grad` got a mean of a different shape. Average each parameter over the copies, by itself."
         if not all(
             torch.equal(old, new)
             for kept, model in zip(before, models, strict=True)
@@ -143,13 +148,10 @@ def _one_run(answer: Callable, parts: list[list[int]]) -> str | None:
     """What is wrong with a learner's shared_accuracy on ranks that are right on the 1s of their part."""
     try:
         results = _rehearse(answer, parts)
-    except TypeError as error:
-        if "list" not in str(error):
+    except (TypeError, ValueError) as error:
+        if "list" not in str(error) and "unpack" not in str(error):
             raise
-        return (
-            f"{error}: `ranks.sums(a, b)` returns a list with the two sums, so take them out, as in"
-            " `a, b = ranks.sums(a, b)`."
-        )
+        return f"{error}: `ranks.sums` returns a list, with one sum for each number that you give it: take out each."
     if isinstance(results, str):
         return results
     if all(result is None for result in results):
@@ -175,6 +177,10 @@ def _one_run(answer: Callable, parts: list[list[int]]) -> str | None:
             "the right answers of all ranks are divided by one rank's images: add up the images over all ranks, too.",
         ),
         (
+            [right / n / world if n else 0 for n in counts],
+            "this rank's images times the ranks aren't the images of all: other ranks may have more, or fewer.",
+        ),
+        (
             [r / samples for r in rights],
             "one rank's right answers are divided by the images of all: add up the right answers, too.",
         ),
@@ -195,7 +201,7 @@ shared_step = Prediction(
     "lesson_13.shared_step",
     "Two copies have the same weights. Each computes the mean loss of its own 32 images and calls `backward()`; then"
     " their gradients are averaged, and both take a step of SGD. A third copy takes a step with all 64 images, at the"
-    " same rate. How many times as long as its step is that of the two?",
+    " same rate. Divide the length of the first two's step by the length of the third's: what comes out?",
     belief="averaging over ranks makes the gradient smaller, or two ranks make it twice as large, so something has to"
     " be multiplied to make up for it; met in forum answers that give this as the reason to scale the learning rate",
     answer=1,
@@ -235,8 +241,8 @@ unsplit = Prediction(
     ],
 )
 
-same_order = Prediction(
-    "lesson_13.same_order",
+ten_epochs = Prediction(
+    "lesson_13.ten_epochs",
     "`DistributedSampler(dataset, num_replicas=2, rank=0, shuffle=True)` goes into a loader, and the rest is the loop"
     " you know: `for epoch in range(10)`, and in it `for images, labels in loader`. How many different orders does"
     " rank 0 see in these ten epochs?",
@@ -280,11 +286,11 @@ mean_of_ranks = Prediction(
     "lesson_13.mean_of_ranks",
     'Ten images, in order, on four ranks, "exact": ranks 0 and 1 have three images, ranks 2 and 3 have two. The model'
     " is wrong on images 0 and 1, so it's right on 8 of 10. Each rank computes its own accuracy, and the four are"
-    " averaged. What comes out, to three decimal places?",
+    " averaged. What comes out, to two decimal places?",
     belief="all-reduce the accuracies and divide by the world size; met in most scripts that print a validation"
     " accuracy from several processes",
     answer=0.833,
-    within=0.0006,
+    within=0.0035,
     because="Two ranks have 2 of 3 right and two have 2 of 2: the larger ranks, with the errors, weigh too little.",
     wrong={
         0.8: "That's the truth. But a mean of means weighs ranks, not images.",
@@ -407,6 +413,13 @@ batches_of = Exercise(
         ),
         (
             lambda order, r, w, b: [
+                order[r * (len(order) // w) : (r + 1) * (len(order) // w)][k : k + b]
+                for k in range(0, len(order) // w, b)
+            ],
+            "each rank has one stretch of the order, and the rest is lost. Deal the places out in turn.",
+        ),
+        (
+            lambda order, r, w, b: [
                 list(range(r, len(order), w))[k : k + b]
                 for k in range(0, len(range(r, len(order), w)), b)
             ],
@@ -440,8 +453,8 @@ shared_accuracy = Exercise(
     "lesson_13.shared_accuracy",
     """
     Every rank calls `shared_accuracy` with its own loader. `ranks.sums(a, b)` adds up each number over all ranks and
-    returns the list of the sums, the same on every rank. The accuracy should be that of all images, however they were
-    dealt out. Repair it.
+    returns the list of the sums, the same on every rank. The judge's `loader` gives batches, and has no `dataset`. The
+    accuracy should be that of all images, however they were dealt out. Repair it.
     """,
     minutes=4,
     given="""
