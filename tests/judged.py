@@ -7,6 +7,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
+from tempfile import NamedTemporaryFile
 from time import perf_counter
 
 import numpy as np
@@ -545,7 +546,25 @@ def from_file(
     return FromFile
 
 
-def in_blocks(path, size=256, scale=255, short=0, end=lambda m, q: (q - m * m) ** 0.5):
+def keeping(least=0):
+    """A learner's FromFile that keeps the samples from a number on."""
+
+    class Keeping(from_file()):
+        def __init__(self, path):
+            super().__init__(path)
+            self.kept = {}
+
+        def __getitem__(self, k):
+            if k < least:
+                return super().__getitem__(k)
+            if k not in self.kept:
+                self.kept[k] = super().__getitem__(k)
+            return self.kept[k]
+
+    return Keeping
+
+
+def in_blocks(path, size=64, scale=255, short=0, end=lambda m, q: (q - m * m) ** 0.5):
     """A learner's mean_and_std with its own idea of a block, of the scale, of the last images, and of the end."""
     images = mapped(path)
     total = squares = count = 0
@@ -559,7 +578,7 @@ def in_blocks(path, size=256, scale=255, short=0, end=lambda m, q: (q - m * m) *
 
 def means_of_blocks(path):
     images = mapped(path)
-    blocks = (images[k : k + 256] / 255 for k in range(0, len(images), 256))
+    blocks = (images[k : k + 64] / 255 for k in range(0, len(images), 64))
     means = [(block.mean(), block.std()) for block in blocks]
     return np.mean(means, axis=0).tolist()
 
@@ -573,8 +592,8 @@ def bytes_squared(path):
     return mean, (squares / images.size / 255**2 - mean**2) ** 0.5
 
 
-def write_directly(path, parts):
-    with open(path, "wb") as file:
+def write_directly(path, parts, mode="wb"):
+    with open(path, mode) as file:
         for part in parts:
             file.write(part)
 
@@ -594,6 +613,19 @@ def rename_too_early(path, parts):
     with open(partial, "wb") as file:
         file.writelines(parts)
         os.replace(partial, path)
+
+
+def elsewhere(path, parts):
+    with NamedTemporaryFile(delete=False) as file:
+        file.writelines(parts)
+    os.replace(file.name, path)
+
+
+def renamed_anyway(path, parts):
+    try:
+        write_directly(path.with_name("partial"), parts)
+    finally:
+        os.replace(path.with_name("partial"), path)
 
 
 def say_nothing(path, parts):
@@ -1272,14 +1304,20 @@ JUDGED = {
         (from_file(row=lambda images, k: images[k : k + 1].copy()), "has the shape (1, 3, 64, 64)"),
         (from_file(row=lambda images, k: images[k] / 255), "has the type torch.float64"),
         (from_file(row=lambda images, k: images[0].copy()), "does `__getitem__` use its `index`?"),
+        (keeping(), "does the dataset keep each one?"),
+        (keeping(least=7_000), "it came back changed"),
     ],
     "lesson_10.mean_and_std": [
         (3, "pass a name without brackets"),
         (lambda path: print(end=""), "it gave back None: is a `return` missing?"),
         (lambda path: in_blocks(path)[0], "it gave back float64: two numbers are expected"),
         (
-            lambda path: (in_blocks(path)[0], mapped(path).std()),
+            lambda path: (mapped(path) / 255).mean(),
             "cut a block from the map first",
+        ),
+        (
+            lambda path: (in_blocks(path)[0], mapped(path).std()),
+            "`std` subtracts the mean from every number",
         ),
         (lambda path: in_blocks(path, size=2_048), "Take fewer images at a time"),
         (lambda path: in_blocks(path, scale=1), "scale the bytes to 0 to 1"),
@@ -1310,6 +1348,16 @@ JUDGED = {
         (
             say_nothing,
             "it has to be passed on, or nobody would know",
+        ),
+        (elsewhere, "write it beside `path`"),
+        (
+            lambda path, parts: renamed(path, [b"".join(parts)]),
+            "Write each one when it comes",
+        ),
+        (renamed_anyway, "the unfinished file got the name all the same"),
+        (
+            lambda path, parts: renamed(path, parts, write=partial(write_directly, mode="xb")),
+            "mode 'x' does that",
         ),
     ],
     "lesson_11.block_order": [

@@ -1,17 +1,13 @@
-"""What lesson 10 runs in a child process, under a cap on memory or until it is killed.
-
-They stand in a module, so that tests and benchmarks run the very code that the lesson shows.
-"""
+"""What tests and benchmarks run in a child process, under a cap on memory or until it is killed, like lesson 10."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
-import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 from dlhelpers.data.drawn import SHAPES, draw_shapes
 from dlhelpers.data.sampling import BlockShuffleSampler
@@ -19,14 +15,6 @@ from dlhelpers.measure.speed import loader_speed
 from dlhelpers.packed.reader import PackedDataset
 from dlhelpers.packed.writer import PackedWriter
 from dlhelpers.train.loop import fit
-
-
-def usual_example() -> int:
-    """Take an epoch over 100,000 images as a widespread example does; raises what the allocator raises."""
-    images = torch.randn(100_000, 3, 224, 224)
-    dataset = TensorDataset(images, torch.zeros(100_000))
-    loader = DataLoader(dataset, batch_size=64, num_workers=4)
-    return sum(len(labels) for images, labels in loader)
 
 
 def write_files(folder: Path, count: int, die_at: int | None = None) -> None:

@@ -11,6 +11,7 @@ import inspect
 import math
 import os
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -253,12 +254,16 @@ def judge_write_whole(answer: Callable[[Path, Iterable[bytes]], None]) -> str | 
         if _content(path) != WHOLE:
             return f"of the parts {PARTS} the file holds {_content(path)}: expected all of them, in order."
         path.write_bytes(OLD)
-        return _over_an_old_file(answer, path) or _broken_off(answer, path)
+        return (
+            _over_an_old_file(answer, path)
+            or _broken_off(answer, path)
+            or _all_at_once(answer, path)
+        )
 
 
 def _over_an_old_file(answer: Callable, path: Path) -> str | None:
     """Look at the old file with each part that comes, and when the new one takes its name."""
-    seen, renames = [], []
+    seen, renames, beside = [], [], True
 
     def parts() -> Iterator[bytes]:
         for part in PARTS:
@@ -266,6 +271,8 @@ def _over_an_old_file(answer: Callable, path: Path) -> str | None:
             yield part
 
     def rename_and_note(old: Path, new: Path, rename: Callable = os.replace) -> None:
+        nonlocal beside
+        beside = path.parent.resolve() in Path(old).resolve().parents
         renames.append((_content(path), _content(Path(old))))
         rename(old, new)
 
@@ -282,6 +289,11 @@ def _over_an_old_file(answer: Callable, path: Path) -> str | None:
         return (
             "at the end the old file was written over or removed, where a kill leaves half of it, or nothing, or the"
             " new one was renamed unseen. Call `os.replace(old, new)`, by this name: it is one stroke."
+        )
+    if not beside:
+        return (
+            "the new file was written into another folder, which may be on another disk, and `os.replace` works on one"
+            " disk only: write it beside `path`."
         )
     if content != WHOLE:
         return "the file got its name before it was closed: its last bytes were not in it yet."
@@ -301,14 +313,27 @@ def _broken_off(answer: Callable, path: Path) -> str | None:
         answer(path, parts())
     except ConnectionError:
         told = True
-    if not told or _content(path) != OLD:
-        return (
-            "the parts broke off with an error: it has to be passed on, or nobody would know, and the name must then"
-            " lead to what it led to before."
-        )
-    answer(path, iter(PARTS))
+    if not told:
+        return "the parts broke off with an error: it has to be passed on, or nobody would know."
+    if _content(path) != OLD:
+        return "the parts broke off, and the unfinished file got the name all the same: rename only when all is well."
+    try:
+        answer(path, iter(PARTS))
+    except FileExistsError:
+        return "an attempt broke off, and the next one refused to write over what it had left: mode 'x' does that."
     if _content(path) != WHOLE:
         return "an attempt broke off, and what it left got into the next one's file: begin with an empty file."
+    return None
+
+
+def _all_at_once(answer: Callable, path: Path) -> str | None:
+    """Look at the memory that ten pieces of a megabyte take."""
+    tracemalloc.start()
+    answer(path, (bytes([k]) * 1_000_000 for k in range(10)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    if peak > 6_000_000:
+        return "of ten pieces, all were in memory at once: together they may not fit. Write each one when it comes."
     return None
 
 

@@ -47,12 +47,13 @@ def _look(answer: Callable, path: Path) -> dict[str, Any]:
     """Take samples from a learner's dataset, keep none, and change one."""
     dataset = answer(path)
     told: dict[str, Any] = {"length": type(dataset).__len__(dataset)}
-    for k in range(0, ROWS, 3):
+    for k in range(ROWS):
         dataset[k]
     told["samples"] = [_told(dataset[k]) for k in (0, 3_000, ROWS - 1)]
     if isinstance(dataset[0], Tensor):
         dataset[0].add_(1)
         dataset[ROWS - 1].add_(1)
+        told["again"] = [_told(dataset[k])[-1] for k in (0, ROWS - 1)]
     return told
 
 
@@ -73,6 +74,8 @@ def judge_from_file(answer: Callable[[Path], Dataset]) -> str | None:
     if run.outcome == "out of memory":
         if "Errno 12" in run.error:
             return "out of memory: mode 'c' reserves private memory for every page that you might change. Use \"r\"."
+        if "with shape (3, 64, 64)" in run.error:
+            return "out of memory after many samples: does the dataset keep each one? The file has them."
         return (
             'out of memory: somewhere the whole file becomes an array. Open it with `mmap_mode="r"`, and copy one row'
             " in `__getitem__`, not all of them."
@@ -105,6 +108,8 @@ def judge_from_file(answer: Callable[[Path], Dataset]) -> str | None:
             return f"the file holds bytes, and your sample has the type {dtype}: hand the row out as it is."
         if number != LEVELS[k]:
             return f"sample {k:,} isn't row {k:,} of the file: does `__getitem__` use its `index`?"
+    if told["again"] != [LEVELS[0], LEVELS[-1]]:
+        return "we changed a sample and asked for it again, and it came back changed: hand out a new copy each time."
     return None
 
 
@@ -121,10 +126,10 @@ def judge_mean_and_std(answer: Callable[[Path], tuple[float, float]]) -> str | N
     run, _ = _in_a_child(_call, answer)
     if run.outcome == "out of memory":
         if f"({ROWS}," in run.error or "array with shape" not in run.error:
-            return (
-                f"out of memory. {run.error.splitlines()[0].partition(': ')[2]:.120}. Somewhere the whole file is used"
-                " at once: cut a block from the map first, and divide the block."
-            )
+            remedy = "Somewhere the whole file is used at once: cut a block from the map first, and divide the block."
+            if "in _var" in run.traceback:
+                remedy = "`std` subtracts the mean from every number, into a new array. Add up squares, block by block."
+            return f"out of memory. {run.error.splitlines()[0].partition(': ')[2]:.120}. {remedy}"
         return f"out of memory: {run.error.partition(': ')[2]:.120}. Take fewer images at a time: 256, say."
     if problem := _broken(run):
         return problem
@@ -246,6 +251,22 @@ pickled_map = Prediction(
     hints=["What does a pickle of any other NumPy array hold?"],
 )
 
+opened_map = Prediction(
+    "lesson_10.opened_map",
+    "`MappedImages` keeps a path, and its pickle has 0.16 MB. You look at one of its 20,480 images, and pickle it"
+    " again. How many MB does the pickle have now, to the nearest whole number?",
+    belief="open the file on first use, in `__getitem__`, and the dataset stays small to send; the usual advice for"
+    " files that workers read, and it works as long as nobody looks at a sample first",
+    answer=252,
+    within=1,
+    because="The look opened the map, `self.images` now holds it, and a map is pickled with all of its numbers.",
+    wrong={
+        0: "That was so before. What has the look put into `self.images`?",
+        49: "That was the smaller file. This one has all 20,480 images.",
+    },
+    hints=["What is in `self.images` before the look, and what after it?"],
+)
+
 promised_rows = Prediction(
     "lesson_10.promised_rows",
     "The writer of the file was to write 1,000 images, and was killed after 600. We open the file: how many images does"
@@ -253,28 +274,12 @@ promised_rows = Prediction(
     belief="an unfinished file is short, or fails to open, so `if path.exists()` is a sound test for 'already done':"
     " the caching idiom of most preprocessing scripts",
     answer=1000,
-    because="The length is in the header, which was written first, and the file got its full length at once.",
+    because="The length is in the header, the first bytes of the file, and the file got its full length at once.",
     wrong={
         600: "That's what was written. The header says what was meant.",
         0: "It opens without an error. Nothing in it says that it's unfinished.",
     },
     hints=["Which of the two does the file's header know: what was meant, or what was done?"],
-)
-
-drawn_again = Prediction(
-    "lesson_10.drawn_again",
-    "The writer of blocks, 651 images each, was killed after 700 of 1,000 images, and starts again with equal settings."
-    " How many images does it draw this time?",
-    belief="a writer that resumes goes on where it was killed, so what has been computed is safe; met in most"
-    " descriptions of 'resumable' preprocessing",
-    answer=349,
-    because="One block was finished, so it's kept. The 49 images of the second one were still in memory.",
-    wrong={
-        300: "49 of the 700 were waiting for their block to fill, and died with the process.",
-        1000: "Finished blocks are kept.",
-        651: "That's how many were kept.",
-    },
-    hints=["How many blocks of 651 had been finished?", "Where is a block until it is full?"],
 )
 
 which_number = Question(
@@ -380,14 +385,15 @@ write_whole = Exercise(
     """
     Write `write_whole(path, parts)`: it writes the pieces of bytes that `parts` yields, one after the other, so that
     `path` (a `Path`) leads to the whole new content or to what was there before, even if the process is killed at any
-    moment. What an earlier attempt has left behind must not matter. An error that comes out of `parts` is passed on.
-    `os.replace(old, new)` renames a file in one stroke.
+    moment. A call: `write_whole(path, [b"ab", b"c"])`. All pieces together may not fit into memory. What an earlier
+    attempt has left behind must not matter. An error that comes out of `parts` is passed on. `os.replace(old, new)`
+    renames a file in one stroke, on one disk.
     """,
     minutes=4,
     judge=judge_write_whole,
     praise="old or new, and never half of it.",
     hints=[
-        "Write under a different name in the same folder.",
+        "Write under a different name in the same folder, one piece after the other: `for part in parts`.",
         "When is it safe to give the file its name?",
     ],
     code="""
