@@ -1371,6 +1371,8 @@ JUDGED = {
             "one list of indices is expected, not a list of lists",
         ),
         (block_order(cut=lambda samples: samples - samples % 4), "the short block too."),
+        (lambda samples, block, random: list(range(12)), "the last index is 9."),
+        (lambda samples, block, random: [], "it gave []: each index is expected once"),
         (anywhere, "a block's samples are to stay together"),
         (
             block_order(blocks=in_file_order),
@@ -1390,6 +1392,10 @@ JUDGED = {
         (
             copied(labels=lambda labels, order, random: random.permutation(labels)),
             "somebody else's",
+        ),
+        (
+            copied(labels=lambda labels, *_: np.random.default_rng(0).permutation(labels)),
+            "How often do you draw an order?",
         ),
         (
             copied(labels=lambda labels, order, random: labels),
@@ -1419,7 +1425,13 @@ JUDGED = {
         (lambda kept: DataLoader(kept, batch_size=32), "it reads in the order of the file"),
         (
             own_loading(lambda kept: len(kept.dataset)),
-            "hands out 1,000 indices, and `kept` has 700",
+            "hands out 1,000 indices, and the `kept` that was passed here, not yours, has 700",
+        ),
+        (
+            lambda kept: DataLoader(
+                kept, 32, sampler=own_loading()(kept).sampler, collate_fn=tuple
+            ),
+            "`collate_fn=tuple` is for datasets that hand out whole batches",
         ),
         (own_loading(lambda kept: kept), "your code raised"),
         (own_loading(block=4, window=96), "it mixes 96 blocks of 4: 4 blocks of 96 are expected"),

@@ -220,11 +220,13 @@ def judge_block_order(answer: Callable[[int, int, Random], Iterable[int]]) -> st
             " it is given.)"
         )
     for order in orders:
+        gave = f"for 10 samples in blocks of 4 it gave {order}: "
+        if any(isinstance(item, Iterable) for item in order):
+            return gave + "one list of indices is expected, not a list of lists."
+        if 10 in order:
+            return gave + "the last index is 9. Where does the short block end?"
         if sorted(order) != list(range(10)):
-            return (
-                f"for 10 samples in blocks of 4 it gave {order}: one list of indices is expected, not a list of lists,"
-                " each index once, those of the short block too."
-            )
+            return gave + "each index is expected once, those of the short block too."
     if orders != [list(answer(10, 4, Random(seed))) for seed in range(60)]:
         return OWN_NUMBERS
     blocks = [[block for block, _ in groupby(order, lambda index: index // 4)] for order in orders]

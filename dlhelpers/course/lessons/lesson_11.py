@@ -50,7 +50,7 @@ def judge_shuffled_copy(answer: Callable) -> str | None:
     labels.flags.writeable = False
     with TemporaryDirectory() as folder:
         path = Path(folder, "copy.npy")
-        result = answer(images, labels, path, np.random.default_rng(0))
+        result = answer(images, labels, path, np.random.default_rng(11))
         if result is None:
             return "it gave back None in place of the copy's labels: is a `return` missing?"
         if not path.is_file():
@@ -93,7 +93,12 @@ def judge_own_loader(answer: Callable) -> str | None:
     if not isinstance(sampler, BlockShuffleSampler):
         return f"its sampler is a {type(sampler).__name__}: a BlockShuffleSampler is expected."
     if sampler.samples != len(kept):
-        return f"its sampler hands out {sampler.samples:,} indices, and `kept` has {len(kept):,} images."
+        return (
+            f"its sampler hands out {sampler.samples:,} indices, and the `kept` that was passed here, not yours, has"
+            f" {len(kept):,} images. Take the length of what your function gets."
+        )
+    if loader.collate_fn is tuple:
+        return "`collate_fn=tuple` is for datasets that hand out whole batches, such as `Mapped`. Leave it out here."
     if (sampler.block, sampler.window) != (96, 4):
         return f"it mixes {sampler.window} blocks of {sampler.block}: 4 blocks of 96 are expected."
     size = sampler.batch_size if loader.batch_size is None else loader.batch_size
@@ -157,13 +162,13 @@ classes_per_batch = Exercise(
 
 reported = Prediction(
     "lesson_11.reported",
-    "Two models with the same starting weights train for one epoch on the same 12,000 images. One reads them as they"
-    " lie, class after class, the other in a random order. `fit` reports the accuracy on the training images as they"
-    ' came by. Which run reports the higher one: "as they lie", "random order" or "about equal" (within 5 points)?',
+    "Two models with the same starting weights train for one epoch on the same 12,000 images. One reads the file"
+    " as it lies, class after class, the other in a random order. `fit` reports the accuracy on the training images as"
+    ' they came by. Which run reports the higher one: "as it lies", "random order" or "about equal" (within 5 points)?',
     belief="a run that goes wrong shows it in its training curve ('my training accuracy is 97 %, so it learns'); met in"
     " most forum threads on a validation accuracy stuck at 1 / classes",
-    answer="as they lie",
-    choices=("as they lie", "random order", "about equal"),
+    answer="as it lies",
+    choices=("as it lies", "random order", "about equal"),
     because="Where all neighbours are of one class, saying what you have just seen is nearly always right.",
     wrong={
         "random order": "It has learned more, and its batches are harder: nothing tells it which class comes next.",
