@@ -1657,7 +1657,7 @@ JUDGED = {
     "lesson_15.under_cap": [
         (
             project(lambda self, *places: torch.zeros(100_000_000)),
-            "requirement `memory`: the run out of memory under a cap of 88.00 MB",
+            "requirement `memory`: the run ran out of memory under a cap of 88.00 MB",
         ),
         (project(lambda self, *places: 3), "`train` gave back int: return the model and its"),
         (
@@ -1698,5 +1698,6 @@ JUDGED = {
             "it had trained for [3, 3, 3]: obey `epochs`",
         ),
         (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),
+        (going_on(loss=lambda epoch, done: perf_counter()), "differ in their first epoch: seed"),
     ],
 }

@@ -72,7 +72,7 @@ def test_the_cap_lets_the_batch_through_in_pieces_only():
     assert lesson_15.planned.check(at_once).kind == "right"
     reply = lesson_15.under_cap.check(at_once)
     assert reply.text.startswith(
-        "requirement `memory`: the run out of memory under a cap of 88.00 MB"
+        "requirement `memory`: the run ran out of memory under a cap of 88.00 MB"
     )
 
 
@@ -120,7 +120,7 @@ VALIDATES_ON_TRAINING = (
             r"requirement `accuracy`: [2-5]\d\.\d% of 600 new images",
         ),
         ([("lr=0.005", "lr=0.001")], "learned", r"requirement `accuracy`: [5-8]\d\.\d% of 600 new"),
-        ([ONE_EPOCH, *MEMORY], "under_cap", r"requirement `memory`: the run out of memory"),
+        ([ONE_EPOCH, *MEMORY], "under_cap", r"requirement `memory`: the run ran out of memory"),
         (
             [("epochs=4,", "epochs=2,"), LEARNS_FROM_HELD_OUT],
             "learned",
@@ -184,6 +184,8 @@ def test_a_report_says_what_the_checks_have_found_and_trains_nothing():
     for task in CHECKS:
         task.check(some)
     assert states(some) == ["met", "met", "not yet", "not yet", "open", "met"]
+    yours = [row[2] for row in capstone.report(some).rows]
+    assert yours[3] == "the history ends with train of epoch 4 and no accuracy" and not yours[4]
     assert states(going_on()) == ["open"] * 6, "another class"
 
 

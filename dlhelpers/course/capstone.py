@@ -10,6 +10,7 @@ class, and less of both in `small`. The exam is drawn when a run is over, and it
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -154,8 +155,8 @@ def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> dict[s
 
 Rule = Callable[[type], str]  # from a project to what it has
 REQUIREMENTS: dict[str, tuple[str, Rule]] = {}  # what is asked, and its rule; lesson 15 has them
-# by the last check of a requirement with a class; "" where it was not met
-found: dict[tuple[str, type], str] = {}
+# of the last check of a requirement with a class: "met" or "not yet", and what the class has
+found: dict = {}
 
 
 class Unmet(Exception):
@@ -184,9 +185,9 @@ def judge(*names: str) -> Callable[[type], str | None]:
     def judged(answer: type) -> str | None:
         for name in names:
             try:
-                found[name, answer] = REQUIREMENTS[name][1](answer)
+                found[name, answer] = "met", REQUIREMENTS[name][1](answer)
             except Unmet as missing:
-                found[name, answer] = ""
+                found[name, answer] = "not yet", re.split(r", |: \D|\n", str(missing))[0]
                 return f"requirement `{name}`: {missing}"
         return None
 
@@ -212,12 +213,11 @@ def report(answer: type) -> Table:
     """
     rows = []
     for name, (asked, _) in REQUIREMENTS.items():
-        yours = found.get((name, answer))
-        state = "open" if yours is None else "met" if yours else "not yet"
-        rows.append([name, asked, yours or "", state])
+        state, yours = found.get((name, answer), ("open", ""))
+        rows.append([name, asked, yours, state])
     met = sum(row[-1] == "met" for row in rows)
-    headers = ["requirement", "asked", "yours", "state"]
-    return Table(headers, rows, notes=[f"{met} of {len(rows)} met."])
+    notes = [f"{met} of {len(rows)} met."]
+    return Table(["requirement", "asked", "yours", "state"], rows, notes=notes)
 
 
 def save_report(answer: type) -> str:
@@ -226,13 +226,12 @@ def save_report(answer: type) -> str:
     if path is None:
         return "no progress is kept, so there is nothing to write"
     with write_whole(path.with_name("report.html")) as file:
-        parts = report(answer), progress()
-        body = "".join(f"<h2>{h}</h2>{t._repr_html_()}" for h, t in zip(TITLES, parts, strict=True))
+        parts = ("My project", report(answer)), ("My course", progress())
+        body = "".join(f"<h2>{title}</h2>{part._repr_html_()}" for title, part in parts)
         file.write(f"<!doctype html><meta charset=utf-8>{LOOK}{body}".encode())
     return "report.html is written, in the folder of your progress"
 
 
-TITLES = "My project", "My course"
 LOOK = (
     "<title>Batches, Epochs, Memory</title><style>body {font: 16px sans-serif; margin: 5vw}</style>"
 )

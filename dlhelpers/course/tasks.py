@@ -300,6 +300,7 @@ class Exercise(Task):
     wrong  functions that are known mistakes, each with its message: who answers as they do is told so
     judge  instead of cases: takes the answer, returns None where it is right, else what is wrong
     seconds  after which an answer is stopped
+    where    how to answer, where the code stands in a cell further up
     """
 
     minutes: int
@@ -310,6 +311,7 @@ class Exercise(Task):
     judge: Callable[[Any], str | None] | None = None
     praise: str = "every case holds."
     seconds: float = 20
+    where: str = ""
 
     kind = "exercise"
     how = "write your code in place of the dots in the next cell and run it"
@@ -317,6 +319,7 @@ class Exercise(Task):
     def __post_init__(self) -> None:
         if self.given:
             self.kind, self.how = "repair", "repair the code in the next cell and run it"
+        self.how = self.where or self.how
         super().__post_init__()
 
     def solution(self) -> Reply:
@@ -334,7 +337,7 @@ class Exercise(Task):
                 with stopped_after(self.seconds):
                     problem = judge(answer)
         except NotWritten:
-            how = "put your code in place of the dots and run this cell again"
+            how = self.where or "put your code in place of the dots and run this cell again"
             if self.given:
                 how = (
                     "this is the code as you found it: change what is wrong and run this cell again"

@@ -50,7 +50,7 @@ def _draw(batch_size, micro_batch, epochs):
         left = 0
         for k, (name, share) in enumerate(bar):
             ax.barh(y, share, left=left, color=PALETTE[5 - y * k], edgecolor="white")
-            if share > 16:
+            if share > 2 * len(name):
                 ax.text(left + share / 2, y, name, ha="center", va="center")
             left += share
     ax.axvline(100, color="#B04A00")
