@@ -968,7 +968,7 @@ MUTATIONS = [
     ),
     Mutation(
         "untouched-blocks-accepted",
-        "course/judges.py",
+        "course/lessons/lesson_11.py",
         "if len(set(map(tuple, blocks))) < 6:",
         "if not orders:",
         "An order that leaves the blocks as they lie passes for a shuffle.",
@@ -977,7 +977,7 @@ MUTATIONS = [
     ),
     Mutation(
         "hoarding-buffer-accepted",
-        "course/judges.py",
+        "course/lessons/lesson_12.py",
         "if held > 5:",
         "if held > 50:",
         "A buffer that holds the whole stream passes, the very thing it is to avoid.",

@@ -11,12 +11,8 @@ import sys
 import urllib.request
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-GPUS = (
-    "/dev/nvidia*",
-    "/dev/dxg",
-    "/dev/kfd",
-    "/dev/dri/renderD*",
-)  # NVIDIA, WSL, AMD, Intel and others
+# NVIDIA, WSL, AMD, Intel and others
+GPUS = "/dev/nvidia*", "/dev/dxg", "/dev/kfd", "/dev/dri/renderD*"
 NEWS = "@jupyterlab/apputils-extension:announcements"
 PYTHON = os.path.join(".venv", "Scripts" if os.name == "nt" else "bin", "python")
 # Run in .venv: says whether its packages are what pyproject.toml asks for, and this folder's the helpers.

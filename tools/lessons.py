@@ -6,7 +6,6 @@ there is never written over: where the lesson has changed since, the new edition
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,8 +17,8 @@ def main(root: Path = ROOT) -> None:
     folder = root / FOLDER
     folder.mkdir(exist_ok=True)
     for lesson in sorted((root / "notebooks").glob("*.ipynb")):
-        text = cleared(lesson.read_text(encoding="utf-8"))
-        edition = hashlib.sha256(text.encode()).hexdigest()[:8]
+        book = cleared(lesson)
+        edition = hashlib.sha256(json.dumps(book).encode()).hexdigest()[:8]
         copy = folder / lesson.name
         if copy.exists() and edition_of(copy) != edition:
             copy = folder / f"{lesson.stem}.new-{edition}.ipynb"
@@ -28,31 +27,26 @@ def main(root: Path = ROOT) -> None:
                     f"{FOLDER}/{lesson.name} is yours and stays; the lesson has a new edition, {copy.name}"
                 )
         if not copy.exists():
-            book = json.loads(text)
             book["metadata"]["edition"] = edition
             copy.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def cleared(text: str) -> str:
-    """Return a notebook's text without outputs and counts."""
-    book = json.loads(text)
+def cleared(lesson: Path) -> dict:
+    """Return a notebook without outputs and counts."""
+    book = json.loads(lesson.read_text(encoding="utf-8"))
     for cell in book["cells"]:
         if cell["cell_type"] == "code":
             cell["outputs"], cell["execution_count"] = [], None
-    return json.dumps(book, indent=1, ensure_ascii=False)
+    return book
 
 
 def edition_of(copy: Path) -> "str | None":
     """Return which edition of a lesson a learner's copy was made from, where it says so."""
     try:
         return json.loads(copy.read_text(encoding="utf-8"))["metadata"].get("edition")
-    except (
-        ValueError,
-        KeyError,
-        AttributeError,
-    ):  # emptied, or no notebook any more: it is the learner's
-        return None
+    except (ValueError, KeyError, AttributeError):
+        return None  # emptied, or no notebook any more: it is the learner's
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,10 +6,8 @@ from dlhelpers.show.plots import PALETTE, new_axes, show
 LIMIT = 4  # GB of a pretended container
 PROCESS = 0.3  # GB of Python and PyTorch, which a forked worker shares
 WORKER = {"fork": 0.02, "spawn": 0.3}  # GB of its own that each worker adds, without data
-BATCHES, IMAGE = (
-    2,
-    0.602112e-3,
-)  # that wait for each worker; GB of an image of 3 x 224 x 224 float32
+BATCHES = 2  # that wait for each worker
+IMAGE = 0.602112e-3  # GB of an image of 3 x 224 x 224 float32
 TRIES = (
     "Raise the dataset to 60 GB. Where do the two bars stop, and is this training in danger?",
     "Let it keep a list, under fork, and go from 0 workers up. When does it break? Does an array?",

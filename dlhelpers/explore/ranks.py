@@ -60,9 +60,6 @@ def _box(ax, x, y, place, colour, hatched):
     edge = "#777777" if colour == "white" else "white"
     ax.barh(y, 0.94, 0.86, x, color=colour, edgecolor=edge, hatch="////" if hatched else "")
     ink = "white" if colour in (PALETTE[0], PALETTE[4]) else "black"
-    look = {
-        "facecolor": colour,
-        "edgecolor": "none",
-        "pad": 1,
-    }  # on a hatch, too, a number can be read
+    # on a hatch, too, a number can be read
+    look = {"facecolor": colour, "edgecolor": "none", "pad": 1}
     ax.text(x + 0.47, y, place, ha="center", va="center", fontsize=9, color=ink, bbox=look)

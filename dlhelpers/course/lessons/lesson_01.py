@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dlhelpers.course.judges import NotWritten, is_blank
+from dlhelpers.course.judges import no_dataset
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 from dlhelpers.data.datasets import NumberedImages
 
@@ -28,10 +28,8 @@ class Watched(NumberedImages):
 
 def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
     """What is wrong with a learner's EveryOther class, or None."""
-    if not isinstance(answer, type):
-        return "a class is expected: pass its name without brackets."
-    if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitem__")):
-        raise NotWritten
+    if problem := no_dataset(answer):
+        return problem
     watched = [Watched(length) for length in (5, 6, 7)]
     wrapped = [answer(dataset) for dataset in watched]
     if watched[-1].fetched:
@@ -168,10 +166,8 @@ class Numbered(NumberedImages):
 
 def judge_with_mirrors(answer: Callable[[Dataset], Dataset]) -> str | None:
     """What is wrong with a learner's WithMirrors class, or None."""
-    if not isinstance(answer, type):
-        return "a class is expected: pass its name without brackets."
-    if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitem__")):
-        raise NotWritten
+    if problem := no_dataset(answer):
+        return problem
     wrapped = answer(Numbered(3))
     length = type(wrapped).__len__(wrapped)
     if length is None:

@@ -1,16 +1,19 @@
 """What lesson 10, Outgrow your memory, asks."""
 
-from collections.abc import Callable
+import os
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
 from math import isclose
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dlhelpers.course.judges import NotWritten, is_blank, judge_write_whole
+from dlhelpers.course.judges import no_dataset
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 from dlhelpers.machine.capped import LimitedRun, run_limited
 
@@ -66,10 +69,8 @@ def _told(sample: Any) -> tuple:
 
 def judge_from_file(answer: Callable[[Path], Dataset]) -> str | None:
     """Say what is wrong with a learner's FromFile, or return None."""
-    if not isinstance(answer, type):
-        return "a class is expected: pass its name without brackets."
-    if is_blank(answer.__dict__.get("__len__")) and is_blank(answer.__dict__.get("__getitem__")):
-        raise NotWritten
+    if problem := no_dataset(answer):
+        return problem
     run, kept = _in_a_child(_look, answer)
     if run.outcome == "out of memory":
         if "Errno 12" in run.error:
@@ -179,6 +180,107 @@ def judge_mean_and_std(answer: Callable[[Path], tuple[float, float]]) -> str | N
             " alike here. Add up squares over the whole file instead."
         )
     return f"the mean is right, the spread is {std:.4f}, and {spread:.4f} is expected."
+
+
+OLD, PARTS = b"the old content", [b"one ", b"two ", b"three"]
+WHOLE = b"".join(PARTS)
+
+
+def judge_write_whole(answer: Callable[[Path, Iterable[bytes]], None]) -> str | None:
+    """Say what is wrong with a learner's write_whole, or return None."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "data.bin")
+        answer(path, iter(PARTS))
+        if _content(path) != WHOLE:
+            return f"of the parts {PARTS} the file holds {_content(path)}: expected all of them, in order."
+        path.write_bytes(OLD)
+        return (
+            _over_an_old_file(answer, path)
+            or _broken_off(answer, path)
+            or _all_at_once(answer, path)
+        )
+
+
+def _over_an_old_file(answer: Callable, path: Path) -> str | None:
+    """Look at the old file with each part that comes, and when the new one takes its name."""
+    seen, renames, beside = [], [], True
+
+    def parts() -> Iterator[bytes]:
+        for part in PARTS:
+            seen.append(_content(path))
+            yield part
+
+    def rename_and_note(old: Path, new: Path, rename: Callable = os.replace) -> None:
+        nonlocal beside
+        beside = path.parent.resolve() in Path(old).resolve().parents
+        renames.append((_content(path), _content(Path(old))))
+        rename(old, new)
+
+    # those of Path and of shutil call these
+    with patch.multiple(os, rename=rename_and_note, replace=rename_and_note):
+        answer(path, parts())
+    if set(seen) != {OLD}:
+        return (
+            "while the parts came, the old file was gone, or an unfinished one was there: write under another name"
+            " until the end."
+        )
+    before, content = renames[-1] if renames else (None, None)
+    if before != OLD:
+        return (
+            "at the end the old file was written over or removed, where a kill leaves half of it, or nothing, or the"
+            " new one was renamed unseen. Call `os.replace(old, new)`, by this name: it is one stroke."
+        )
+    if not beside:
+        return (
+            "the new file was written into another folder, which may be on another disk, and `os.replace` works on one"
+            " disk only: write it beside `path`."
+        )
+    if content != WHOLE:
+        return "the file got its name before it was closed: its last bytes were not in it yet."
+    path.write_bytes(OLD)
+    return None
+
+
+def _broken_off(answer: Callable, path: Path) -> str | None:
+    """Let the parts end with an error, and then let the answer begin anew."""
+    told = False
+
+    def parts() -> Iterator[bytes]:
+        yield PARTS[0]
+        raise ConnectionError("the parts broke off")
+
+    try:
+        answer(path, parts())
+    except ConnectionError:
+        told = True
+    if not told:
+        return "the parts broke off with an error: it has to be passed on, or nobody would know."
+    if _content(path) != OLD:
+        return "the parts broke off, and the unfinished file got the name all the same: rename only when all is well."
+    try:
+        answer(path, iter(PARTS))
+    except FileExistsError:
+        return "an attempt broke off, and the next one refused to write over what it had left: mode 'x' does that."
+    if _content(path) != WHOLE:
+        return "an attempt broke off, and what it left got into the next one's file: begin with an empty file."
+    return None
+
+
+def _all_at_once(answer: Callable, path: Path) -> str | None:
+    """Look at the memory that ten pieces of a megabyte take."""
+    tracemalloc.start()
+    try:
+        answer(path, (bytes([k]) * 1_000_000 for k in range(10)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()  # it would slow down whatever is run next
+    if peak > 6_000_000:
+        return "of ten pieces, all were in memory at once: together they may not fit. Write each one when it comes."
+    return None
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 fails_first = Prediction(

@@ -1,7 +1,9 @@
 """What lesson 11, Shuffle on disk, asks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset, TensorDataset
 
-from dlhelpers.course.judges import judge_block_order
+from dlhelpers.course.judges import OWN_NUMBERS
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 from dlhelpers.data.sampling import BlockShuffleSampler
 
@@ -40,6 +42,38 @@ class Watched:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         self.most = len(self.values)
         return np.array(self.values, dtype)
+
+
+def judge_block_order(answer: Callable[[int, int, Random], Iterable[int]]) -> str | None:
+    """Say what is wrong with a learner's block_order, or return None."""
+    try:
+        orders = [list(answer(10, 4, Random(seed))) for seed in range(60)]
+    except TypeError as error:
+        return (
+            f"{error}: one list of indices is expected. (`random.shuffle` gives nothing back, it shuffles the list that"
+            " it is given.)"
+        )
+    for order in orders:
+        gave = f"for 10 samples in blocks of 4 it gave {order}: "
+        if any(isinstance(item, Iterable) for item in order):
+            return gave + "one list of indices is expected, not a list of lists."
+        if 10 in order:
+            return gave + "the last index is 9. Where does the short block end?"
+        if sorted(order) != list(range(10)):
+            return gave + "each index is expected once, those of the short block too."
+    if orders != [list(answer(10, 4, Random(seed))) for seed in range(60)]:
+        return OWN_NUMBERS
+    blocks = [[block for block, _ in groupby(order, lambda index: index // 4)] for order in orders]
+    for order, come in zip(orders, blocks, strict=True):
+        if len(come) > 3:
+            return f"it gave {order}: a block's samples are to stay together, as 0 to 3 here, or reading jumps about."
+    if len(set(map(tuple, blocks))) < 6:
+        return "three blocks can come in six orders, and not all came: shuffle them with the `random` you are given."
+    for block in range(3):
+        inside = [[index for index in order if index // 4 == block] for order in orders]
+        if all(part == sorted(part) for part in inside):
+            return "inside a block the samples come in the order of the file: shuffle them, too."
+    return None
 
 
 def judge_shuffled_copy(answer: Callable) -> str | None:

@@ -1,12 +1,12 @@
 """What lesson 12, Stream your data, asks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from dlhelpers.course.judges import judge_buffer, judge_checked
+from dlhelpers.course.judges import OWN_NUMBERS
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Stream your data"
@@ -81,10 +81,10 @@ def _one_by_one(answer: Callable, *arguments: object) -> bool:
         return True
 
 
-def judge_checked_stream(answer: Callable) -> str | None:
+def judge_checked(answer: Callable) -> str | None:
     """Say what is wrong with a learner's checked, or return None."""
     try:
-        return judge_checked(answer) if _one_by_one(answer, 5) else ONE_BY_ONE
+        return _checked(answer) if _one_by_one(answer, 5) else ONE_BY_ONE
     except UnboundLocalError:
         return "of an empty stream nothing comes, and your count got no value: set it to 0 before the loop."
     except AssertionError:
@@ -96,11 +96,86 @@ def judge_shuffle_buffer(answer: Callable) -> str | None:
     if not _one_by_one(answer, 2, Random(0)):
         return ONE_BY_ONE
     try:
-        return judge_buffer(answer)
+        return _buffered(answer)
     except TypeError as error:
         if "'NoneType' object is not iterable" in str(error):
             return "`random.shuffle` gives nothing back: it shuffles the list that it is given."
         raise
+
+
+def _buffered(answer: Callable[[Iterable[int], int, Random], Iterable[int]]) -> str | None:
+    """What is wrong with the samples that a shuffle_buffer hands out, their order and what it holds, or None."""
+    if problem := _no_stream(answer(range(3), 2, Random(0))):
+        return problem
+    runs = [_pass_through(answer, 10, 4, seed) for seed in range(60)]
+    orders, held = [order for order, _ in runs], max(most for _, most in runs)
+    for order in orders:
+        if sorted(order) != list(range(10)):
+            return (
+                f"of the samples 0 to 9 came {order}: each is expected once. Think of the end: what's left in the"
+                " buffer comes out, too. Before it, put in every sample, and `pop` one when the buffer of 4 is full."
+            )
+    if held > 5:  # one more than the buffer: the sample that is about to take the place of another
+        return f"with a buffer of 4, {held} samples were held at once: hand one out as soon as it is full."
+    if runs[0] != _pass_through(answer, 10, 4, 0):
+        return OWN_NUMBERS
+    if len(firsts := {order[0] for order in orders}) < 4:
+        return f"the first one out of a buffer of 4 is always among {sorted(firsts)}: fill it, then take any."
+    if all(set(order[:4]) == {0, 1, 2, 3} for order in orders):
+        return "this mixes four samples, then the next four. Take one out, and let the next one in at once."
+    if len({tuple(_pass_through(answer, 4, 6, seed)[0]) for seed in range(60)}) < 12:
+        return "what is left in the buffer when the stream ends comes out in order: shuffle it."
+    return None
+
+
+def _checked(answer: Callable[[Iterable[int], int], Iterable[int]]) -> str | None:
+    """What is wrong with the samples that a checked passes on, and with what it raises, or None."""
+    if problem := _no_stream(answer(range(3), 3)):
+        return problem
+    for length, promised in ((5, 5), (3, 5), (7, 5), (0, 5), (0, 0)):
+        came, taken, refusal = [], [], ""
+        try:
+            for sample in islice(answer(_noting(length, taken), promised), 20):
+                came.append(sample)
+                if len(taken) > len(came) + 1:
+                    return f"it had read {len(taken)} samples when it gave its first: pass each on before the next."
+        except ValueError as error:
+            refusal = repr(error)
+        if came != list(range(length)):
+            return f"of {length} samples it passed on {came}: each is expected once, in order; compare after the loop."
+        named = str(length) in refusal and str(promised) in refusal
+        if bool(refusal) != (length != promised) or refusal and not named:
+            return (
+                f"{length} samples came, {promised} were promised, and it raised {refusal or 'nothing'}: a ValueError"
+                " that names both numbers is expected where they differ, and none where they do not."
+            )
+    return None
+
+
+def _noting(length: int, taken: list[int]) -> Iterator[int]:
+    """The numbers 0, 1, 2, ... as a stream that notes what has been taken from it."""
+    for k in range(length):
+        taken.append(k)
+        yield k
+
+
+def _no_stream(result: object) -> str | None:
+    """What is wrong with what an answer gave back, if no loop can take samples from it one by one."""
+    if isinstance(result, (list, tuple)):
+        return f"it gave back a {type(result).__name__}: it read everything before giving the first. Use `yield`."
+    if not isinstance(result, Iterable):
+        return f"it gave back {result!r}, over which no loop can go: hand the samples out with `yield`."
+    return None
+
+
+def _pass_through(answer: Callable, length: int, size: int, seed: int) -> tuple[list[int], int]:
+    """The order that a buffer makes of 0, 1, 2, ..., and the most samples it had read and not given."""
+    taken, order, most = [], [], 0
+    # cut off, or an endless answer would not come back
+    for sample in islice(answer(_noting(length, taken), size, Random(seed)), 3 * length):
+        most = max(most, len(taken) - len(order))
+        order.append(sample)
+    return order, most
 
 
 def judge_share(answer: Callable[[Iterable[str], Any], Iterable[str]]) -> str | None:
@@ -194,7 +269,7 @@ checked = Exercise(
     `ValueError` at the end if not exactly `promised` samples came. The message names both numbers.
     """,
     minutes=3,
-    judge=judge_checked_stream,
+    judge=judge_checked,
     praise="now a stream can't end early, or go on for too long, without a word.",
     hints=[
         "`yield` each sample inside the loop, and compare after it.",
