@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -76,22 +75,6 @@ def soon(condition, seconds=10):
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
     return condition()
-
-
-def script(folder, text, **variables):
-    """Run a script as a user would, and return what it prints."""
-    (folder / "script.py").write_text(textwrap.dedent(text))
-    path = os.pathsep.join([str(folder), str(ROOT)])
-    run = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
 
 
 # ---- the cap ----
@@ -167,45 +150,6 @@ def test_an_allocator_that_aborts_the_process_is_out_of_memory(capfd):
     assert run.outcome == "out of memory" and "SIGABRT" in run.error and "bad_alloc" in run.error
 
 
-# ---- other systems ----
-
-
-@linux_only
-def test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full(
-    tmp_path, monkeypatch, fresh_server
-):
-    """Some sandboxes take a limit and do not keep it."""
-    full = tmp_path / "full"
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, psutil, resource\n"
-        "class Memory:\n"
-        f"    available = property(lambda self: 300 if os.path.exists({str(full)!r}) else 2000)\n"
-        "psutil.virtual_memory = Memory\n"
-        "resource.setrlimit = lambda kind, limits: None\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
-    run = run_limited(hold, 300, limit=LIMIT)
-    assert (run.outcome, run.value, run.capped, run.limit) == ("returned", 1, False, LIMIT)
-    assert run.peak_private > 200 * MB
-    assert repr(run) == "returned without a cap on private memory"
-
-    def fill():
-        time.sleep(1)  # the parent has looked at the memory once by then
-        full.touch()
-        time.sleep(60)
-
-    run = run_limited(fill, limit=LIMIT)
-    assert run.outcome == "killed"
-    assert run.error.endswith("less than 500 bytes of the machine's memory was left")
-
-
-def test_where_nothing_is_forked_each_call_has_a_python_of_its_own(monkeypatch, fresh_server):
-    monkeypatch.setattr(capped, "LINUX", False)
-    run = run_limited(lambda: (os.getpid(), np.ones(5).tolist()), limit=LIMIT)
-    assert run.outcome == "returned" and run.value[1] == [1.0] * 5, run.error
-    assert not lives(run.value[0]) and not servers()
-
-
 # ---- ends ----
 
 
@@ -278,35 +222,6 @@ def test_an_interrupt_here_ends_the_child(tmp_path):
     assert run_limited(hold, 1, 0, limit=LIMIT).value == 1, "the next call works"
 
 
-@linux_only
-def test_a_server_that_was_idle_ends_and_the_next_call_has_another(monkeypatch, fresh_server):
-    monkeypatch.setattr(capped, "IDLE", 0.5)
-    pids = []
-    while len(pids) < 2:
-        pids.append(run_limited(os.getppid, limit=LIMIT).value)
-        assert soon(lambda: not lives(pids[-1]))
-    assert pids[0] != pids[1]
-
-
-@linux_only
-def test_the_child_ends_with_a_kernel_that_is_killed(tmp_path):
-    (tmp_path / "script.py").write_text(
-        "import os, pathlib, time\n"
-        "from dlhelpers.machine import run_limited\n"
-        "def stay():\n"
-        "    pathlib.Path('pids').write_text(f'{os.getpid()} {os.getppid()}')\n"
-        "    time.sleep(60)\n"
-        "run_limited(stay, limit=200_000_000)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    kernel = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=environment)
-    pids = tmp_path / "pids"
-    assert soon(lambda: pids.exists() and pids.read_text(), seconds=200)
-    kernel.kill()
-    kernel.wait()
-    assert soon(lambda: not any(lives(int(pid)) for pid in pids.read_text().split()))
-
-
 # ---- what the child is given, and what it prints ----
 
 
@@ -327,41 +242,51 @@ def test_the_child_has_the_surroundings_of_now(tmp_path, monkeypatch):
     assert run_limited(give, limit=LIMIT).value == 22, "the server keeps no module of a learner"
 
 
-def test_a_script_without_a_main_guard_runs_once_and_its_classes_come_back(tmp_path):
-    told = script(
-        tmp_path,
+@linux_only
+def test_a_script_without_a_main_guard_runs_once_and_its_child_ends_with_it(tmp_path):
+    (tmp_path / "script.py").write_text(
         """
-        import dataclasses
-        import multiprocessing
-        import sys
-        import numpy as np
-        from dlhelpers.machine import run_limited
+import dataclasses, multiprocessing, os, pathlib, time
+import numpy as np
+from dlhelpers.machine import run_limited
 
-        print("once")
-        if sys.platform == "linux":
-            multiprocessing.set_start_method("forkserver")  # Python 3.14's own
+print("once")
+multiprocessing.set_start_method("forkserver")  # Python 3.14's own
 
-        @dataclasses.dataclass
-        class Point:
-            x: int
+@dataclasses.dataclass
+class Point:
+    x: int
 
-            def twice(self):
-                return FACTOR * self.x
+    def twice(self):
+        return FACTOR * self.x
 
-        FACTOR = 2
-        many = np.ones(50_000_000, np.uint8)
+FACTOR = 2
+many = np.ones(50_000_000, np.uint8)
 
-        def move(point):
-            return Point(point.twice() + 1)
+def move(point):
+    return Point(point.twice() + 1)
 
-        first = run_limited(move, Point(3), limit=20_000_000).value == Point(7)
-        outcome = run_limited(lambda: int(many.sum()), limit=20_000_000).outcome
-        FACTOR = 10
-        print(first, outcome, run_limited(move, Point(3), limit=20_000_000).value.twice())
-        """,
+def stay():
+    pathlib.Path("pids").write_text(f"{os.getpid()} {os.getppid()}")
+    time.sleep(60)
+
+first = run_limited(move, Point(3), limit=20_000_000).value == Point(7)
+outcome = run_limited(lambda: int(many.sum()), limit=20_000_000).outcome
+FACTOR = 10
+print(first, outcome, run_limited(move, Point(3), limit=20_000_000).value.twice())
+run_limited(stay, limit=200_000_000)
+"""
     )
-    outcome = "out of memory" if sys.platform == "linux" else "returned"
-    assert told.count("once") == 1 and told.endswith(f"True {outcome} 310\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told, pids = tmp_path / "told", tmp_path / "pids"
+    command = [sys.executable, "-u", "script.py"]
+    with told.open("w") as file:
+        kernel = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=file)
+    assert soon(lambda: pids.exists() and pids.read_text(), seconds=200)
+    kernel.kill()
+    kernel.wait()
+    assert told.read_text() == "once\nTrue out of memory 310\n"
+    assert soon(lambda: not any(lives(int(pid)) for pid in pids.read_text().split()))
 
 
 def test_what_the_child_prints_appears_here_whole_and_once(capsys):
@@ -425,3 +350,43 @@ def test_what_cannot_leave_this_process_is_refused_with_the_remedy(captured):
 
     with pytest.raises(TypeError, match=told):
         run_limited(learn, limit=LIMIT)
+
+
+# ---- other systems ----
+
+
+@linux_only
+def test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full(
+    tmp_path, monkeypatch, fresh_server
+):
+    """Some sandboxes take a limit and do not keep it. A server that is idle ends, and the next call has another."""
+    monkeypatch.setattr(capped, "IDLE", 0.5)
+    full = tmp_path / "full"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, psutil, resource\n"
+        "class Memory:\n"
+        f"    available = property(lambda self: 300 if os.path.exists({str(full)!r}) else 2000)\n"
+        "psutil.virtual_memory = Memory\n"
+        "resource.setrlimit = lambda kind, limits: None\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    run = run_limited(lambda: (hold(300), os.getppid()), limit=LIMIT)
+    assert (run.outcome, run.value[0], run.capped, run.limit) == ("returned", 1, False, LIMIT)
+    assert run.peak_private > 200 * MB and soon(lambda: not lives(run.value[1]))
+    assert repr(run) == "returned without a cap on private memory"
+
+    def fill():
+        time.sleep(1)  # the parent has looked at the memory once by then
+        full.touch()
+        time.sleep(60)
+
+    run = run_limited(fill, limit=LIMIT)
+    assert run.outcome == "killed"
+    assert run.error.endswith("less than 500 bytes of the machine's memory was left")
+
+
+def test_where_nothing_is_forked_each_call_has_a_python_of_its_own(monkeypatch, fresh_server):
+    monkeypatch.setattr(capped, "LINUX", False)
+    run = run_limited(lambda: (os.getpid(), np.ones(5).tolist()), limit=LIMIT)
+    assert run.outcome == "returned" and run.value[1] == [1.0] * 5, run.error
+    assert not lives(run.value[0]) and not servers()

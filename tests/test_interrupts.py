@@ -1,14 +1,16 @@
 """An interrupt as a notebook's kernel or Ctrl-C sends it, to a process and its workers, in each phase of `fit`."""
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 from long_cases import FULL
+
+import dlhelpers.train  # noqa: F401  (imported here once, not in each child)
 
 SCRIPT = '''
 import json, os, sys, time
@@ -67,7 +69,7 @@ armed = False
 fit(model, train, nn.CrossEntropyLoss(), optimizer, epochs=2, **settings)
 said["then"] = [history.interrupted, [r.epoch for r in history if r.complete and r.phase == "train"]]
 said["saved"] = load_checkpoint(path, model, optimizer).epochs
-print(json.dumps(said))
+print(json.dumps(said), flush=True)
 '''
 PHASES = ["first batch", "training", "validation", "checkpoint", "on_epoch_end"]
 KINDS = [(0, False), (2, False), (2, True)]
@@ -76,31 +78,38 @@ if FULL:
     CASES = [(phase, *kind) for phase in PHASES for kind in KINDS]
 
 
+def run(write, errors, arguments):
+    """Run the script in this forked process, which has imported torch already, with a session of its own."""
+    os.setsid()
+    os.dup2(write, 1)
+    os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY), 2)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+    sys.argv = ["script.py", *map(str, arguments)]
+    exec(SCRIPT, {"__name__": "__main__"})
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="its children are read from /proc")
 @pytest.mark.parametrize("phase, workers, persistent", CASES)
 def test_an_interrupt_leaves_history_workers_and_loader_usable(
     tmp_path, phase, workers, persistent
 ):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, str(script), phase, str(workers), str(persistent), str(tmp_path)]
-    run = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    try:
-        assert run.stdout.readline() == "here\n", run.stderr.read()
-        time.sleep(0.2)
-        os.killpg(run.pid, signal.SIGINT)  # the workers get it too
-        out, error = run.communicate(timeout=120)
-    finally:
-        run.kill()
-    assert run.returncode == 0, error
-    said = json.loads(out)
+    errors, (read, write) = tmp_path / "errors", os.pipe()
+    arguments = phase, workers, persistent, tmp_path
+    child = multiprocessing.get_context("fork").Process(target=run, args=(write, errors, arguments))
+    child.start()
+    os.close(write)
+    with open(read) as out:
+        try:
+            assert out.readline() == "here\n", errors.read_text()
+            time.sleep(0.2)
+            os.killpg(child.pid, signal.SIGINT)  # the workers get it too
+            told = out.read()
+        finally:
+            child.kill()
+            child.join()
+    error = errors.read_text()
+    assert told, error
+    said = json.loads(told)
     whole = phase in ("validation", "checkpoint", "on_epoch_end")  # epoch 1 of training
     assert said["interrupted"] and said["epochs"] == whole
     assert said["broken off"] == {

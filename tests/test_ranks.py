@@ -1,12 +1,14 @@
 """Tests of `ranks`: the same numbers as one process, kills and restarts, and what is refused.
 
-Two processes stay for the whole file; the example runs under torchrun. DLHELPERS_FULL=1 kills it more often.
+Two processes stay for the whole file; torchrun starts the example only to be killed. DLHELPERS_FULL=1 kills it more
+often.
 """
 
 import io
 import json
 import os
 import random
+import runpy
 import signal
 import subprocess
 import sys
@@ -39,12 +41,9 @@ from dlhelpers.train import (
 )
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "train_distributed.py"
-STANDALONE = "-m torch.distributed.run --standalone --nproc-per-node=2"
-# Under torchrun the example runs anyway, in the tests that kill it.
-KILLS, SIGNALS, LAUNCHERS = 1, [signal.SIGKILL], [""]
+KILLS, SIGNALS = 1, [signal.SIGKILL]
 if FULL:
-    KILLS, LAUNCHERS = 10, ["", STANDALONE]
-    SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
+    KILLS, SIGNALS = 10, [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
 METRICS = {"accuracy": accuracy}
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -338,16 +337,25 @@ def epochs_in(path):
     return len(History.from_state_dict(torch.load(path, weights_only=True)["history"]))
 
 
-QUIET = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "DLHELPERS_DEVICE": "cpu"}
+@pytest.fixture
+def example(tmp_path, monkeypatch, capsys):
+    """Run the example alone, in this process and a folder, to its end; return what it said."""
+
+    def run_alone(*options):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["example", *options])
+        with pytest.raises(SystemExit, match="^0$"):
+            runpy.run_path(str(EXAMPLE), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_alone
 
 
-def example(folder, *options, launcher=""):
-    """Run the example in a folder to its end, and return what it said."""
-    command = [sys.executable, *launcher.split(), str(EXAMPLE), *options]
-    settings = {"cwd": folder, "env": os.environ | QUIET, "capture_output": True, "text": True}
-    done = subprocess.run(command, timeout=300, **settings)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+def example_on(ranks, *options):
+    """Train as the example does, on ranks that are there already; return the history."""
+    names = runpy.run_path(str(EXAMPLE))
+    history = names["train"](names["read_options"](options), ranks, torch.device("cpu"))
+    return history.to_dict()
 
 
 class Launched:
@@ -358,7 +366,7 @@ class Launched:
         launcher = f"""-m torch.distributed.run --nnodes=1 --nproc-per-node=2 --max-restarts={restarts}
                        --rdzv-backend=c10d --rdzv-endpoint=localhost:{free_port()}"""
         command = [sys.executable, *launcher.split(), str(EXAMPLE), *options]
-        settings = {"cwd": folder, "env": os.environ | QUIET, "stderr": subprocess.STDOUT}
+        settings = {"cwd": folder, "stderr": subprocess.STDOUT}
         self.process = psutil.Popen(command, stdout=self.output, **settings)
         self.seen = set()
 
@@ -417,16 +425,15 @@ def launch(tmp_path):
         launched.close()
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_the_example_runs_with_no_arguments_alone_and_under_torchrun(tmp_path, launcher):
-    said = example(tmp_path, launcher=launcher)
+def test_the_example_runs_with_no_arguments(tmp_path, example):
+    said = example()
     rows = [line.split() for line in said.splitlines() if line.endswith(" yes")]
     assert [row[0] for row in rows] == ["1", "2", "3"] and float(rows[2][1]) < float(rows[0][1])
     assert epochs_in(tmp_path / "run.pt") == 6  # of training and of validation
 
 
 def test_ranks_killed_at_random_restart_and_end_with_the_history_of_an_unbroken_run(
-    launch, tmp_path
+    pool, launch, tmp_path
 ):
     epochs, chance = 4 + 2 * KILLS, random.Random(0)
     options = f"--epochs={epochs}", "--batch-size=16", "--samples=301"
@@ -441,16 +448,13 @@ def test_ranks_killed_at_random_restart_and_end_with_the_history_of_an_unbroken_
         broken.wait_for(lambda dead=ranks: not any(map(alive, dead)))
     assert broken.ended() == 0, broken.text()
     assert broken.text().count("going on after epoch") == KILLS
-    files = "--history=unbroken.json", "--checkpoint=unbroken.pt"
-    example(tmp_path, *options, *files, launcher=STANDALONE)
-    one, other = (
-        json.loads((tmp_path / f"{name}.json").read_text()) for name in ("broken", "unbroken")
-    )
-    assert one == other and len(one["train_loss"]) == epochs
+    unbroken, _ = pool.run(example_on, *options, f"--checkpoint={tmp_path / 'unbroken.pt'}")
+    assert json.loads((tmp_path / "broken.json").read_text()) == unbroken
+    assert len(unbroken["train_loss"]) == epochs
 
 
 @pytest.mark.parametrize("how", SIGNALS)
-def test_no_rank_or_worker_outlives_its_launcher_and_the_run_goes_on(launch, tmp_path, how):
+def test_no_rank_or_worker_outlives_its_launcher_and_the_run_goes_on(launch, example, how):
     """The launcher alone is told, as by Ctrl-C in a terminal: its ranks have a process group of their own."""
     options = "--batch-size=16", "--samples=301"
     run = launch("--epochs=100000", "--workers=1", *options)
@@ -459,6 +463,6 @@ def test_no_rank_or_worker_outlives_its_launcher_and_the_run_goes_on(launch, tmp
     run.process.send_signal(how)
     assert run.ended() != 0
     reached = epochs_in(run.checkpoint) // 2
-    said = example(tmp_path, f"--epochs={reached + 1}", *options)
+    said = example(f"--epochs={reached + 1}", *options)
     assert f"going on after epoch {reached}" in said and reached >= 1
     assert epochs_in(run.checkpoint) == 2 * (reached + 1)
