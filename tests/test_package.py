@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -17,28 +18,6 @@ WITH_EXAMPLES = {
     "dlhelpers.train.loop",
     "dlhelpers.base.tables",
 }
-HEAVY = {
-    "torch",
-    "torchvision",
-    "numpy",
-    "matplotlib",
-    "tqdm",
-    "psutil",
-    "ipywidgets",
-    "sklearn",
-    "PIL",
-    "IPython",
-}
-
-
-def imported(statement):
-    """The modules that a fresh Python holds after `statement`."""
-    code = f"{statement}\nimport sys\nprint(' '.join(sys.modules))"
-    return set(
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-    )
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -47,10 +26,20 @@ def test_examples_in_docstrings_are_true(name):
     assert found.failed == 0 and (found.attempted > 0 or name not in WITH_EXAMPLES)
 
 
-def test_every_module_with_examples_is_among_those_tested():
-    assert WITH_EXAMPLES <= set(MODULES)
-
-
-def test_importing_the_package_imports_nothing_but_itself():
-    new = imported("import dlhelpers") - imported("pass")
-    assert new == {"dlhelpers"} and not new & HEAVY
+def test_the_package_imports_nothing_but_itself_and_version_help_and_progress_need_no_torch():
+    code = """
+import sys
+before = set(sys.modules)
+import dlhelpers
+assert {*sys.modules} - before == {"dlhelpers"}
+from dlhelpers.__main__ import main
+for option in ("--help", "--version"):
+    try:
+        main([option])
+    except SystemExit:
+        assert not {"torch", "numpy"} & {*sys.modules}
+import dlhelpers.course.tasks
+assert "torch" not in sys.modules
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"dlhelpers \d+\.\d+\.\d+", said.stdout.splitlines()[-1])

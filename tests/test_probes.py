@@ -1,6 +1,7 @@
 """Tests of `probes`: waits are asked for, reports come from the process that made them, reads are counted."""
 
 import os
+import pickle
 import time
 
 import numpy as np
@@ -45,10 +46,8 @@ def test_the_generator_of_a_sample_knows_its_seed_epoch_and_index_and_no_worker(
 
 
 def test_probes_reach_a_worker_that_starts_afresh():
-    loader = DataLoader(
-        Waiting(WorkerReport(2), 0), batch_size=None, num_workers=1, multiprocessing_context="spawn"
-    )
-    assert {report["worker"] for report in loader} == {0}
+    there = pickle.loads(pickle.dumps(Waiting(WorkerReport(2), 0)))
+    assert {report["worker"] for report in DataLoader(there, batch_size=None, num_workers=1)} == {0}
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from dlhelpers.packed import PackedDataset, PackedWriter, to_float
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (60, 3, 5, 4), dtype=np.uint8)
 LABELS = np.arange(60) * 7 % 4
-STARTS = [("spawn", 0), ("fork", 2), ("spawn", 1)]
+STARTS = [("spawn", 0), ("fork", 2), ("fork", 1)]
 if FULL:
-    STARTS += [("fork", 1), ("spawn", 2), ("forkserver", 1), ("forkserver", 2)]
+    STARTS += [("spawn", 1), ("spawn", 2), ("forkserver", 2)]
 
 
 def write(folder, images=IMAGES, labels=LABELS, **options):
@@ -70,7 +70,8 @@ def test_indices_count_as_in_a_list(stored):
 def test_two_epochs_are_the_same_for_any_workers_and_start_method(stored, workers, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
-    dataset = PackedDataset(stored, transform=to_float)
+    # as a worker gets it that starts afresh
+    dataset = pickle.loads(pickle.dumps(PackedDataset(stored, transform=to_float)))
     context = method if workers else None
     sampler = BlockShuffleSampler(60, block=10, window=2, batch_size=16)
     loader = DataLoader(

@@ -136,8 +136,3 @@ def test_a_learner_exports_what_was_done_and_overwrites_nothing(kept_in, tmp_pat
     assert json.loads(written.read_text()) == json.loads(kept_in.read_text())
     with pytest.raises(FileExistsError):
         progress.export(written)
-
-
-def test_neither_tasks_nor_progress_import_torch():
-    code = "import sys, dlhelpers.course, dlhelpers.course.tasks; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
