@@ -15,10 +15,28 @@ sys.path[:0] = [str(Path(__file__).parent / name) for name in ("tests", "tools")
 from run_notebooks import MAX_PRIVATE, memory_line, set_environment  # noqa: E402  (the line above finds it)
 
 set_environment()
+import torch  # noqa: E402  (in these surroundings)
+
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # in a shell's background; children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The longest of tests and lessons, which begin first: two cores that share the files then end together.
+LONGEST = (
+    "test_ranks",
+    "test_capstone",
+    "test_browser",
+    "13_leave_one_machine",
+    "test_exercises",
+    "test_capped",
+    "10_outgrow_your_memory",
+    "09_feed_the_device",
+    "07_choose_a_batch_size",
+    "05_use_the_device",
+    "test_explore",
+    "test_batch_sizes",
+)
 
 SANITIZE = {
     # The bytes of a picture depend on matplotlib's and FreeType's release. Its sentence, the alt text, is compared.
@@ -26,6 +44,17 @@ SANITIZE = {
     # Where an object lies in memory differs with every run.
     r"0x[0-9a-fA-F]{6,16}": "0xADDRESS",
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the order below: xdist would begin with the files of the most tests, and end with a long one of few."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, and leave the others in their order."""
+    place = {name: k for k, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
@@ -37,7 +66,12 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Before a lesson's first cell, set its progress to nothing: what other tests answered is not its business."""
+    """Skip what needs a GPU where there is none; and before a lesson's first cell, set its progress to nothing.
+
+    What other tests answered is not a lesson's business.
+    """
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("this machine has no CUDA device")
     if type(item.parent).__name__ == "IPyNbFile" and item.parent.kernel is None:
         set_environment()
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from copy import deepcopy
 from functools import partial
 from itertools import islice
@@ -10,6 +11,7 @@ from random import Random
 from tempfile import NamedTemporaryFile
 from time import perf_counter
 
+import cloudpickle
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset
@@ -18,6 +20,9 @@ from dlhelpers.data import BlockShuffleSampler, ImageFiles
 from dlhelpers.explore import network
 from dlhelpers.measure import plan
 from dlhelpers.train import EpochResult, History, load_checkpoint
+
+# A child under a cap gets what it needs of this file, as of a notebook: to import all of it takes seconds each time.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def every_other(length=lambda n: (n + 1) // 2, sample=lambda dataset, k: dataset[2 * k]):
@@ -160,15 +165,6 @@ def one_iteration(*order, give=lambda loss: loss.item()):
 
 def exchanged(model, images, labels, *others):
     return one_iteration("clear", "backward", "step")(model, labels, images, *others)
-
-
-def moved(move):
-    """A learner's on_device that does this with the batch and the device."""
-
-    def on_device(batch, device):
-        return move(batch, device)
-
-    return on_device
 
 
 def stopwatch(*order, give=lambda start, stop: stop - start):
@@ -339,17 +335,15 @@ def epoch_of(
 
 
 def train_and_test(
-    first=lambda model: None,
     before=lambda model: model.train(),
     test=lambda model: model.eval(),
     move=True,
     give=list,
 ):
-    """A learner's train_and_test that does something before all, before each epoch, and before each test."""
+    """A learner's train_and_test that does something before each epoch, and before each test."""
 
     def train_and_test(model, loader, test_set, loss_fn, optimizer, epochs):
         accuracies = []
-        first(model)
         for _ in range(epochs):
             before(model)
             for images, labels in loader:
@@ -974,19 +968,16 @@ JUDGED = {
             "it says 50: halve the size after each failure",
         ),
         (lambda run, size: run(size), "gives up with the error"),
-        (lambda run, size: search(run, size) and None, "it gave back None"),
     ],
     "lesson_00.shuffled": [
         (shuffled_in_place, "on a tensor it overwrites some labels with others"),
         (permuted_in_place, "the true ones are gone. Leave them"),
-        (lambda labels: print(end=""), "gave back None: is a `return` missing?"),
         (lambda labels: labels[torch.randperm(10)], "a tensor of shape (10,) came out"),
         (lambda labels: torch.randperm(len(labels)), "Use it as the index"),
         (lambda labels: torch.randint(10, labels.shape), "Don't draw new labels"),
         (lambda labels: labels[torch.randint(100, (100,))], "each one used once"),
         (lambda labels: labels.clone(), "in the order in which they went in"),
         (lambda labels: labels.flip(0), "the same order each time"),
-        (lambda labels: labels.sort().values, "the same order each time"),
     ],
     "lesson_01.every_other": [
         (every_other(sample=lambda dataset, k: dataset[::2][k]), "a slice is none"),
@@ -1008,10 +999,8 @@ JUDGED = {
             every_other(sample=lambda dataset, k: dataset[2 * k % len(dataset)]),
             "index 4 is beyond its length of 4",
         ),
-        (len, "a class is expected"),
     ],
     "lesson_01.with_mirrors": [
-        (len, "a class is expected"),
         (with_mirrors(lambda n: n), "for three samples it still promises 3"),
         (with_mirrors(lambda n: 2.0 * n), "its length is 6.0: 6 is expected, an int"),
         (with_mirrors(half=lambda k, n: False), "sample 3 is image 0 unchanged: image 0 mirrored"),
@@ -1030,7 +1019,6 @@ JUDGED = {
         (windows(first=1), "window 0 of 3 days is [1, 2, 3]: [0, 1, 2] is expected"),
         (windows(ends=lambda dataset: 10**9), "index 8 is beyond the 8 windows"),
         (windows(ends=lambda dataset: len(dataset) + 1), "a slice past the end is short or empty"),
-        (lambda series, size: print(end=""), "`make_windows` gave back None"),
     ],
     "lesson_01.first_images": [
         (lambda images, count: images[:count], "it still holds 96 bytes, those of all 6 images"),
@@ -1039,7 +1027,6 @@ JUDGED = {
         (lambda images, count: deepcopy(images[:count]), "all that lies behind a view"),
         (lambda images, count: list(images[:count]), "it gave back a list: one tensor"),
         (lambda images, count: images[count].clone(), "(2, 1, 2, 2) is expected"),
-        (lambda images, count: print(end=""), "it gave back None"),
     ],
     "lesson_03.fraction_right": [
         (lambda s, y: right_in(s, y).sum().item(), "that is the number of right answers."),
@@ -1053,7 +1040,6 @@ JUDGED = {
         (lambda s, y: (s.argmax(1) == y).mean(), "takes no mean of True and False"),
         (lambda s, y: (s.max(1) == y).sum() / len(y), "two things, the highest scores and their"),
         (lambda s, y: (s == y).float().mean(), "one class per image"),
-        (lambda s, y: (s.argmax(0) == y).float().mean(), "one class per image"),
     ],
     "lesson_03.accuracy_of": [
         (over_batches(torch.mean, len), "still the mean of batch means"),
@@ -1069,7 +1055,6 @@ JUDGED = {
         (learning("step", "backward"), "`step()` came before there was a gradient"),
         (learning("backward", "clear", "step"), "the gradients were cleared before the step"),
         (learning("backward", "step", "step"), "a weight went from 1 to 1.8, not to 1.4"),
-        (3, "pass a name without brackets"),
     ],
     "lesson_04.one_epoch": [
         (epoch_of(order=("clear", "step")), "no weight has moved"),
@@ -1096,10 +1081,6 @@ JUDGED = {
             train_and_test(before=lambda model: None),
             "epoch 2 trained in evaluation mode (batch 1)",
         ),
-        (
-            train_and_test(first=lambda model: model.eval(), before=lambda model: None),
-            "epoch 1 trained in evaluation mode (batch 1)",
-        ),
         (train_and_test(move=False), "the modes are right, and no weight has moved"),
         (train_and_test(give=len), "now return the list of accuracies"),
         (lambda *arguments: [0.9, 0.9, 0.9], "these numbers of images came through the model: []"),
@@ -1120,39 +1101,33 @@ JUDGED = {
             "[4.0, 2.56, 1.6384] are expected: those before",
         ),
         (exchanged, "take one step a batch, for `loss_fn(model(images), labels)`"),
-        (3, "pass a name without brackets"),
     ],
     "lesson_05.on_device": [
         (
-            moved(lambda batch, to: [tensor.to(to) for tensor in batch.values()] and batch),
+            lambda batch, to: [tensor.to(to) for tensor in batch.values()] and batch,
             "it left 'images' on 'cpu'",
         ),
         (
-            moved(lambda batch, to: batch.update(images=batch["images"].to(to)) or batch),
+            lambda batch, to: batch.update(images=batch["images"].to(to)) or batch,
             "it changed the dictionary",
         ),
         (
-            moved(lambda batch, to: batch | {"images": batch["images"].to(to)}),
+            lambda batch, to: batch | {"images": batch["images"].to(to)},
             "it left 'labels' on 'cpu'",
         ),
         (
-            moved(lambda batch, to: {k: v.to("meta") for k, v in batch.items()}),
+            lambda batch, to: {k: v.to("meta") for k, v in batch.items()},
             "asked for 'cpu', it left 'images' on",
         ),
         (
-            moved(lambda batch, to: [v.to(to) for v in batch.values()]),
+            lambda batch, to: [v.to(to) for v in batch.values()],
             "a dictionary with the names images and",
         ),
-        (moved(lambda batch, to: print(end="")), "it gave back None"),
     ],
     "lesson_05.seconds_of": [
         (stopwatch("start", "work", "stop"), "it says 0 seconds for 3 seconds of work"),
         (
             stopwatch("wait", "start", "work", "stop"),
-            "the second reading comes before the work is done",
-        ),
-        (
-            stopwatch("start", "work", "stop", "wait"),
             "the second reading comes before the work is done",
         ),
         (
@@ -1171,10 +1146,6 @@ JUDGED = {
         (
             stopwatch("wait", "start", "work", "wait", "stop", give=lambda a, b: b),
             "that is a time of day",
-        ),
-        (
-            stopwatch("wait", "start", "work", "wait", "stop", give=lambda a, b: None),
-            "it gave back None",
         ),
     ],
     "lesson_05.mean_loss": [
@@ -1200,10 +1171,8 @@ JUDGED = {
             lambda model, batches, loss_fn: loss_fn(model(batches[-1][0]), batches[-1][1]).item(),
             "the last batch alone",
         ),
-        (mean_of(lambda loss, n: loss, lambda total, n, k: None), "it gave back None"),
     ],
     "lesson_08.accumulate": [
-        (3, "pass a name without brackets"),
         (accumulated("batches", last=False), "took 1 steps: 2 are expected"),
         (accumulated("batches"), "every loader batch of a group counts alike"),
         (accumulated("nothing"), "a sum over its images: divide it by their number"),
@@ -1213,18 +1182,15 @@ JUDGED = {
         (accumulated(give=lambda steps: None), "it returned None in place of their number, 2"),
     ],
     "lesson_08.falling_rate": [
-        (3, "pass a name without brackets"),
         (falling(lambda n, k, e: e), "it was told the epochs"),
         (falling(lambda n, k, e: n * e), "it was told the iterations"),
         (falling(lambda n, k, e: -(-n // k)), "it was told the steps of one epoch"),
         (falling(lambda n, k, e: n / k * e), "a step is whole"),
         (falling(lambda n, k, e: (n // k + 1) * e), "come out even there's no rest"),
-        (lambda *given: [].clear(), "it gave back None: build the `CosineAnnealingLR`"),
         (falling(lambda n, k, e: n // k * e), "forgets the step that the rest of each epoch makes"),
         (falling(lambda n, k, e: -(-n * e // k)), "lets groups run on into the next epoch"),
     ],
     "lesson_08.start_or_resume": [
-        (3, "pass a name without brackets"),
         (load_checkpoint, "there is no file yet"),
         (nothing_at_first, "on the first start it gave back None"),
         (lambda path, model, optimizer: History(), "it started anew"),

@@ -192,7 +192,7 @@ def run_cell(page: object, contains: str, source: str, wait: bool = True) -> Non
 
 def _write(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
+    path.write_text(json.dumps(content), "utf-8")
 
 
 def _wait_for(address: str, server: subprocess.Popen, log: Path, patience: float) -> None:

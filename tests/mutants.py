@@ -1,20 +1,18 @@
 """Break the helpers on purpose, one slip at a time, and ask whether a lesson and a test notice.
 
-    python tests/mutants.py [--only NAME ...] [--jobs 2]
+    python tests/mutants.py [NAME ...]
 
 Each slip of `mutations.py` is made in a copy of the tree; there the lessons and tests named beside it run, each until
 its first failure. The whole copy has to pass first. Ends with 1 where a slip goes unnoticed, or where lessons notice
 fewer than half of them. Nothing is written into the tree itself.
 """
 
-import argparse
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -26,33 +24,31 @@ from typing import NamedTuple
 import nbformat
 import psutil
 from mutations import MUTATIONS, Mutation
-from nbformat.v4 import new_code_cell
 from run_notebooks import ROOT
 
-PARTS = (
+PARTS = {
     "dlhelpers",
     "tests",
+    "notebooks",
     "docs",
     "examples",
     "binder",
     "benchmarks",
+    "tools",
     "conftest.py",
     "pyproject.toml",
     "README.md",
     "Makefile",
     "environment.yml",
-)
+}
 SECONDS = 300  # for the lessons of one slip, and again for its tests
 HANG = "hangs"
-PROBE = "tests/test_whose_dlhelpers.py"
 ASKS = "import dlhelpers; assert dlhelpers.__path__ == ['{}/dlhelpers'], dlhelpers.__path__"
-QUICK = """\
+QUICK = """
 from hypothesis import Phase, settings
 
 settings.register_profile("quick", phases=[Phase.explicit, Phase.generate])  # a counter-example need not be small
 settings.load_profile("quick")
-
-
 """
 
 
@@ -62,13 +58,12 @@ class Outcome(NamedTuple):
     mutation: Mutation
     lesson: str
     test: str
-    seconds: float
 
 
 def problems(mutation: Mutation, root: Path) -> Iterator[str]:
     """Yield what keeps a mutation from being tried: a text that is not there once, a name that leads nowhere."""
     path = root / "dlhelpers" / mutation.file
-    source = path.read_text(encoding="utf-8") if path.is_file() else ""
+    source = path.read_text("utf-8") if path.is_file() else ""
     if source.count(mutation.old) != 1:
         yield f"{mutation.name}: {mutation.file} holds its old text {source.count(mutation.old)} times, not once"
     try:
@@ -88,9 +83,7 @@ def problems(mutation: Mutation, root: Path) -> Iterator[str]:
     for test in mutation.tests.split():
         file, _, name = test.partition("[")[0].partition("::")
         path = root / "tests" / file
-        if not path.is_file() or (
-            name and f"\ndef {name}(" not in path.read_text(encoding="utf-8")
-        ):
+        if not path.is_file() or (name and f"\ndef {name}(" not in path.read_text("utf-8")):
             yield f"{mutation.name}: there is no {test}"
 
 
@@ -100,68 +93,57 @@ def _lessons(root: Path, names: str) -> Iterator[Path]:
 
 
 @contextmanager
-def copied(tree: Path, mutation: Mutation | None) -> Iterator[Path]:
-    """Yield a copy of the tree with the mutation made, and a test, PROBE, of whose dlhelpers is imported there."""
+def copied(mutation: Mutation | None) -> Iterator[Path]:
+    """Yield a copy of the tree with the mutation made; CalledProcessError where dlhelpers comes from elsewhere."""
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return {*names} - PARTS if folder == str(ROOT) else {"__pycache__"}
+
     with tempfile.TemporaryDirectory(prefix="mutant-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder).resolve() / "tree"
-        for part in PARTS:
-            (copy / part).parent.mkdir(parents=True, exist_ok=True)
-            options = (
-                {"ignore": shutil.ignore_patterns("__pycache__")} if (tree / part).is_dir() else {}
-            )
-            (shutil.copytree if options else shutil.copy)(tree / part, copy / part, **options)
-        (copy / "notebooks").mkdir()
-        for lesson in (tree / "notebooks").glob("*.ipynb"):
-            shutil.copy(lesson, copy / "notebooks")
+        shutil.copytree(ROOT, copy, ignore=left_out)
         if mutation is not None:
             file = copy / "dlhelpers" / mutation.file
-            source = file.read_text(encoding="utf-8")
-            file.write_text(source.replace(mutation.old, mutation.new), encoding="utf-8")
-        (copy / PROBE).write_text(f"{QUICK}def test_whose_dlhelpers():\n    {ASKS.format(copy)}\n")
+            source = file.read_text("utf-8")
+            file.write_text(source.replace(mutation.old, mutation.new), "utf-8")
+        with (copy / "conftest.py").open("a") as conftest:
+            conftest.write(QUICK)
         (copy.parent / "tmp").mkdir()
+        whose = [sys.executable, "-c", ASKS.format(copy)]
+        subprocess.run(whose, cwd=copy, env=_surroundings(copy), check=True)
         yield copy
+
+
+def _surroundings(copy: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(copy), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # to load the other plugins takes longer than many a test
+    own = {"TMPDIR": str(copy.parent / "tmp"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return os.environ | own | {"PYTHONPATH": path}
 
 
 def first_failure(copy: Path, targets: Iterable[str]) -> str:
     """Run pytest in a copy on some targets; return what failed first and why, HANG, or "" where all passed.
 
-    RuntimeError where pytest could not run, or dlhelpers came from elsewhere.
+    RuntimeError where pytest could not run.
     """
-    paths = [str(copy), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "TMPDIR": str(copy.parent / "tmp"),
-    }
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
-        "1"  # to load the others takes longer than many a test
-    )
     command = [sys.executable, "-m", "pytest", "-p", "nbval.plugin", "-p", "no:cacheprovider"]
     command += ["-x", "-q", "-rfE", "--tb=line", *targets]
     with open(copy.parent / "log", "w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(command, cwd=copy, env=environment, stdout=log, stderr=log)
+        settings = {"cwd": copy, "env": _surroundings(copy), "stdout": log, "stderr": log}
+        process = subprocess.Popen(command, **settings)
         try:
             code = process.wait(SECONDS)
         except subprocess.TimeoutExpired:
-            code = None
             _end(process)
+            return HANG
         log.seek(0)
         text = log.read()
-    failed = re.findall(r"(?m)^(?:FAILED|ERROR) (.+)$", text)
-    if code is None:
-        return HANG
     if code < 0:
         return f"ended by signal {-code}"
-    if code == 0 and not failed:
-        return ""
-    if (
-        code != 1
-        or not failed
-        or failed[0].startswith((PROBE, *[f"{target}::Cell 0" for target in targets]))
-    ):
-        raise RuntimeError(
-            f"pytest {' '.join(targets)} ended with {code} in {copy}:\n{text[-3000:]}"
-        )
-    return failed[0]
+    failed = re.findall(r"(?m)^(?:FAILED|ERROR) (.+)$", text)
+    if code != bool(failed):
+        raise RuntimeError(f"pytest ended with {code} in {copy}:\n{text[-3000:]}")
+    return failed[0] if failed else ""
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -173,41 +155,33 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def failing_cell(copy: Path, names: str) -> str:
-    """Return the first cell that fails among some lessons, as "02 drop-table"; their dlhelpers is looked at before."""
-    books = {}
-    for path in _lessons(copy, names):
-        books[f"notebooks/{path.name}"] = book = nbformat.read(path, as_version=4)
-        book.cells.insert(
-            0, new_code_cell(ASKS.format(copy), id="whose-dlhelpers", execution_count=1)
-        )
-        nbformat.write(book, path)
-    file, _, cell = (first_failure(copy, books) if books else "").partition("::Cell ")
+    """Return the first cell that fails among some lessons, as "02 drop-table"."""
+    paths = [str(path.relative_to(copy)) for path in _lessons(copy, names)]
+    file, _, cell = (first_failure(copy, paths) if paths else "").partition("::Cell ")
     if not cell:
         return file
-    cells = [cell for cell in books[file].cells if cell.cell_type == "code"]
-    return f"{Path(file).name[:2]} {cells[int(cell.split()[0])].id}"
+    cells = nbformat.read(copy / file, as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    return f"{Path(file).name[:2]} {code[int(cell.split()[0])].id}"
 
 
 def failing_test(copy: Path, tests: str) -> str:
     """Return the first test that fails and why, without its file's folder."""
     targets = [f"tests/{test}" for test in tests.split()]
-    return first_failure(copy, [PROBE, *targets]).removeprefix("tests/") if targets else ""
+    return first_failure(copy, targets).removeprefix("tests/") if targets else ""
 
 
-def attempt(mutation: Mutation, tree: Path) -> Outcome:
-    """Make a mutation in a copy, and see who notices."""
+def attempt(mutation: Mutation) -> Outcome:
+    """Make a mutation in a copy, see who notices, and print it."""
     begin = time.perf_counter()
-    with copied(tree, mutation) as copy:
+    with copied(mutation) as copy:
         lesson, test = failing_cell(copy, mutation.notebooks), failing_test(copy, mutation.tests)
-    outcome = Outcome(mutation, lesson, test, time.perf_counter() - begin)
-    print(
-        f"{mutation.name}: {lesson or '-'} | {test.partition(' - ')[0] or '-'} | {outcome.seconds:.0f} s",
-        flush=True,
-    )
-    return outcome
+    seen = f"{lesson or '-'} | {test.partition(' - ')[0] or '-'}"
+    print(f"{mutation.name}: {seen} | {time.perf_counter() - begin:.0f} s", flush=True)
+    return Outcome(mutation, lesson, test)
 
 
-def sound(mutations: Iterable[Mutation], tree: Path, pool: ThreadPoolExecutor) -> list[str]:
+def sound(mutations: Iterable[Mutation], pool: ThreadPoolExecutor) -> list[str]:
     """Run in unchanged copies all that is to be run; return what fails there, where it would notice nothing."""
     asked = defaultdict(dict)
     for mutation in mutations:
@@ -217,69 +191,35 @@ def sound(mutations: Iterable[Mutation], tree: Path, pool: ThreadPoolExecutor) -
             asked[test.partition("::")[0]][test] = None
 
     def run(name: str) -> str:
-        with copied(tree, None) as copy:
-            return (
-                failing_test(copy, " ".join(asked[name]))
-                if asked[name]
-                else failing_cell(copy, name)
-            )
+        with copied(None) as copy:
+            tests = " ".join(asked[name])
+            return failing_test(copy, tests) if tests else failing_cell(copy, name)
 
     return [failed for failed in pool.map(run, sorted(asked)) if failed]
 
 
-def table(outcomes: Iterable[Outcome]) -> str:
-    """Return the outcomes as a table of text, each row with its reason below."""
-    lines = [
-        f"{'mutation':34} {'noticed by lesson and cell':32} {'noticed by a test of':26} seconds"
-    ]
-    for mutation, lesson, test, seconds in outcomes:
-        lines.append(
-            f"{mutation.name:34} {lesson or '-':32} {test.partition('::')[0] or '-':26} {seconds:7.0f}"
-        )
-        lines += textwrap.wrap(mutation.why, 100, initial_indent="    ", subsequent_indent="    ")
-    return "\n".join(lines)
-
-
-def main(arguments: list[str]) -> int:
-    """Try all mutations, or those named; print the table and the counts, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description="Break the helpers on purpose and ask who notices."
-    )
-    parser.add_argument("--only", nargs="*", metavar="NAME", help="the mutations to try, by name")
-    parser.add_argument("--jobs", type=int, default=2, help="how many are tried at a time")
-    parser.add_argument(
-        "--tree", type=Path, default=ROOT, help="the tree to copy, by default this one"
-    )
-    options = parser.parse_args(arguments)
-    chosen = [
-        mutation
-        for mutation in MUTATIONS
-        if mutation.name in (options.only or [m.name for m in MUTATIONS])
-    ]
-    if unknown := set(options.only or []) - {mutation.name for mutation in chosen}:
-        parser.error(f"no mutation {', '.join(sorted(unknown))}")
-    if found := [problem for mutation in chosen for problem in problems(mutation, options.tree)]:
-        print(*found, sep="\n")
+def main(names: list[str]) -> int:
+    """Try all mutations, or those named; print who noticed each and the counts, and return the exit status."""
+    chosen = [mutation for mutation in MUTATIONS if mutation.name in names or not names]
+    found = [problem for mutation in chosen for problem in problems(mutation, ROOT)]
+    if found or len(chosen) < len(names):
+        print(*found, f"there are {len(chosen)} of {len(names)} names", sep="\n")
         return 1
-    begin = time.perf_counter()
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with ThreadPoolExecutor(2) as pool:
         try:
-            if failed := sound(chosen, options.tree, pool):
+            if failed := sound(chosen, pool):
                 print("without any mutation these fail already:", *failed, sep="\n")
                 return 1
-            outcomes = list(pool.map(attempt, chosen, [options.tree] * len(chosen)))
+            outcomes = list(pool.map(attempt, chosen))
         finally:
             pool.shutdown(cancel_futures=True)
-    survivors = [outcome.mutation.name for outcome in outcomes if not outcome.lesson + outcome.test]
+    survivors = [outcome.mutation for outcome in outcomes if not outcome.lesson + outcome.test]
     by_lesson = [outcome for outcome in outcomes if outcome.lesson]
     alone = [outcome.mutation.name for outcome in by_lesson if not outcome.test]
-    print(
-        f"\n{table(outcomes)}\n\n{len(outcomes)} mutations in {(time.perf_counter() - begin) / 60:.0f} minutes"
-    )
-    print(f"survivors: {len(survivors)} {' '.join(survivors)}".rstrip())
-    print(
-        f"noticed by a lesson: {len(by_lesson)}; by a lesson alone: {len(alone)} {' '.join(alone)}".rstrip()
-    )
+    print(f"{len(outcomes)} mutations, survivors: {len(survivors)}")
+    for mutation in survivors:
+        print(f"{mutation.name}: {mutation.why}")
+    print(f"noticed by a lesson: {len(by_lesson)}; by a lesson alone: {len(alone)}", *alone)
     return int(bool(survivors) or 2 * len(by_lesson) < len(outcomes))
 
 

@@ -9,9 +9,10 @@ from urllib.parse import parse_qs, urlparse
 import addresses
 import pytest
 from addresses import BINDER, COLAB, ROOT, Home
+from run_notebooks import lessons
 
 ELSEWHERE = Home("someone/fork", "my/trunk", "9.9.9")
-LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LESSONS = lessons()
 
 
 def test_every_set_up_cell_link_and_badge_agrees_with_pyproject():
@@ -24,7 +25,7 @@ def links(text):
 
 @pytest.mark.parametrize("path", [*LESSONS, ROOT / "README.md"], ids=lambda path: path.name)
 def test_every_launch_link_leads_to_a_file_of_the_course(path):
-    found = links(path.read_text(encoding="utf-8"))
+    found = links(path.read_text("utf-8"))
     assert len(found) >= 2
     for link in found:
         target = (
@@ -44,14 +45,14 @@ def in_binder(link):
 
 
 def test_the_site_lists_each_lesson_by_number_and_title():
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
     for path in LESSONS:
         title = json.loads(path.read_text("utf-8"))["cells"][0]["source"][0].strip()[2:]
         assert f"\n{path.name[:2]} {title} <../notebooks/{path.stem}>\n" in index
 
 
 def test_each_lesson_has_its_launch_link_in_the_readme():
-    found = " ".join(links((ROOT / "README.md").read_text(encoding="utf-8")))
+    found = " ".join(links((ROOT / "README.md").read_text("utf-8")))
     assert [path.name for path in LESSONS if path.name not in found] == []
 
 
@@ -62,10 +63,10 @@ def test_a_move_reaches_every_file_and_a_second_one_changes_nothing(tmp_path, mo
     here = addresses.home()
     monkeypatch.setattr(addresses, "ROOT", tmp_path)
     changed = addresses.rewritten(ELSEWHERE)
-    before = {path: path.read_text(encoding="utf-8") for path in changed}
+    before = {path: path.read_text("utf-8") for path in changed}
     assert {path.name for path in changed} >= {"README.md", *(path.name for path in LESSONS)}
     for path, text in changed.items():
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, "utf-8")
         for link in links(text):
             assert "/someone/fork/" in link
             assert ("/blob/my/trunk/" if link.startswith(COLAB) else "/my%2Ftrunk?") in link
@@ -92,7 +93,7 @@ def test_the_address_can_be_that_of_the_clone(tmp_path, monkeypatch, origin):
 
 
 def test_the_outputs_of_a_lesson_are_left_alone():
-    text = LESSONS[0].read_text(encoding="utf-8")
+    text = LESSONS[0].read_text("utf-8")
     before, after = json.loads(text), json.loads(addresses.lesson(text, ELSEWHERE, LESSONS[0].name))
     assert before["cells"][2:] == after["cells"][2:] and before["metadata"] == after["metadata"]
 
@@ -109,7 +110,7 @@ def test_an_address_that_is_no_repository_is_refused(tmp_path, monkeypatch):
 
 
 def test_the_readme_names_each_lesson_with_the_minutes_of_its_first_cell():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text("utf-8")
     rows = re.findall(
         r"(?m)^\| \d\d \| \[([^\]]+)\]\(notebooks/([^)]+)\) \| [^|]+ \| (\d+) \|", readme
     )

@@ -6,13 +6,13 @@ Limits are real ones: a child process under RLIMIT_DATA, and the variable MEM_LI
 import copy
 import gc
 import re
-import sys
 import time
 import weakref
 
 import numpy as np
 import pytest
 import torch
+from long_cases import linux_only
 from torch import nn
 
 from dlhelpers.machine import memory, memory_use, run_limited
@@ -23,9 +23,6 @@ from dlhelpers.show import show
 
 MB = 1_000_000
 LOSS = nn.CrossEntropyLoss()
-linux_only = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux has /proc and RLIMIT_DATA for all memory"
-)
 
 
 def make_batch(size):
@@ -262,7 +259,6 @@ def test_memory_that_was_freed_before_does_not_hide_a_trial():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_on_a_gpu_the_limit_is_found_within_one_doubling_and_survived(monkeypatch):
     """A part of the GPU is set as the limit, and the study not told of it: real errors, real ceiling."""
     device = torch.device("cuda")

@@ -6,17 +6,15 @@ import re
 import pytest
 from addresses import ROOT
 
-SCRIPTS = re.search(r"(?m)^ONLY \?= (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"))[
-    1
-].split()
+SCRIPTS = re.search(r"(?m)^ONLY \?= (.+)$", (ROOT / "Makefile").read_text("utf-8"))[1].split()
 ROWS = re.findall(
     r"(?m)^\|(.+)\| `(\w+)\.py` \|$",
-    (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8"),
+    (ROOT / "benchmarks" / "README.md").read_text("utf-8"),
 )
 
 
 def kept(name):
-    return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text("utf-8"))
 
 
 def figures(name):

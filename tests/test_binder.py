@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from long_cases import FULL
 from memory_group import enter, memory_group
+from run_notebooks import ROOT, lessons
 
-ROOT = Path(__file__).resolve().parent.parent
-LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+LESSONS = lessons()
 LIMIT = 2 * 2**30  # bytes, as mybinder.org gives
 # A new network of the system has nothing but a loopback that is down; kernels talk over it.
 ALONE = """

@@ -1,12 +1,11 @@
 """The lessons in a real JupyterLab in headless Chromium: they run, and react to what a learner does."""
 
 import re
-from pathlib import Path
 
 import pytest
 from lab import CHROMIUM, close, lab, run_all, run_cell
 from long_cases import FULL
-from run_notebooks import memory_line
+from run_notebooks import lessons, memory_line
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import expect  # noqa: E402  (it may be missing)
@@ -15,8 +14,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]
-ROOT = Path(__file__).parent.parent
-LESSONS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+LESSONS = lessons()
 MOST_MEMORY = 1_600_000_000  # bytes, of kernel and JupyterLab together: Binder gives 2 GB
 LONG = """
 from time import sleep
@@ -44,7 +42,7 @@ def test_lesson_runs_without_an_error_or_a_warning_box(open_lesson, lesson):
     outputs = run_all(page)
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
     assert len(outputs) > 10
-    stored = lesson.read_text(encoding="utf-8")
+    stored = lesson.read_text("utf-8")
     # of an explorer's three pictures, two are in a fold of its twin
     pictures = stored.count("<img alt=") - 2 * stored.count("<details>")
     assert page.locator(".jp-OutputArea img[alt]").count() >= pictures

@@ -7,21 +7,22 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import psutil
 import pytest
 import torch
+from long_cases import linux_only
+from run_notebooks import ROOT
 from torch.utils.data import DataLoader, TensorDataset
 
 from dlhelpers.machine import capped, run_limited
 from dlhelpers.machine.capped import LimitedRun
 
-ROOT = Path(__file__).resolve().parent.parent
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no child has to import this file
 MB = 1_000_000
 LIMIT = 200 * MB
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux caps private memory")
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
 
 

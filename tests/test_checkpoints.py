@@ -19,10 +19,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from dlhelpers.train import EpochResult, History, accuracy, fit, load_checkpoint, save_checkpoint
 
-needs_gpu = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="this machine has no CUDA device"
-)
-
 
 class Noisy(Dataset):
     """20 samples that PyTorch, NumPy and Python each change at random when asked for."""
@@ -407,7 +403,6 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.gpu
-@needs_gpu
 def test_a_checkpoint_of_the_accelerator_goes_on_on_a_cpu(tmp_path):
     path, trained = tmp_path / "run.pt", network().cuda()
     run(trained, batches(), LOSS, adam(trained), epochs=2, checkpoint=path)

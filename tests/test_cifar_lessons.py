@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -10,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from long_cases import only_full
+from run_notebooks import ROOT
 
 from dlhelpers.data import load
 
-NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
-BATCH = 360  # images in each of six files, enough for lesson 07; the real files hold 10,000
+BATCH = 360  # images in each of six files; the real files hold 10,000
 
 
 @pytest.fixture
@@ -47,33 +45,12 @@ def cifar10_here(tmp_path, monkeypatch):
     plt.close("all")
 
 
-def run(lesson, since, until=None, **changes):
-    """Run a lesson's code cells from one id to before another in this process; return the names they left."""
-    book = nbformat.read(next(NOTEBOOKS.glob(f"{lesson}_*.ipynb")), as_version=4)
-    cells = {
-        cell.id: cell.source
-        for cell in book.cells
-        if cell.cell_type == "code" and cell.id != "set-up"
-    }
-    ids = list(cells)
-    names = {}
-    for name in ids[ids.index(since) : ids.index(until) if until else None]:
-        source = cells[name]
-        for old, new in changes.items():
-            source = source.replace(f'{old} = "digits"', f'{old} = "{new}"')
-        exec(compile(source, name, "exec"), names)
-    return names
-
-
 def test_lesson_02_counts_the_real_dataset_where_it_is(cifar10_here, tmp_path, monkeypatch):
     monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "progress.json"))
-    names = run("02", "ten-images", until="show-progress")
+    book = nbformat.read(next(ROOT.glob("notebooks/02_*.ipynb")), as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    ids, names = [cell.id for cell in code], {}
+    for cell in code[ids.index("ten-images") : ids.index("show-progress")]:
+        exec(cell.source, names)
     assert isinstance(names["cifar10"], type(cifar10_here)) and len(names["cifar10"]) == 1_800
     assert [row[:3] for row in names["rows"]] == [[16, "113", 8], [128, "15", 8]]
-
-
-@only_full
-def test_lesson_07_compares_batch_sizes_16_and_128_on_the_real_dataset(cifar10_here):
-    names = run("07", "images", until="card-scaled-rate", name="cifar10")
-    assert names["name"] == "cifar10" and names["images"].shape == (1_438, 3, 32, 32)
-    assert names["runs"].keys() == {16, 128} and len(names["runs"][128]) == 8

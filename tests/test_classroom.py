@@ -12,7 +12,7 @@ from dlhelpers.course.records import record, tasks_of
 
 def hand_in(folder, name, tasks):
     tasks = {task: {"state": state, "tries": tries} for task, (state, tries) in tasks.items()}
-    (folder / name).write_text(json.dumps({"tasks": tasks}), encoding="utf-8")
+    (folder / name).write_text(json.dumps({"tasks": tasks}), "utf-8")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_copy_counts_once_and_the_file_with_more_tries_counts(folder, tmp_path
 
 def test_strangers_files_are_named_with_the_reason_and_left_as_they_are(folder):
     (folder / "holiday.png").write_bytes(b"\x89PNG\xff")
-    (folder / "deep.json").write_text("[" * 100_000, encoding="utf-8")
+    (folder / "deep.json").write_text("[" * 100_000, "utf-8")
     (folder / "subfolder").mkdir()
     (folder / "\x1b[2J.json").write_text("clears the terminal that prints its name")
     hand_in(folder, "odd.json", {"lesson_01.promised": ("won", 1)})

@@ -47,7 +47,7 @@ print(json.dumps({"told": told, "same": before == versions(), "widgets": len(out
 
 def set_up_cells():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        yield "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][1]["source"])
+        yield "".join(json.loads(path.read_text("utf-8"))["cells"][1]["source"])
 
 
 def test_the_set_up_cell_is_one_and_short():

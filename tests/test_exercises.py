@@ -2,7 +2,6 @@
 
 import ast
 import re
-from functools import cache
 from importlib import import_module
 from inspect import cleandoc
 
@@ -13,6 +12,7 @@ from long_cases import FULL
 from nbformat.v4 import new_code_cell
 from run_notebooks import execute, lessons
 from solve import solve
+from test_capstone import CHECKS
 
 from dlhelpers.course.records import key, lesson_names, read, tasks_of
 from dlhelpers.course.tasks import Exercise, Prediction, Question
@@ -43,12 +43,8 @@ def own_progress(tmp_path, monkeypatch):
         vars(param.values[1]).update(guess=..., _tries=0, _measured="")
 
 
-@cache
 def defined_by(source):
-    """Run a solution and return what it defined last: a function, a class, or a value.
-
-    The same one for the same text: the project of lesson 15 is trained once for all of its requirements.
-    """
+    """Run a solution and return what it defined last: a function, a class, or a value."""
     space = {}
     exec(source, space)
     last = ast.parse(source).body[-1]
@@ -121,7 +117,9 @@ def test_an_unsolved_exercise_is_open_and_leaves_no_trace(name, task):
     assert read() == {}
 
 
-@each_exercise
+@pytest.mark.parametrize(  # test_capstone trains that of the project
+    ("name", "task"), [p for p in of_kind(Exercise) if p.values[1] not in CHECKS]
+)
 def test_the_reference_solution_is_right(name, task):
     reply = task.check(defined_by(task.solution().text))
     assert reply.kind == "right", reply
@@ -137,6 +135,20 @@ def test_each_known_mistake_gets_the_message_that_names_it(name, task):
     for mistake, message in mistakes:
         reply = task.check(mistake)
         assert reply.kind == "wrong" and message in reply.text, reply
+
+
+def without_return(*arguments):
+    print(end="")
+
+
+@each_exercise
+def test_what_is_no_function_or_class_or_returns_nothing_is_told_so(name, task):
+    assert "pass a name without brackets" in task.check(3).text
+    reply = task.check(without_return)
+    if wants_class(task):
+        assert "a class is expected" in reply.text
+    else:
+        assert reply.kind == "wrong" and "raised" not in reply.text, reply
 
 
 @each_exercise

@@ -20,7 +20,7 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__main__.p
 
 def imports(path):
     """Yield (folder, line, function that the import stands in or None) of each import from the package."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_text("utf-8"))
     inside = {
         id(node): function.name
         for function in ast.walk(tree)
@@ -57,7 +57,7 @@ def test_no_circle():
     by_name = {".".join(parts): path for path, parts in modules.items()}
     needs = {path: set() for path in MODULES}
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module in by_name:
                 needs[path].add(by_name[node.module])
     while free := [path for path, others in needs.items() if not others & needs.keys()]:

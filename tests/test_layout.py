@@ -6,20 +6,19 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from run_notebooks import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 FORMATTED = ("dlhelpers", "tests", "benchmarks", "examples", "tools", "docs/conf.py", "conftest.py")
 
 
 def pip_section(path):
-    environment = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    environment = yaml.safe_load((ROOT / path).read_text("utf-8"))
     return environment["dependencies"], next(
         d["pip"] for d in environment["dependencies"] if isinstance(d, dict)
     )
@@ -46,14 +45,14 @@ def test_binder_installs_torch_for_the_cpu_and_then_the_course():
     version = conda[0].removeprefix("python=")
     assert version in SpecifierSet(PROJECT["requires-python"])
     assert version in ("3.11", "3.12", "3.13", "3.14"), "repo2docker has locks for these"
-    script = (ROOT / "binder/postBuild").read_text(encoding="utf-8").splitlines()
+    script = (ROOT / "binder/postBuild").read_text("utf-8").splitlines()
     assert script[0] == "#!/bin/bash" and "set -euo pipefail" in script
     assert script[3] == 'python -m pip install --no-cache-dir -e ".[course]"'
     assert os.access(ROOT / "binder/postBuild", os.X_OK) or sys.platform == "win32"
 
 
 def test_colab_has_all_that_the_package_needs():
-    lines = (ROOT / "tests/colab_versions.txt").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "tests/colab_versions.txt").read_text("utf-8").splitlines()
     installed = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert installed.pop("python") in SpecifierSet(PROJECT["requires-python"])
     needed = {
@@ -107,20 +106,20 @@ def test_no_file_names_a_folder_of_somebodys_machine():
         ):  # lessons have a rule of their own
             mentions += [
                 f"{path.name}: {line}"
-                for line in path.read_text(encoding="utf-8").splitlines()
+                for line in path.read_text("utf-8").splitlines()
                 if folder.search(line)
             ]
     assert mentions == []
 
 
 def test_the_readme_is_short_and_names_the_two_commands():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 90
     assert "make lab" in text and "make test" in text
     for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
         assert (ROOT / target).exists(), target
     assert not re.search(r"!\[\s*\]", text), "a picture without alt text"
-    name = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["name"]
+    name = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["name"]
     assert f"activate {name} " in text, "the conda environment has another name"
 
 
@@ -140,7 +139,7 @@ def test_the_style_is_that_of_ruff(rule):
 def test_what_a_public_function_takes_has_a_type():
     bare = []
     for path in (ROOT / "dlhelpers").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.returns and node.name[0] != "_":
                 given = node.args
                 every = *given.args, *given.kwonlyargs, given.vararg, given.kwarg

@@ -12,10 +12,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
 from dlhelpers.measure import count_reads
 from dlhelpers.train import History, accuracy, evaluate, train_epoch
 
-needs_gpu = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="this machine has no CUDA device"
-)
-on_gpu = pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])
+on_gpu = pytest.param("cuda", marks=pytest.mark.gpu)
 each_device = pytest.mark.parametrize("device", ["cpu", on_gpu])
 
 

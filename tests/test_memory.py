@@ -2,13 +2,13 @@
 
 import gc
 import math
-import sys
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from long_cases import linux_only
 
 from dlhelpers.machine import (
     bytes_of,
@@ -21,9 +21,6 @@ from dlhelpers.machine.memory import is_out_of_memory, release_memory
 
 MB = 1_000_000
 DTYPES = [torch.uint8, torch.bfloat16, torch.float32, torch.int64]
-linux_only = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux tells the parts of a process's memory"
-)
 
 
 @given(st.lists(st.integers(0, 12), max_size=4), st.sampled_from(DTYPES), st.integers(0, 5))
@@ -140,7 +137,6 @@ def test_only_errors_of_memory_count_as_such(error, answer):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_the_budget_of_a_gpu_falls_by_what_is_taken():
     torch.zeros(1, device="cuda")
     before = memory_budget("cuda")

@@ -1,8 +1,10 @@
 """The list of mutations can be tried as it stands, and the runner sees who notices, who hangs, and whose it is."""
 
+from subprocess import CalledProcessError
+
 import mutants
 import pytest
-from mutants import PROBE, Outcome, copied, first_failure, problems
+from mutants import Outcome, copied, first_failure, problems
 from mutations import MUTATIONS
 from run_notebooks import ROOT
 
@@ -35,51 +37,44 @@ def test_a_mutation_that_cannot_be_tried_is_named(change, problem):
 
 def test_a_copy_is_changed_and_the_tree_is_not():
     mutation = MUTATIONS[0]
-    before = (ROOT / "dlhelpers" / mutation.file).read_text(encoding="utf-8")
-    with copied(ROOT, mutation) as copy:
-        after = (copy / "dlhelpers" / mutation.file).read_text(encoding="utf-8")
+    file = f"dlhelpers/{mutation.file}"
+    before = (ROOT / file).read_text("utf-8")
+    with copied(mutation) as copy:
+        after = (copy / file).read_text("utf-8")
     assert after == before.replace(mutation.old, mutation.new) != before
-    assert (ROOT / "dlhelpers" / mutation.file).read_text(
-        encoding="utf-8"
-    ) == before and not copy.exists()
+    assert (ROOT / file).read_text("utf-8") == before and not copy.exists()
 
 
 def test_a_failure_is_named_and_a_hang_is_ended_and_another_dlhelpers_is_an_error(monkeypatch):
-    with copied(ROOT, None) as copy:
-        (copy / "tests/test_it.py").write_text("def test_it():\n    assert not 'why'\n")
-        assert first_failure(copy, [PROBE, "tests/test_it.py"]).startswith(
+    with copied(None) as copy:
+        test = copy / "tests/test_it.py"
+        test.write_text("def test_it():\n    assert not 'why'\n")
+        assert first_failure(copy, ["tests/test_it.py"]).startswith(
             "tests/test_it.py::test_it - Assert"
         )
-        (copy / PROBE).write_text("def test_whose_dlhelpers():\n    assert False\n")
-        with pytest.raises(RuntimeError, match="test_whose_dlhelpers"):
-            first_failure(copy, [PROBE, "tests/test_it.py"])
-        (copy / "tests/test_it.py").write_text("import time\n\ntime.sleep(60)\n")
+        test.write_text("import time\n\ntime.sleep(60)\n")
         monkeypatch.setattr(mutants, "SECONDS", 2)
         assert first_failure(copy, ["tests/test_it.py"]) == mutants.HANG
+    monkeypatch.setattr(mutants, "PARTS", {"conftest.py"})
+    with pytest.raises(CalledProcessError), copied(None):
+        pass
 
 
 @pytest.mark.parametrize(
     ("lessons", "tests", "status", "said"),
     [
-        (
-            ["02 cell", ""],
-            ["", "a test"],
-            0,
-            "survivors: 0\nnoticed by a lesson: 1; by a lesson alone: 1 ",
-        ),
-        (["02 cell", ""], ["a test", ""], 1, "survivors: 1 "),
+        (["02 cell", ""], ["", "a test"], 0, "survivors: 0\nnoticed by a lesson: 1; by a lesson "),
+        (["02 cell", ""], ["a test", ""], 1, "survivors: 1\n"),
         (["", ""], ["a test", "a test"], 1, "noticed by a lesson: 0; by a lesson alone: 0"),
     ],
 )
 def test_survivors_and_too_few_lessons_are_a_failure(
     monkeypatch, capsys, lessons, tests, status, said
 ):
-    found = {mutation: (lessons[k], tests[k], 1.0) for k, mutation in enumerate(MUTATIONS[:2])}
+    found = {m: Outcome(m, lessons[k], tests[k]) for k, m in enumerate(MUTATIONS[:2])}
     monkeypatch.setattr(mutants, "sound", lambda *_: [])
-    monkeypatch.setattr(
-        mutants, "attempt", lambda mutation, tree: Outcome(mutation, *found[mutation])
-    )
-    assert mutants.main(["--only", *(mutation.name for mutation in found)]) == status
+    monkeypatch.setattr(mutants, "attempt", found.get)
+    assert mutants.main([mutation.name for mutation in found]) == status
     assert said in capsys.readouterr().out
 
 

@@ -54,10 +54,6 @@ def test_every_number_in_the_text_was_shown_by_a_cell(path):
     assert list(unshown(read(path), tasks_in(path))) == []
 
 
-def test_the_set_up_cell_is_the_same_in_all():
-    assert len({read(path).cells[1].source for path in lessons()}) == 1
-
-
 # ---- the rules can fail: each is shown a miniature lesson that is good but for one thing ----
 
 FIGURE = '<img alt="Two bars." src="data:image/png;base64,iVBORw0KGgo=">'

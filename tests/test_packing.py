@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from long_cases import FULL, only_full
+from long_cases import FULL, linux_only, only_full
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -280,10 +280,7 @@ def stopped(folder, tmp_path, small_blocks):
     return stop
 
 
-needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="the child is forked, as on Linux")
-
-
-@needs_fork
+@linux_only
 @pytest.mark.parametrize("blocks", [1, 4, 8] if FULL else [4])
 def test_a_killed_pack_is_finished_with_the_same_bytes(folder, tmp_path, stopped, blocks):
     stopped(blocks, signal.SIGKILL)
@@ -299,7 +296,7 @@ def test_a_killed_pack_is_finished_with_the_same_bytes(folder, tmp_path, stopped
     assert report.faults == unbroken.faults and len(report.faults) == 5
 
 
-@needs_fork
+@linux_only
 def test_an_interrupt_ends_the_workers_and_a_changed_image_starts_afresh(folder, tmp_path, stopped):
     stopped(3, signal.SIGINT)
     paint(folder / "a" / "000.png", 300)

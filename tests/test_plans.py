@@ -78,7 +78,7 @@ def network(kind):
     if kind == "mlp":
         return nn.Sequential(nn.Flatten(), nn.Linear(3072, 256), nn.ReLU(), nn.Linear(256, 10))
     layers, inside = [], 3
-    for outside in {"shallow": [16], "cnn": [16, 32, 64]}[kind]:
+    for outside in (16, 32, 64):
         layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
         inside = outside
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, 10))
@@ -103,7 +103,7 @@ def profiled_peak(kind, optimizer_fn, size):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("kind", ["mlp", "shallow", "cnn"])
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
 def test_the_peak_is_within_a_factor_of_one_and_a_half_of_what_a_profile_finds(kind, optimizer):
     size, make = 128, OPTIMIZERS[optimizer]
     told = {"shape": (3, 32, 32), "model": network(kind), "optimizer_fn": make}

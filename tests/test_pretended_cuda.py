@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from long_cases import only_full
 from pretended_cuda import POSSIBLE, pretended_cuda, switched_on
+from run_notebooks import ROOT
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -16,7 +16,6 @@ from dlhelpers.machine import pick_device, run_limited
 from dlhelpers.machine.memory import peak_memory, release_memory
 from dlhelpers.train import fit, load_checkpoint
 
-ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 MB = 1_000_000
 pytestmark = pytest.mark.skipif(

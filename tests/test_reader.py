@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import pickle
-import shutil
 import sys
 from functools import partial
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from long_cases import FULL
-from torch.utils.data import ConcatDataset, DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from dlhelpers.data import BlockShuffleSampler
 from dlhelpers.machine import memory_use
@@ -109,17 +108,6 @@ def test_a_batch_is_one_gather_and_its_samples_are_made_only_where_they_are_want
     assert np.array_equal(torch.stack([image for image, _ in seen]), IMAGES)
 
 
-def test_parts_and_sums_of_datasets_read_the_same_samples(stored, tmp_path):
-    dataset = PackedDataset(stored)
-    part = Subset(dataset, range(10, 40))
-    assert next(iter(DataLoader(part, 30)))[1].tolist() == LABELS[10:40].tolist()
-    both = ConcatDataset([dataset, part])
-    images, labels = next(iter(DataLoader(both, 90)))
-    assert labels.tolist() == [*LABELS, *LABELS[10:40]] and images.shape == (90, 3, 5, 4)
-    alone = next(iter(DataLoader(dataset, batch_size=None)))
-    assert torch.equal(alone[0], torch.from_numpy(IMAGES[0])) and alone[1] == 0
-
-
 def test_a_transform_is_given_the_whole_batch(stored):
     shapes = []
 
@@ -157,18 +145,6 @@ def test_what_is_mapped_stays_as_it_was_when_a_dataset_is_written_anew(stored):
     dataset = PackedDataset(stored)
     write(stored, IMAGES[::-1], LABELS[::-1], overwrite=True)
     assert dataset[0].label == LABELS[0] and PackedDataset(stored)[0].label == LABELS[-1]
-
-
-def test_a_dataset_is_copied_while_it_is_mapped_and_read_where_nothing_may_be_written(
-    stored, tmp_path
-):
-    dataset = PackedDataset(stored)
-    dataset[0]
-    shutil.copytree(stored, tmp_path / "copy")
-    for path in (*(tmp_path / "copy").iterdir(), tmp_path / "copy"):
-        path.chmod(0o500)
-    assert PackedDataset(tmp_path / "copy")[5].label == LABELS[5]
-    (tmp_path / "copy").chmod(0o700)
 
 
 @pytest.mark.skipif(

@@ -28,7 +28,7 @@ CELLS = {
     cell.id: cell
     for cell in nbformat.read(ROOT / "notebooks/13_leave_one_machine.ipynb", as_version=4).cells
 }
-GUIDE = (ROOT / "docs/many-machines.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs/many-machines.md").read_text("utf-8")
 SAMPLES = [3, 3, 3, 3, 2]  # in each shard
 
 

@@ -3,18 +3,17 @@
 import subprocess
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 from lab import CHROMIUM
+from run_notebooks import ROOT, lessons
 
 pytest.importorskip(
     "myst_nb", reason="the site is built by `make site`, which installs sphinx and myst-nb"
 )
 
-ROOT = Path(__file__).resolve().parent.parent
-LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LESSONS = lessons()
 PAGES = [
     "docs/index.html",
     "docs/symptoms.html",
@@ -56,7 +55,7 @@ class Page(HTMLParser):
         super().__init__()
         self.links, self.loaded, self.ids, self.images, self.headings = [], [], set(), [], []
         self.in_article = False  # the theme repeats the title outside it, for paper only
-        self.feed(path.read_text(encoding="utf-8"))
+        self.feed(path.read_text("utf-8"))
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
@@ -114,7 +113,7 @@ def test_headings_go_down_by_one_and_every_picture_of_a_lesson_has_its_text(site
 
 
 def test_the_bare_address_leads_to_the_first_page_and_each_lesson_is_in_the_menu(site):
-    assert "url=docs/index.html" in (site / "index.html").read_text(encoding="utf-8")
+    assert "url=docs/index.html" in (site / "index.html").read_text("utf-8")
     links = Page(site / "docs/index.html").links
     assert [path.stem for path in LESSONS if f"../notebooks/{path.stem}.html" not in links] == []
 

@@ -178,7 +178,6 @@ def test_a_loader_without_a_batch_is_refused(model):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_on_a_gpu_queued_work_is_not_taken_for_waiting(model):
     """A model that keeps the GPU busy and the host idle: a clock around `next` alone would blame the loader."""
     big = nn.Sequential(

@@ -10,7 +10,7 @@ from pretended_cuda import POSSIBLE
 
 from dlhelpers.machine import run_limited
 
-PAGE = (ROOT / "docs/symptoms.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/symptoms.md").read_text("utf-8")
 CASES = re.findall(r"(?s)```python\n(.*?)```\n```text\n(.*?)```", PAGE)
 PRETEND = f"""
 import sys; sys.path.append({str(ROOT / "tests")!r})

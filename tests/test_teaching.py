@@ -6,9 +6,10 @@ from importlib import import_module
 
 import pytest
 from addresses import ROOT
+from run_notebooks import lessons
 
-GUIDE = (ROOT / "docs/teaching.md").read_text(encoding="utf-8")
-LESSONS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
+GUIDE = (ROOT / "docs/teaching.md").read_text("utf-8")
+LESSONS = {path.name[:2]: path for path in lessons()}
 SECTIONS = re.findall(r"(?ms)^### (\d\d) (.+?)(?=^##)", GUIDE.partition("## Lesson by lesson")[2])
 NOTES = dict(SECTIONS)
 WORDS = {
@@ -24,7 +25,7 @@ WORDS = {
 
 
 def cells(number):
-    return json.loads(LESSONS[number].read_text(encoding="utf-8"))["cells"]
+    return json.loads(LESSONS[number].read_text("utf-8"))["cells"]
 
 
 def headings(number):

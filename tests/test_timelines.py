@@ -81,7 +81,6 @@ def test_the_picture_says_who_waits_and_is_small():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_on_a_gpu_the_device_has_a_lane_of_its_own():
     seen = timeline(nn.Linear(8, 3).cuda(), DataLoader(DATA, batch_size=8), LOSS)
     assert seen.spans["device"] and max(size for _, size in seen.memory) > 0

@@ -18,8 +18,7 @@ import lessons
 import pictures
 import pytest
 import torch
-
-ROOT = Path(__file__).parent.parent
+from run_notebooks import ROOT
 
 # ---- the install: make and tools/install.py as they are, and a stand-in for the Python in .venv ----
 
@@ -107,9 +106,9 @@ def test_an_environment_is_whole_where_every_range_holds_and_the_helpers_are_thi
     if Path(__import__("dlhelpers").__file__).parent.parent != ROOT:
         pytest.skip("the helpers are not those of this folder")
     assert ends(ROOT) == 0
-    listed = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = (ROOT / "pyproject.toml").read_text("utf-8")
     for text in (listed.replace("torch>=2.10,<3", "torch>=9"), listed):
-        (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+        (tmp_path / "pyproject.toml").write_text(text, "utf-8")
         assert ends(tmp_path) != 0, "a range that does not hold, or another folder's helpers"
 
 
@@ -155,15 +154,15 @@ def course(tmp_path):
 
 
 def change(path, text):
-    book = json.loads(path.read_text(encoding="utf-8"))
+    book = json.loads(path.read_text("utf-8"))
     book["cells"][0]["source"] = [text]
-    path.write_text(json.dumps(book), encoding="utf-8")
+    path.write_text(json.dumps(book), "utf-8")
 
 
 def test_a_copy_has_the_code_of_its_lesson_and_no_output(course):
     lessons.main(course)
-    ours = json.loads((course / "my-lessons" / "00_a.ipynb").read_text(encoding="utf-8"))
-    theirs = json.loads((course / "notebooks" / "00_a.ipynb").read_text(encoding="utf-8"))
+    ours = json.loads((course / "my-lessons" / "00_a.ipynb").read_text("utf-8"))
+    theirs = json.loads((course / "notebooks" / "00_a.ipynb").read_text("utf-8"))
     assert [c["source"] for c in ours["cells"]] == [c["source"] for c in theirs["cells"]]
     assert any(c.get("outputs") for c in theirs["cells"])
     assert not any(c.get("outputs") or c.get("execution_count") for c in ours["cells"])
@@ -180,17 +179,17 @@ def test_what_the_learner_wrote_stays_and_a_new_edition_is_put_beside_it_once(co
     lessons.main(course)
     assert "my-lessons/00_a.ipynb is yours and stays" in capsys.readouterr().out
     [new] = (course / "my-lessons").glob("00_a.new-*.ipynb")
-    assert "The second edition" in new.read_text(encoding="utf-8")
+    assert "The second edition" in new.read_text("utf-8")
     lessons.main(course)
     assert mine.read_bytes() == written and capsys.readouterr().out == ""
-    mine.write_text("{", encoding="utf-8")  # broken off while it was saved
+    mine.write_text("{", "utf-8")  # broken off while it was saved
     lessons.main(course)
-    assert mine.read_text(encoding="utf-8") == "{"
+    assert mine.read_text("utf-8") == "{"
 
 
 # ---- the README ----
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", pictures.PICTURES)

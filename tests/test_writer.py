@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import time
 import tracemalloc
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from long_cases import FULL
+from long_cases import FULL, linux_only
 
 from dlhelpers.packed import PackedDataset, PackedWriter, verify
 from dlhelpers.packed import writer as writer_module
@@ -276,8 +275,6 @@ def test_a_writer_is_used_inside_with(tmp_path):
 
 # Two writers, and killed ones
 
-needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="the child is forked, as on Linux")
-
 
 def in_child(function, *arguments):
     """Start a function in a forked process."""
@@ -292,7 +289,7 @@ def hold(folder, opened):
         time.sleep(60)
 
 
-@needs_fork
+@linux_only
 def test_a_second_writer_is_refused_until_the_first_has_died(tmp_path, unbroken):
     opened = multiprocessing.get_context("fork").Event()
     child = in_child(hold, tmp_path, opened)
@@ -326,7 +323,7 @@ def write_until(folder, stop, counted):
     counted.value = calls
 
 
-@needs_fork
+@linux_only
 @pytest.mark.parametrize("old", [False, True])
 def test_a_writer_killed_at_any_step_leaves_the_old_an_unfinished_or_the_whole_dataset(
     tmp_path, unbroken, old
@@ -365,7 +362,7 @@ def write_limited(folder, limit, messages):
         messages.put(str(error))
 
 
-@needs_fork
+@linux_only
 @pytest.mark.parametrize("limit", [500, 128 + 30 * 768])
 def test_a_full_disk_names_file_and_remedy_and_leaves_the_old_dataset(tmp_path, unbroken, limit):
     write_old(tmp_path)
