@@ -181,8 +181,6 @@ def tasks_are_used(book: NotebookNode, tasks: dict[str, Task]) -> Iterator[str]:
         )
 
 
-# the numbers of the lessons that keep the rules below
-SECOND_EDITION = {f"{number:02}" for number in range(16)}
 NO_EXPLORER = "lesson_14."  # its messages are what one plays with
 
 

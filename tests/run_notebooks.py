@@ -108,15 +108,8 @@ def _joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]
 
 
 def complaints(path: Path) -> Iterator[str]:
-    """Yield what is wrong with a stored notebook: counts that are not 1..n, metadata that a machine made."""
+    """Yield what is wrong with a stored notebook: metadata that a machine made."""
     book = nbformat.read(path, as_version=4)
-    counts = [
-        cell.execution_count
-        for cell in book.cells
-        if cell.cell_type == "code" and cell.source.strip()
-    ]
-    if counts != list(range(1, len(counts) + 1)):
-        yield f"{path.name}: execution counts are not 1..{len(counts)}: run it from the top"
     before = nbformat.writes(book)
     if before != nbformat.writes(tidy(book)):
         yield f"{path.name}: carries machine-made metadata or split prints: run it with this script"

@@ -72,14 +72,15 @@ def test_describe_foretells_what_count_finds(n, size, drop_last):
 
 
 def test_describe_shows_the_formula_beside_each_number():
-    table = {row[0]: row[1:] for row in describe(DataLoader(numbers(75), 32)).table().rows}
+    def rows(**options):
+        return {
+            row[0]: row[1:] for row in describe(DataLoader(numbers(75), 32, **options)).table().rows
+        }
+
+    table, dropping = rows(), rows(drop_last=True)
     assert table["samples"] == ["75", "len(loader.dataset)"]
     assert table["batches"] == ["3", "len(loader) = ceil(75 / 32)"]
     assert table["last batch"] == ["11", "75 - 2 x 32"]
-    dropping = {
-        row[0]: row[1:]
-        for row in describe(DataLoader(numbers(75), 32, drop_last=True)).table().rows
-    }
     assert dropping["batches"] == ["2", "len(loader) = floor(75 / 32)"]
     assert dropping["left out"] == ["11", "75 - 2 x 32"]
 

@@ -107,7 +107,11 @@ VALIDATES_ON_TRAINING = (
 
 
 INSUFFICIENT = {
-    "softmax": ([("adam =", SOFTMAX)], "learned", r"`accuracy`: [2-5]\d\.\d% of 600 new images"),
+    "softmax": (
+        [ONE_EPOCH, ("adam =", SOFTMAX)],
+        "learned",
+        r"`accuracy`: [2-5]\d\.\d% of 600 new images",
+    ),
     "validating on training": (
         [ONE_EPOCH, VALIDATES_ON_TRAINING],
         "learned",

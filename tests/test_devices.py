@@ -26,21 +26,15 @@ def no_wish_from_outside(monkeypatch):
     monkeypatch.delenv("DLHELPERS_DEVICE", raising=False)
 
 
-def pretend_cuda(monkeypatch, count):
+def pretend(monkeypatch, count):
     """Make PyTorch report `count` CUDA devices; nothing is ever put on them."""
-    monkeypatch.setattr(
-        torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
-    )
+    device = torch.device("cuda") if count else None
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: device)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
 
 
-def pretend_none(monkeypatch):
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
-
-
 def test_the_variable_beats_the_accelerator_and_the_argument_beats_both(monkeypatch):
-    pretend_cuda(monkeypatch, 2)
+    pretend(monkeypatch, 2)
     assert pick_device() == torch.device("cuda")
     monkeypatch.setenv("DLHELPERS_DEVICE", "cpu")
     assert pick_device() == torch.device("cpu")
@@ -50,7 +44,7 @@ def test_the_variable_beats_the_accelerator_and_the_argument_beats_both(monkeypa
 
 
 def test_an_absent_kind_of_device_is_refused_with_what_there_is(monkeypatch):
-    pretend_none(monkeypatch)
+    pretend(monkeypatch, 0)
     assert pick_device() == torch.device("cpu") and pick_amp_dtype("cpu") is None
     told = "'cuda' is not here: this machine offers cpu. Give no `prefer`"
     with pytest.raises(ValueError, match=told):

@@ -34,7 +34,11 @@ from dlhelpers.explore import (
 )
 
 EXPLORERS = [value for name, value in [*globals().items()] if name.startswith("explore_")]
-each_explorer = pytest.mark.parametrize("explore", EXPLORERS)
+
+
+@pytest.fixture(scope="module", params=EXPLORERS)
+def explorer(request):
+    return request.param()
 
 
 def column(explorer):
@@ -63,9 +67,7 @@ def numbers(explorer, *values):
     return [float(number.replace(",", "")) for number in found]
 
 
-@each_explorer
-def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
-    explorer = explore()
+def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explorer):
     bundle = explorer._repr_mimebundle_()
     view = bundle["application/vnd.jupyter.widget-view+json"]
     assert view["model_id"] == explorer.widget.model_id
@@ -144,9 +146,8 @@ def test_a_slider_and_its_named_field_move_together():
     assert slider.value == field.value == 24
 
 
-@each_explorer
-def test_every_end_of_a_control_is_drawn_in_time(explore):
-    explorer, spent = explore(), []
+def test_every_end_of_a_control_is_drawn_in_time(explorer):
+    spent = []
     gc.disable()  # as timeit does: collecting what other tests have left takes up to a second
     try:
         for control in controls(explorer).values():

@@ -50,17 +50,3 @@ def test_a_module_imports_from_its_own_folder_and_from_lower_floors(path):
         draws = function == "plot" and folder == "show"
         assert function is None or draws, f"line {line}: an import inside {function}"
         assert folder == own or FLOOR[folder] < FLOOR[own], f"line {line}: {own} imports {folder}"
-
-
-def test_no_circle():
-    modules = {path: path.relative_to(ROOT.parent).with_suffix("").parts for path in MODULES}
-    by_name = {".".join(parts): path for path, parts in modules.items()}
-    needs = {path: set() for path in MODULES}
-    for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module in by_name:
-                needs[path].add(by_name[node.module])
-    while free := [path for path, others in needs.items() if not others & needs.keys()]:
-        for path in free:
-            del needs[path]
-    assert not needs, f"a circle among {sorted(path.stem for path in needs)}"

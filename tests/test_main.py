@@ -49,14 +49,8 @@ def test_a_folder_is_packed_and_verified(folder, tmp_path, capsys):
     assert files[0] == files[1]
     code, out, errors = run(capsys, "verify", tmp_path / "out")
     assert (code, errors) == (0, []) and out[-1] == f"{tmp_path / 'out'} is as it was written"
-
-
-def test_a_flipped_byte_is_found(folder, tmp_path, capsys):
-    run(capsys, "pack", folder, tmp_path / "out")
     images = tmp_path / "out" / "images.npy"
-    content = bytearray(images.read_bytes())
-    content[-1] ^= 1
-    images.write_bytes(content)
+    images.write_bytes(images.read_bytes()[:-1] + b"!")
     code, out, errors = run(capsys, "verify", tmp_path / "out")
     assert (code, errors) == (1, []) and out[-1] == f"{tmp_path / 'out'} is damaged"
     assert any(images.name in line for line in out)

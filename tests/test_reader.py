@@ -153,9 +153,9 @@ def test_what_is_mapped_stays_as_it_was_when_a_dataset_is_written_anew(stored):
 def test_an_epoch_needs_no_more_private_memory_for_16_times_the_data(tmp_path):
     peaks = []
     for count in (1_000, 16_000):
-        with PackedWriter(tmp_path / f"{count}", classes=["a"], shape=(3, 64, 64)) as writer:
+        with PackedWriter(tmp_path / f"{count}", classes=["a"], shape=(3, 32, 32)) as writer:
             for _ in range(0, count, 500):
-                writer.add(np.zeros((500, 3, 64, 64), np.uint8), np.zeros(500, np.int64))
+                writer.add(np.zeros((500, 3, 32, 32), np.uint8), np.zeros(500, np.int64))
         loader = DataLoader(PackedDataset(tmp_path / f"{count}"), 100, shuffle=True)
         peaks.append(max(memory_use().private for _ in loader))
     assert peaks[1] - peaks[0] < 20_000_000

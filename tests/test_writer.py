@@ -194,27 +194,20 @@ def test_other_settings_start_afresh(tmp_path, change):
     assert snapshot(tmp_path / "resumed") == snapshot(tmp_path / "apart")
 
 
-def damage_images(folder):
-    os.truncate(folder / "images.npy.part", 128 + 36 * 768 - 1)
-
-
-def damage_labels(folder):
-    (folder / "labels.npy.part").unlink()
-
-
-def damage_journal(folder):
-    (folder / "unfinished.jsonl").write_bytes(b"{\n[]\n")
-
-
 def damage_last_line(folder):
     path = folder / "unfinished.jsonl"
     path.write_bytes(path.read_bytes()[:-30])
 
 
-@pytest.mark.parametrize(
-    ("damage", "kept"),
-    [(damage_images, 0), (damage_labels, 0), (damage_journal, 0), (damage_last_line, 2 * ROWS)],
-)
+DAMAGE = [
+    (lambda folder: os.truncate(folder / "images.npy.part", 128 + 36 * 768 - 1), 0),
+    (lambda folder: (folder / "labels.npy.part").unlink(), 0),
+    (lambda folder: (folder / "unfinished.jsonl").write_bytes(b"{\n[]\n"), 0),
+    (damage_last_line, 2 * ROWS),
+]
+
+
+@pytest.mark.parametrize(("damage", "kept"), DAMAGE)
 def test_what_a_stopped_writer_left_counts_as_far_as_it_is_whole(tmp_path, unbroken, damage, kept):
     stop_after(tmp_path, 40)
     damage(tmp_path)
