@@ -8,6 +8,7 @@ import pytest
 from addresses import ROOT
 from pretended_cuda import POSSIBLE
 
+from dlhelpers import train
 from dlhelpers.machine import run_limited
 
 PAGE = (ROOT / "docs/symptoms.md").read_text("utf-8")
@@ -38,7 +39,8 @@ def test_the_code_on_the_page_raises_the_message(code, said, capsys):
         if "forked" not in said or not POSSIBLE:
             pytest.skip("recorded on the page: needs a GPU, or a PyTorch that can pretend one")
         code = PRETEND + code
-    run = run_limited(exec, code, {"__name__": "__main__"}, limit=500_000_000, timeout=120)
+    names = {"__name__": "__main__", "train": train}  # imported once, for all of the children
+    run = run_limited(exec, code, names, limit=500_000_000, timeout=120)
     told = f"{capsys.readouterr().out}\n{run.traceback}\n{run.error}"
     assert re.search(pattern(said), told, re.DOTALL), told
 
