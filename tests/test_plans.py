@@ -125,11 +125,6 @@ def test_a_peak_that_a_history_tells_holds_within_its_factor():
         assert said.compare(history).rows[-1][-1] == verdict
 
 
-def test_a_micro_batch_lowers_the_peak():
-    told = {"samples": 64, "batch_size": 64, "shape": (3, 32, 32), "model": network("cnn")}
-    assert plan(**told, micro_batch_size=8).peak_bytes < plan(**told).peak_bytes / 2
-
-
 def test_planning_leaves_no_trace():
     net, state = network("cnn").eval(), torch.get_rng_state()
     before = deepcopy(net.state_dict())
