@@ -20,6 +20,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # ---- the install: make and tools/install.py as they are, and a stand-in for the Python in .venv ----
 
@@ -186,6 +187,23 @@ def test_what_the_learner_wrote_stays_and_a_new_edition_is_put_beside_it_once(co
     mine.write_text("{", encoding="utf-8")  # broken off while it was saved
     lessons.main(course)
     assert mine.read_text(encoding="utf-8") == "{"
+
+
+def test_a_class_gets_a_folder_in_which_the_course_opens_as_here(tmp_path):
+    target = tmp_path / "for the class"
+    command = [sys.executable, ROOT / "tools" / "lessons.py"]
+    subprocess.run([*command, target], check=True)
+    for lesson in (ROOT / "notebooks").glob("*.ipynb"):
+        handed = json.loads((target / "notebooks" / lesson.name).read_text(encoding="utf-8"))
+        assert not any(cell.get("outputs") for cell in handed["cells"])
+    start = "import dlhelpers; print(dlhelpers.__file__)"
+    run = [sys.executable, "-c", start]
+    where = subprocess.run(run, cwd=target, env=os.environ | {"PYTHONPATH": ""}, stdout=-1).stdout
+    assert Path(where.decode().strip()).is_relative_to(target)
+    subprocess.run([sys.executable, target / "tools" / "lessons.py"], check=True)
+    assert len(list((target / "my-lessons").glob("*.ipynb"))) == len(LESSONS)
+    again = subprocess.run([*command, target], capture_output=True, text=True)
+    assert again.returncode == 1 and "name a new folder" in again.stderr
 
 
 # ---- the README ----
