@@ -95,6 +95,14 @@ def page(text: str, where: Home) -> str:
     return text
 
 
+def full(text: str, where: Home) -> str:
+    """Return a Markdown text in which pictures and links within the repository have their full addresses."""
+    for kind, opening in {"raw": r"!\[[^\]]*\]\(", "blob": r"\]\("}.items():
+        address = f"{GITHUB}{where.repository}/{kind}/{where.branch}/"
+        text = re.sub(rf"({opening})(?!https:)", rf"\g<1>{address}", text)
+    return text
+
+
 def take_remote() -> None:
     """Write where this clone comes from, and its branch, into pyproject.toml; ValueError where that is not GitHub."""
 
