@@ -17,6 +17,7 @@ import install
 import lessons
 import pictures
 import pytest
+import slides
 import torch
 
 ROOT = Path(__file__).parent.parent
@@ -204,6 +205,24 @@ def test_a_class_gets_a_folder_in_which_the_course_opens_as_here(tmp_path):
     assert len(list((target / "my-lessons").glob("*.ipynb"))) == len(LESSONS)
     again = subprocess.run([*command, target], capture_output=True, text=True)
     assert again.returncode == 1 and "name a new folder" in again.stderr
+
+
+def test_the_slides_show_what_lessons_show_and_their_numbers_are_printed_there():
+    page = slides.page()
+    assert page.count("<section>") == len(slides.SLIDES) == 6
+    assert "http" not in re.sub("<svg.+?>", "", page), "it has to work without a network"
+    printed = " ".join(
+        "".join(output.get("text") or output["data"]["text/plain"])
+        for lesson in ("02", "03")
+        for cell in slides.cells(lesson).values()
+        for output in cell.get("outputs", [])
+        if "text" in output or "data" in output
+    )
+    words = " ".join(title + question for title, question, _ in slides.SLIDES)
+    for number in re.findall(r"\d+(?:\.\d+)?", words.replace("Lesson 00", "")):
+        assert number in printed
+    for place in (place for _, _, places in slides.SLIDES for place in places):
+        assert slides.shown(place) and slides.shown(place) in page
 
 
 # ---- the README ----
