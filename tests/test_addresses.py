@@ -66,7 +66,8 @@ def test_on_a_package_index_each_picture_and_link_of_the_readme_leads_to_the_rep
 def test_a_move_reaches_every_file_and_a_second_one_changes_nothing(tmp_path, monkeypatch):
     for name in ("notebooks", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "README.md", tmp_path)
+    for name in ("README.md", "CITATION.cff"):
+        shutil.copy(ROOT / name, tmp_path)
     here = addresses.home()
     monkeypatch.setattr(addresses, "ROOT", tmp_path)
     changed = addresses.rewritten(ELSEWHERE)
@@ -77,7 +78,9 @@ def test_a_move_reaches_every_file_and_a_second_one_changes_nothing(tmp_path, mo
         for link in links(text):
             assert "/someone/fork/" in link
             assert ("/blob/my/trunk/" if link.startswith(COLAB) else "/my%2Ftrunk?") in link
-        assert path.suffix == ".md" or "someone/fork/archive/refs/heads/my/trunk.zip" in text
+        if path.name == "CITATION.cff":
+            assert 'github.com/someone/fork"' in text and "version: 9.9.9" in text
+        assert path.suffix != ".ipynb" or "someone/fork/archive/refs/heads/my/trunk.zip" in text
     assert addresses.rewritten(ELSEWHERE) == {}
     assert addresses.rewritten(here) == before, "and back"
 
