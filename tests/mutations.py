@@ -519,8 +519,8 @@ MUTATIONS = [
     Mutation(
         "mapped-files-called-private",
         "machine/memory.py",
-        "for part in parts)) if parts else MemoryUse(resident)",
-        "for part in [resident // 1024, *parts[1:]]))",
+        "(1024 * int(part) for part in parts)",
+        "(1024 * sum(map(int, parts)), *map(int, parts[1:]))",
         "A file that is only mapped counts as memory that can run out, the error of reading RSS.",
         "10",
         "test_memory.py::test_a_mapped_file_counts_as_file_backed_and_not_as_private",
