@@ -7,7 +7,7 @@ from inspect import cleandoc
 
 import nbformat
 import pytest
-from judged import JUDGED
+from judged import JUDGED, without_return
 from long_cases import FULL
 from nbformat.v4 import new_code_cell
 from run_notebooks import execute, lessons
@@ -136,10 +136,6 @@ def test_each_known_mistake_gets_the_message_that_names_it(name, task):
     for mistake, message in mistakes:
         reply = task.check(mistake)
         assert reply.kind == "wrong" and message in reply.text, reply
-
-
-def without_return(*arguments):
-    print(end="")
 
 
 @each_exercise_but_the_project
