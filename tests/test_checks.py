@@ -1,5 +1,6 @@
 """Tests of `checks`: what would fail late or train something wrong is refused, and what people reasonably do is not."""
 
+import sys
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+import dlhelpers
 from dlhelpers.train import EpochResult, History, accuracy, evaluate, fit, train_epoch
 
 ROWS = torch.linspace(-1, 1, 12).reshape(4, 3)
@@ -271,3 +273,27 @@ def test_what_would_train_nothing_is_refused(model):
 def test_numbers_of_numpy_are_numbers(model):
     whole = {"epochs": np.int64(2), "micro_batch_size": np.int32(3), "seed": np.int64(1)}
     assert run(model, good(), **whole).epochs == 2
+
+
+def test_fit_makes_at_most_40_calls_in_the_package_before_its_first_batch():
+    calls = []
+
+    def note(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(dlhelpers.__path__[0]):
+            calls.append(frame.f_code.co_name)
+
+    class Batches(DataLoader):
+        def __iter__(self):
+            sys.setprofile(None)
+            return super().__iter__()
+
+    model = network()
+    loader = Batches(batches().dataset, 8)
+    options = {"valid_loader": batches(), "metrics": {"accuracy": accuracy}, "seed": 0}
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        run(model, loader, **options)
+    finally:
+        sys.setprofile(before)
+    assert 10 < len(calls) <= 40, calls

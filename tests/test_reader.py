@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import shutil
 import sys
 from functools import partial
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from long_cases import FULL
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from dlhelpers.data import BlockShuffleSampler
 from dlhelpers.machine import memory_use
@@ -177,3 +178,26 @@ def test_a_file_of_another_length_or_header_is_named_at_opening(stored):
             ):
                 opened()
         (stored / name).write_bytes(before)
+
+
+def test_a_dataset_is_copied_while_it_is_mapped_and_read_where_nothing_may_be_written(
+    stored, tmp_path
+):
+    dataset = PackedDataset(stored)
+    dataset[0]
+    shutil.copytree(stored, tmp_path / "copy")
+    for path in (*(tmp_path / "copy").iterdir(), tmp_path / "copy"):
+        path.chmod(0o500)
+    assert PackedDataset(tmp_path / "copy")[5].label == LABELS[5]
+    (tmp_path / "copy").chmod(0o700)
+
+
+def test_parts_and_sums_of_datasets_read_the_same_samples(stored, tmp_path):
+    dataset = PackedDataset(stored)
+    part = Subset(dataset, range(10, 40))
+    assert next(iter(DataLoader(part, 30)))[1].tolist() == LABELS[10:40].tolist()
+    both = ConcatDataset([dataset, part])
+    images, labels = next(iter(DataLoader(both, 90)))
+    assert labels.tolist() == [*LABELS, *LABELS[10:40]] and images.shape == (90, 3, 5, 4)
+    alone = next(iter(DataLoader(dataset, batch_size=None)))
+    assert torch.equal(alone[0], torch.from_numpy(IMAGES[0])) and alone[1] == 0

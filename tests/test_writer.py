@@ -3,9 +3,11 @@
 import json
 import multiprocessing
 import os
+import random
 import signal
 import time
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +342,22 @@ def test_a_writer_killed_at_any_step_leaves_the_old_an_unfinished_or_the_whole_d
         write(folder, overwrite=True)
         assert snapshot(folder) == unbroken
     assert set(states) == ({"old", "unfinished", "new"} if old else {"unfinished", "new"})
+
+
+@linux_only
+def test_a_writer_killed_at_a_random_time_is_finished_with_the_same_bytes(tmp_path, unbroken):
+    states = set()
+    for number in range(20 if FULL else 3):
+        folder = tmp_path / f"{number}"
+        write_old(folder)
+        child = in_child(partial(write, batch=1, overwrite=True), folder)
+        time.sleep(random.Random(number).uniform(0, 0.3))
+        child.kill()
+        child.join()
+        states.add(state(folder))
+        write(folder, overwrite=True)
+        assert snapshot(folder) == unbroken
+    assert states <= {"old", "unfinished", "new"}
 
 
 # A full disk
