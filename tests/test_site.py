@@ -25,6 +25,8 @@ PAGES = [
     "docs/contributing.html",
     "docs/many-machines.html",
     "docs/changelog.html",
+    "docs/set-up.html",
+    "docs/class-day.html",
     *(f"notebooks/{path.stem}.html" for path in LESSONS),
 ]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}

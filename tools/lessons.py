@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "my-lessons"  # beside notebooks/, so that their links hold
-HANDED_OUT = "dlhelpers docs/images tools LICENSE Makefile README.md environment.yml pyproject.toml"
+HANDED_OUT = "dlhelpers docs/images docs/set-up.md tools LICENSE Makefile README.md environment.yml pyproject.toml"
 
 
 def main(root: Path = ROOT) -> None:
