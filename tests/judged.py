@@ -1234,10 +1234,10 @@ JUDGED = {
     "lesson_09.images_per_second": [
         (3, "pass a name without brackets"),
         (paced(give=lambda images, seconds: None), "is a `return` missing?"),
-        (paced(first=False), "so do images that the last batch lacks"),
+        (paced(first=False), "images that the short last batch doesn't have"),
         (paced(first=False, count=len), "The clock still runs while the workers start"),
         (paced(), "count with `len(images)`"),
-        (paced(count=len, before=len), "don't count them"),
+        (paced(count=len, before=len), "don't count its images"),
         (
             paced(before=lambda images: 1, count=lambda images: 1),
             "these are batches per second",
@@ -1260,11 +1260,11 @@ JUDGED = {
     ],
     "lesson_09.whole_batches": [
         (len, "a class is expected"),
-        (whole_batches(length=lambda labels: 3), "of six images its length is 3"),
+        (whole_batches(length=lambda labels: 3), "with six images its length is 3"),
         (type("OneByOne", (), {"__init__": ignore, "__len__": lambda s: 6}), "with an s"),
         (
             whole_batches(batch=lambda images, labels, k: (labels[k], images[k])),
-            "have changed places",
+            "labels and images are swapped",
         ),
         (
             whole_batches(batch=lambda images, labels, k: None),
@@ -1280,11 +1280,11 @@ JUDGED = {
         ),
         (
             whole_batches(batch=lambda images, labels, k: (images[sorted(k)], labels[sorted(k)])),
-            "gives others, or another order",
+            "it returns others, or a different order",
         ),
         (
             whole_batches(batch=lambda images, labels, k: (images[k], labels[sorted(k)])),
-            "the labels are not theirs",
+            "the labels belong to others",
         ),
     ],
     "lesson_10.from_file": [
