@@ -1304,7 +1304,7 @@ JUDGED = {
         (from_file(row=lambda images, k: images[k : k + 1].copy()), "has the shape (1, 3, 64, 64)"),
         (from_file(row=lambda images, k: images[k] / 255), "has the type torch.float64"),
         (from_file(row=lambda images, k: images[0].copy()), "does `__getitem__` use its `index`?"),
-        (keeping(), "does the dataset keep each one?"),
+        (keeping(), "does the dataset keep every sample?"),
         (keeping(least=7_000), "it came back changed"),
     ],
     "lesson_10.mean_and_std": [
@@ -1313,7 +1313,7 @@ JUDGED = {
         (lambda path: in_blocks(path)[0], "it gave back float64: two numbers are expected"),
         (
             lambda path: (mapped(path) / 255).mean(),
-            "cut a block from the map first",
+            "take a block of the map first",
         ),
         (
             lambda path: (in_blocks(path)[0], mapped(path).std()),
@@ -1334,20 +1334,23 @@ JUDGED = {
     ],
     "lesson_10.write_whole": [
         (3, "pass a name without brackets"),
-        (lambda path, parts: renamed(path, list(parts)[:1]), "expected all of them, in order."),
+        (
+            lambda path, parts: renamed(path, list(parts)[:1]),
+            "It should hold all the parts, in order",
+        ),
         (
             lambda path, parts: renamed(path, parts, finish=shutil.copy),
-            "Call `os.replace(old, new)`, by this name",
+            "Call `os.replace(old, new)` by that name",
         ),
         (write_directly, "an unfinished one was there: write under another name until the end."),
-        (collect_first, "at the end the old file was written over or removed"),
+        (collect_first, "at the end the old file was overwritten or removed"),
         (
             rename_too_early,
             "the file got its name before it was closed: its last bytes were not in it yet.",
         ),
         (
             say_nothing,
-            "it has to be passed on, or nobody would know",
+            "let it through, or nobody will know",
         ),
         (elsewhere, "write it beside `path`"),
         (
