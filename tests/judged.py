@@ -1205,10 +1205,10 @@ JUDGED = {
     "lesson_09.images_per_second": [
         (3, "pass a name without brackets"),
         (paced(give=lambda images, seconds: None), "is a `return` missing?"),
-        (paced(first=False), "so do images that the last batch lacks"),
+        (paced(first=False), "images that the short last batch doesn't have"),
         (paced(first=False, count=len), "The clock still runs while the workers start"),
         (paced(), "count with `len(images)`"),
-        (paced(count=len, before=len), "don't count them"),
+        (paced(count=len, before=len), "don't count its images"),
         (
             paced(before=lambda images: 1, count=lambda images: 1),
             "these are batches per second",
@@ -1231,11 +1231,11 @@ JUDGED = {
     ],
     "lesson_09.whole_batches": [
         (len, "a class is expected"),
-        (whole_batches(length=lambda labels: 3), "of six images its length is 3"),
+        (whole_batches(length=lambda labels: 3), "with six images its length is 3"),
         (type("OneByOne", (), {"__init__": ignore, "__len__": lambda s: 6}), "with an s"),
         (
             whole_batches(batch=lambda images, labels, k: (labels[k], images[k])),
-            "have changed places",
+            "labels and images are swapped",
         ),
         (
             whole_batches(batch=lambda images, labels, k: None),
@@ -1251,11 +1251,11 @@ JUDGED = {
         ),
         (
             whole_batches(batch=lambda images, labels, k: (images[sorted(k)], labels[sorted(k)])),
-            "gives others, or another order",
+            "it returns others, or a different order",
         ),
         (
             whole_batches(batch=lambda images, labels, k: (images[k], labels[sorted(k)])),
-            "the labels are not theirs",
+            "the labels belong to others",
         ),
     ],
     "lesson_10.from_file": [
@@ -1275,7 +1275,7 @@ JUDGED = {
         (from_file(row=lambda images, k: images[k : k + 1].copy()), "has the shape (1, 3, 64, 64)"),
         (from_file(row=lambda images, k: images[k] / 255), "has the type torch.float64"),
         (from_file(row=lambda images, k: images[0].copy()), "does `__getitem__` use its `index`?"),
-        (keeping(), "does the dataset keep each one?"),
+        (keeping(), "does the dataset keep every sample?"),
         (keeping(least=7_000), "it came back changed"),
     ],
     "lesson_10.mean_and_std": [
@@ -1284,7 +1284,7 @@ JUDGED = {
         (lambda path: in_blocks(path)[0], "it gave back float64: two numbers are expected"),
         (
             lambda path: (mapped(path) / 255).mean(),
-            "cut a block from the map first",
+            "take a block of the map first",
         ),
         (
             lambda path: (in_blocks(path)[0], mapped(path).std()),
@@ -1305,20 +1305,23 @@ JUDGED = {
     ],
     "lesson_10.write_whole": [
         (3, "pass a name without brackets"),
-        (lambda path, parts: renamed(path, list(parts)[:1]), "expected all of them, in order."),
+        (
+            lambda path, parts: renamed(path, list(parts)[:1]),
+            "It should hold all the parts, in order",
+        ),
         (
             lambda path, parts: renamed(path, parts, finish=shutil.copy),
-            "Call `os.replace(old, new)`, by this name",
+            "Call `os.replace(old, new)` by that name",
         ),
         (write_directly, "an unfinished one was there: write under another name until the end."),
-        (collect_first, "at the end the old file was written over or removed"),
+        (collect_first, "at the end the old file was overwritten or removed"),
         (
             rename_too_early,
             "the file got its name before it was closed: its last bytes were not in it yet.",
         ),
         (
             say_nothing,
-            "it has to be passed on, or nobody would know",
+            "let it through, or nobody will know",
         ),
         (elsewhere, "write it beside `path`"),
         (

@@ -9,9 +9,9 @@ WORKER = {"fork": 0.02, "spawn": 0.3}  # GB of its own that each worker adds, wi
 BATCHES = 2  # that wait for each worker
 IMAGE = 0.602112e-3  # GB of an image of 3 x 224 x 224 float32
 TRIES = (
-    "Raise the dataset to 60 GB. Where do the two bars stop, and is this training in danger?",
-    "Let it keep a list, under fork, and go from 0 workers up. When does it break? Does an array?",
-    "Start the workers by spawn. What becomes of the array, the map, and the path of a map?",
+    "Raise the dataset to 60 GB. Where do the two bars stop, and is this run in danger?",
+    "Choose a list and fork, and add workers, from 0 up. When does it break? And with an array?",
+    "Switch to spawn. What happens with the array, the map, and the path of a map?",
 )
 
 
@@ -53,7 +53,7 @@ def _draw(kept, start, size, workers, batch_size):
         ax.barh(0, part, left=left, height=0.6, **look)
         left += part
     ax.barh(1, resident, height=0.6, color="#999999")
-    names = f"each page once\n{left:.2f} GB", f"resident, added up\n{resident:.2f} GB"
+    names = f"each page counted once\n{left:.2f} GB", f"resident, added up\n{resident:.2f} GB"
     ax.set_yticks((0, 1), names)
     ax.axvline(LIMIT, color=PALETTE[4])
     axis = "GB; blue: anonymous, yellow: shared, hatched: pages of the file; red: the limit"

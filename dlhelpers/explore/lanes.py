@@ -7,7 +7,7 @@ from dlhelpers.show.plots import PALETTE, new_axes, show
 
 TRIES = (
     "Set num_workers to 0. Who waits, and how much time does one worker save?",
-    "How many workers does it take until the device waits for the first batch only?",
+    "How many workers do you need before the device waits only for the first batch?",
     "Tick the slow batches. What does a larger prefetch_factor save with 2 workers, and with 1?",
 )
 
@@ -57,7 +57,7 @@ def _draw(load_ms, train_ms, workers, prefetch, uneven):
     names = [f"worker {k + 1}" for k in range(workers)] or ["main process"]
     ax.set_yticks(range(lanes + 1), [*names, "device"])
     in_turns = sum(loads) + 12 * train_ms
-    axis = "ms, up to the end of an epoch without workers; hatched: waiting"
+    axis = "ms (the axis ends where an epoch without workers would); hatched: waiting"
     ax.set(xlim=(0, in_turns), ylim=(lanes + 0.5, -0.5), xlabel=axis, frame_on=False)
     waits = sum(end for _, end in loading[-lanes:]) - sum(loads)
     return show(

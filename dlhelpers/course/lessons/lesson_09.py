@@ -56,7 +56,7 @@ def judge_images_per_second(answer: Callable) -> str | None:
         known = [
             (
                 [padded / whole],
-                "the start of the workers still counts, and so do images that the last batch lacks.",
+                "you still time the start of the workers, and you count images that the short last batch doesn't have.",
             ),
             (
                 [images / whole],
@@ -68,7 +68,7 @@ def judge_images_per_second(answer: Callable) -> str | None:
             ),
             (
                 [images / timed, padded / timed],
-                "the clock begins when the first batch is there, so its images came before: don't count them.",
+                "the clock starts after the first batch has arrived, so don't count its images.",
             ),
             ([rest / whole, rest / (START + timed)], "the start of the workers still counts."),
             (
@@ -86,8 +86,8 @@ def judge_images_per_second(answer: Callable) -> str | None:
                 return message
         if not same(float(speed), rest / timed):
             return (
-                f"batches of {', '.join(map(str, sizes))} came, {timed:g} seconds from the first one to the end: it"
-                f" says {speed:.3g} images per second, and {rest} / {timed:g} = {rest / timed:g} is expected."
+                f"batches of {', '.join(map(str, sizes))} came, {timed:g} seconds from the first one to the end: you"
+                f" return {speed:.3g} images per second, and {rest} / {timed:g} = {rest / timed:g} is expected."
             )
     return None
 
@@ -95,9 +95,9 @@ def judge_images_per_second(answer: Callable) -> str | None:
 images_per_second = Exercise(
     "lesson_09.images_per_second",
     """
-    Repair `images_per_second(loader, clock)`. Its clock has to begin when the first batch is there, since workers take
-    a while to start. It has to count the images that came after that, also where the last batch is smaller. `clock()`
-    tells the time in seconds.
+    Repair `images_per_second(loader, clock)`. Its clock has to start when the first batch has arrived, since workers
+    take a while to start. It has to count only the images that come after that, and count them correctly when the last
+    batch is smaller. `clock()` returns the time in seconds.
     """,
     minutes=4,
     given="""
@@ -108,9 +108,9 @@ images_per_second = Exercise(
         return batches * loader.batch_size / (clock() - start)
     """,
     judge=judge_images_per_second,
-    praise="neither the start of the workers nor a short last batch spoils it.",
+    praise="neither the start of the workers nor a short last batch throws it off any more.",
     hints=[
-        "After `batches = iter(loader)`, `next(batches)` takes one batch, and a `for` over `batches` the others.",
+        "After `batches = iter(loader)`, `next(batches)` takes one batch, and a `for` loop over `batches` the rest.",
         "Take one batch, read the clock, and add up `len(images)` over the others.",
     ],
     code="""
@@ -126,18 +126,18 @@ images_per_second = Exercise(
 
 one_worker = Prediction(
     "lesson_09.one_worker",
-    "Without a worker, an iteration loads for 160 ms and then trains for 120 ms. You may buy a disk twice as fast, or"
-    ' set `num_workers=1` and keep the old disk. Which makes the iteration shorter: "the disk", "one worker" or'
-    ' "neither"?',
+    "Without a worker, an iteration loads for 160 ms and then trains for 120 ms. You can buy a disk twice as fast, or"
+    ' set `num_workers=1` and keep the old disk. Which gives the shorter iteration: "the disk", "one worker", or'
+    ' "neither" if they are equal?',
     belief="one worker only moves the same work elsewhere, so it takes at least two to gain anything; met in forum"
     " threads that call num_workers=1 the same as 0",
     answer="one worker",
     choices=("the disk", "one worker", "neither"),
-    because="The disk makes it 80 + 120 ms. A worker loads the next batch while this one is trained on, so an iteration"
-    " takes as long as the slower of the two: 160 ms.",
+    because="With the faster disk it's 80 + 120 ms. A worker loads the next batch while this one is trained on, so an"
+    " iteration takes as long as the slower of the two: 160 ms.",
     wrong={
         "the disk": "It takes 80 ms off. What could a worker do during the 120 ms in which the model trains?",
-        "neither": "80 + 120 and 160 aren't equal. Who works while the model trains?",
+        "neither": "80 + 120 and 160 aren't equal. What is the worker doing while the model trains?",
     },
     hints=[
         "How long is an iteration with the fast disk?",
@@ -170,7 +170,7 @@ WRONG_SECONDS = [
     ),
     (
         lambda n, load, train, w: n * (max(load / w, train) if w else load + train),
-        "these are milliseconds. Seconds are asked for.",
+        "these are milliseconds. We asked for seconds.",
     ),
     (
         lambda n, load, train, w: (max(load / w, train) if w else load + train) / 1000,
@@ -208,9 +208,10 @@ def judge_epoch_seconds(answer: Callable) -> str | None:
 epoch_seconds = Exercise(
     "lesson_09.epoch_seconds",
     """
-    Write `epoch_seconds(batches, load_ms, train_ms, workers)`: the seconds of an epoch in which it takes `load_ms`
-    milliseconds to make a batch and `train_ms` to train on one. The loop waits for each step. Workers make whole
-    batches, take turns, and don't slow each other down. Ignore the wait for the first batch, and don't round.
+    Write `epoch_seconds(batches, load_ms, train_ms, workers)`: how many seconds an epoch takes if making a batch takes
+    `load_ms` milliseconds and training on it `train_ms`. The loop waits for each training step to end, as it does with
+    our sleeping model. Workers make whole batches, take turns, and don't slow each other down. Ignore the wait for the
+    first batch, and don't round.
     """,
     minutes=3,
     judge=judge_epoch_seconds,
@@ -228,20 +229,21 @@ epoch_seconds = Exercise(
 
 peek = Prediction(
     "lesson_09.peek",
-    "`images, labels = next(iter(loader))` is how most people look at a first batch. The loader has 20 batches,"
-    " `num_workers=2` and the usual `prefetch_factor=2`. How many batches does that line order from the workers?",
+    "`images, labels = next(iter(loader))` is how most people look at the first batch. The loader has 20 batches,"
+    " `num_workers=2` and the usual `prefetch_factor=2`. How many batches does that line request from the workers?",
     belief="next(iter(loader)) makes one batch; the idiom stands in nearly every tutorial, this course included",
     answer=5,
-    because="`iter` orders 2 batches from each of 2 workers. Taking one makes room, so a fifth is ordered.",
+    because="`iter` requests 2 batches from each of 2 workers. Taking one makes room for another, so a"
+    " fifth is requested.",
     wrong={
-        1: "One is what you take. The loader orders ahead as soon as `iter` is called.",
+        1: "One is what you take. The loader works ahead as soon as `iter` is called.",
         2: "That's what one worker gets. There are two.",
         3: "Each worker is given two, before you take anything.",
         4: "That's right for `iter(loader)` alone. Then you take one.",
-        20: "It orders ahead, but not everything: the batches would fill the memory.",
+        20: "It works ahead, but not on everything: that would fill the memory.",
     },
     hints=[
-        "How many are ordered before you take any?",
+        "How many are requested before you take any?",
         "What does the loader do when you take one?",
     ],
 )
@@ -282,7 +284,7 @@ WRONG_WAITS = [
     ),
     (
         lambda events: _waits(events, lambda e: e["dur"] / 1e6),
-        "these are seconds. Milliseconds are asked for.",
+        "these are seconds. We asked for milliseconds.",
     ),
     (
         lambda events: _waits(events, lambda e: e["dur"] * 1000),
@@ -290,7 +292,7 @@ WRONG_WAITS = [
     ),
     (
         lambda events: _waits(events, lambda e: e["dur"] // 1000),
-        "`//` cuts off what's behind the point.",
+        "`//` drops everything after the decimal point.",
     ),
     (
         lambda events: _waits(events, lambda e: e["ts"] / 1000),
@@ -314,7 +316,7 @@ WRONG_WAITS = [
     ),
     (
         lambda events: sum(_waits(events, lambda e: e["dur"] / 1000)),
-        "this is the sum. Give back a list, one number for each wait.",
+        "this is the sum. Return a list, one number for each wait.",
     ),
 ]
 
@@ -324,15 +326,15 @@ def judge_waits(answer: Callable) -> str | None:
     try:
         answer(deepcopy(_TRACE))
     except KeyError as error:
-        return f"not every event has {error}: the first one here only names the process. Choose by name first."
+        return f"not every event has {error}: the first one here only names the process. Filter by name first."
     return judge_cases(answer, WAITED, WRONG_WAITS)
 
 
 waits = Exercise(
     "lesson_09.waits",
     """
-    Write `waits(events)`: a list of how many milliseconds each event named `"waiting for data"` lasted. Sort them by
-    when they began, since a trace doesn't have to be in order.
+    Write `waits(events)`: return a list with the duration, in milliseconds, of each event named `"waiting for data"`.
+    Sort by start time: the events of a trace needn't be in order.
     """,
     minutes=4,
     judge=judge_waits,
@@ -362,12 +364,12 @@ full_gpu = Question(
             right=True,
         ),
         Choice(
-            "A larger batch can't make it faster",
+            "A larger batch won't speed up training",
             "it may: a kernel of a small batch can leave most of the chip empty.",
         ),
         Choice(
-            "It works at its top speed",
-            "waiting for its own memory counts as running, and so does a kernel that a better one would beat by far.",
+            "It's running at full speed",
+            "a kernel that waits for the GPU's memory counts as running, and so does a badly written one.",
         ),
     ],
     hints=["The number is about time. Is it about anything else?"],
@@ -376,12 +378,12 @@ full_gpu = Question(
 on_tensors = Prediction(
     "lesson_09.on_tensors",
     "The 1,438 training digits are in memory, in a `TensorDataset`. A loop takes them in batches of 8 and does nothing"
-    ' with them. With `num_workers=2` in place of 0, does an epoch take "less" time, "about the same" or "more"?',
+    ' with them. With `num_workers=2` instead of 0, does an epoch take "less" time, "about the same" or "more"?',
     belief="`num_workers` enhances efficiency, the usual answer to the question the course starts from",
     answer="more",
     choices=("less", "about the same", "more"),
-    because="Fetching eight small tensors takes microseconds. To get them from one process into another takes longer,"
-    " for each of 180 batches, and two processes have to start.",
+    because="Fetching eight small tensors takes microseconds. Moving them to another process takes longer,"
+    " 180 times over, and two processes have to start.",
     wrong={
         "less": "It would if making a sample took time. What do the workers have to do here, and what does it cost to"
         " hand over the result?",
@@ -405,7 +407,7 @@ def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | Non
     images, labels, wanted = torch.arange(24.0).view(6, 1, 2, 2), torch.arange(6) + 10, [4, 1, 3]
     whole = answer(images.clone(), labels.clone())
     if (length := type(whole).__len__(whole)) != 6:
-        return f"of six images its length is {length}: 6 is expected."
+        return f"with six images its length is {length}: 6 is expected."
     if written is None:
         return "there is no `__getitems__`, with an s: that's what a loader calls once per batch."
     with patch("torch.stack", wraps=torch.stack) as stacked:
@@ -424,23 +426,25 @@ def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | Non
         )
         return f"`__getitems__` gave back {came or 'nothing'}: two tensors are expected, images and labels."
     if same(batch[0], labels[wanted]) and same(batch[1], images[wanted]):
-        return "labels and images have changed places: images come first."
+        return "labels and images are swapped: images come first."
     if not torch.equal(batch[0], images[wanted]):
-        return "asked for the images 4, 1 and 3 it gives others, or another order: index with the list as it came."
+        return "asked for images 4, 1 and 3, it returns others, or a different order: index with the list as it came."
     if not torch.equal(batch[1], labels[wanted]):
-        return "the images are right, and the labels are not theirs: index both with the same list."
+        return (
+            "the images are right, but the labels belong to others: index both with the same list."
+        )
     return None
 
 
 whole_batches = Exercise(
     "lesson_09.whole_batches",
     """
-    Write `__getitems__` of the class `WholeBatches`: it gets a list of indices, in any order, and returns two tensors,
-    the images at these indices and their labels, without a loop.
+    Write `__getitems__` for `WholeBatches`. It gets a list of indices, in any order, and returns two tensors: the
+    images at these indices and their labels. No loop.
     """,
     minutes=3,
     judge=judge_whole_batches,
-    praise="the batch comes at once, in the order asked for.",
+    praise="the whole batch comes in one call, in the order asked for.",
     hints=[
         "You can index a tensor with a list: `images[[4, 1, 3]]` has three rows.",
         "Return two tensors as a pair.",
@@ -461,7 +465,7 @@ whole_batches = Exercise(
 kept_generator = Prediction(
     "lesson_09.kept_generator",
     "For its augmentation, a dataset makes one NumPy generator in `__init__` and draws one number from it per sample."
-    " Eight samples, two workers, two epochs: 16 draws. How many different numbers come?",
+    " Eight samples, two workers, two epochs: 16 draws. How many different numbers do you get?",
     belief="PyTorch seeds every worker, so random numbers in a dataset differ; met in answers that call the old NumPy"
     " bug fixed",
     answer=4,
@@ -480,7 +484,7 @@ kept_generator = Prediction(
 
 names_read = Prediction(
     "lesson_09.names_read",
-    "One worker reads each of the 200,000 names once, and changes none. Meanwhile, does the memory that it shares with"
+    "One worker reads each of the 200,000 names in the list once, and changes none. Does the memory that it shares with"
     ' nobody grow by more than 5 MB: "yes" or "no"?',
     belief="a forked worker shares the dataset as long as it only reads; met wherever copy-on-write is explained",
     answer="yes",
@@ -488,7 +492,7 @@ names_read = Prediction(
     because="Reading a Python object counts a reference to it, and the count is stored in the object. To count is to"
     " write.",
     wrong={
-        "no": "No name changes. What changes is the count that Python keeps beside each of them."
+        "no": "No name changes. What changes is the reference count that Python keeps with each of them."
     },
     hints=["What does Python store in an object whenever a variable refers to it?"],
 )

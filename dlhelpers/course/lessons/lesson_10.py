@@ -76,7 +76,7 @@ def judge_from_file(answer: Callable[[Path], Dataset]) -> str | None:
         if "Errno 12" in run.error:
             return "out of memory: mode 'c' reserves private memory for every page that you might change. Use \"r\"."
         if "with shape (3, 64, 64)" in run.error:
-            return "out of memory after many samples: does the dataset keep each one? The file has them."
+            return "out of memory after many samples: does the dataset keep every sample? The file has them."
         return (
             'out of memory: somewhere the whole file becomes an array. Open it with `mmap_mode="r"`, and copy one row'
             " in `__getitem__`, not all of them."
@@ -84,7 +84,7 @@ def judge_from_file(answer: Callable[[Path], Dataset]) -> str | None:
     if "SIGSEGV" in run.error or "SIGBUS" in run.error:
         return (
             "we changed a sample in place, as a transform may, and that killed the process: the tensor still was the"
-            " file, which is open for reading only. Copy the row before you hand it out."
+            " file, which is open read-only. Copy the row before you hand it out."
         )
     if problem := _broken(run):
         return problem
@@ -106,7 +106,7 @@ def judge_from_file(answer: Callable[[Path], Dataset]) -> str | None:
         if shape != (3, 64, 64):
             return f"a sample has the shape {shape}: one image is expected, of shape (3, 64, 64)."
         if dtype != "torch.uint8":
-            return f"the file holds bytes, and your sample has the type {dtype}: hand the row out as it is."
+            return f"the file holds bytes, and your sample has the type {dtype}: return the row as it is."
         if number != LEVELS[k]:
             return f"sample {k:,} isn't row {k:,} of the file: does `__getitem__` use its `index`?"
     if told["again"] != [LEVELS[0], LEVELS[-1]]:
@@ -127,7 +127,7 @@ def judge_mean_and_std(answer: Callable[[Path], tuple[float, float]]) -> str | N
     run, _ = _in_a_child(_call, answer)
     if run.outcome == "out of memory":
         if f"({ROWS}," in run.error or "array with shape" not in run.error:
-            remedy = "Somewhere the whole file is used at once: cut a block from the map first, and divide the block."
+            remedy = "Somewhere you use the whole file at once: take a block of the map first, and divide that."
             if "in _var" in run.traceback:
                 remedy = "`std` subtracts the mean from every number, into a new array. Add up squares, block by block."
             return f"out of memory. {run.error.splitlines()[0].partition(': ')[2]:.120}. {remedy}"
@@ -171,15 +171,15 @@ def judge_mean_and_std(answer: Callable[[Path], tuple[float, float]]) -> str | N
     wrapped = (LEVELS.astype(np.uint8) ** 2 / 255**2).mean()  # bytes squared are bytes
     if np.isnan(std) or isclose(std, max(wrapped - right**2, 0) ** 0.5, rel_tol=1e-3):
         return (
-            "the mean is right, the spread isn't: the square of a byte needs two bytes, and uint8 starts again at 0"
-            " after 255. Divide by 255 first, then square."
+            "the mean is right, the standard deviation isn't: the square of a byte needs two bytes, and uint8 starts"
+            " again at 0 after 255. Divide by 255 first, then square."
         )
     if std < spread / 2:
         return (
-            f"the spread is {std:.4f}, and {spread:.4f} is expected. Inside a block it's small, because neighbours are"
-            " alike here. Add up squares over the whole file instead."
+            f"the standard deviation is {std:.4f}, and {spread:.4f} is expected. Inside a block it's small, because"
+            " neighbours are alike here. Add up squares over the whole file instead."
         )
-    return f"the mean is right, the spread is {std:.4f}, and {spread:.4f} is expected."
+    return f"the mean is right, the standard deviation is {std:.4f}, and {spread:.4f} is expected."
 
 
 OLD, PARTS = b"the old content", [b"one ", b"two ", b"three"]
@@ -192,7 +192,9 @@ def judge_write_whole(answer: Callable[[Path, Iterable[bytes]], None]) -> str | 
         path = Path(folder, "data.bin")
         answer(path, iter(PARTS))
         if _content(path) != WHOLE:
-            return f"of the parts {PARTS} the file holds {_content(path)}: expected all of them, in order."
+            return (
+                f"the file holds {_content(path)}. It should hold all the parts, in order: {PARTS}."
+            )
         path.write_bytes(OLD)
         return (
             _over_an_old_file(answer, path)
@@ -227,8 +229,9 @@ def _over_an_old_file(answer: Callable, path: Path) -> str | None:
     before, content = renames[-1] if renames else (None, None)
     if before != OLD:
         return (
-            "at the end the old file was written over or removed, where a kill leaves half of it, or nothing, or the"
-            " new one was renamed unseen. Call `os.replace(old, new)`, by this name: it is one stroke."
+            "at the end the old file was overwritten or removed, so a kill at that moment leaves half a file or none."
+            " (Or you renamed it in a way that we can't see.) Call `os.replace(old, new)` by that name: it's a single"
+            " step."
         )
     if not beside:
         return (
@@ -254,7 +257,7 @@ def _broken_off(answer: Callable, path: Path) -> str | None:
     except ConnectionError:
         told = True
     if not told:
-        return "the parts broke off with an error: it has to be passed on, or nobody would know."
+        return "`parts` raised an error, and you swallowed it: let it through, or nobody will know."
     if _content(path) != OLD:
         return "the parts broke off, and the unfinished file got the name all the same: rename only when all is well."
     try:
@@ -262,7 +265,7 @@ def _broken_off(answer: Callable, path: Path) -> str | None:
     except FileExistsError:
         return "an attempt broke off, and the next one refused to write over what it had left: mode 'x' does that."
     if _content(path) != WHOLE:
-        return "an attempt broke off, and what it left got into the next one's file: begin with an empty file."
+        return "an attempt broke off, and what it left ended up in the next file: start with an empty one."
     return None
 
 
@@ -275,7 +278,7 @@ def _all_at_once(answer: Callable, path: Path) -> str | None:
     finally:
         tracemalloc.stop()  # it would slow down whatever is run next
     if peak > 6_000_000:
-        return "of ten pieces, all were in memory at once: together they may not fit. Write each one when it comes."
+        return "all ten pieces were in memory at the same time: they might not fit. Write each one when it comes."
     return None
 
 
@@ -291,9 +294,9 @@ fails_first = Prediction(
     " second example of the usual answer to the question that the course starts from",
     answer="images",
     choices=("images", "dataset", "loader", "return"),
-    because="`torch.randn` asks for all bytes at once. Dataset, loader and workers are never made.",
+    because="`torch.randn` asks for all bytes at once. Dataset, loader and workers never come into being.",
     wrong={
-        "dataset": "A `TensorDataset` copies nothing. It keeps the tensors it's given, so somebody made them before.",
+        "dataset": "A `TensorDataset` copies nothing. It keeps the tensors it's given, so they must exist already.",
         "loader": "A loader makes batches when you iterate over it. Before that it takes next to no memory.",
         "return": "That's where workers would start and batches would come. It never gets that far.",
     },
@@ -311,10 +314,10 @@ scaled_map = Prediction(
     because="Reading is lazy, arithmetic isn't: the result is a new array in memory. Dividing bytes gives float64,"
     " eight bytes for each one.",
     wrong={
-        0: "The map is in the file. The result is not: somebody has to hold it.",
-        251.66: "As many numbers, yes. But a byte divided by 255 is no byte any more.",
+        0: "The map's numbers are in the file. The result isn't: it has to go into memory.",
+        251.66: "As many numbers, yes. But a byte divided by 255 isn't a byte any more.",
         1006.63: "That would be float32, PyTorch's usual type. NumPy divides bytes into a wider one.",
-        503.32: "That would be two bytes for each number, a float16. NumPy takes a wider type.",
+        503.32: "That would be two bytes for each number, a float16. NumPy uses a wider type.",
     },
     hints=[
         "Where is the result, in the file or in memory?",
@@ -324,21 +327,22 @@ scaled_map = Prediction(
 
 resident_size = Prediction(
     "lesson_10.resident_size",
-    "A child maps the file and reads all 252 MB of it, under its cap of 80 MB. By how much does its resident memory"
-    ' grow: by less than 80 MB ("below") or by more ("above")?',
+    "A child maps the file and reads all 252 MB of it, under its cap of 80 MB. Does its resident memory grow"
+    ' by less than 80 MB ("below") or by more ("above")?',
     belief="resident memory (RES in top, RSS in ps) is what counts against a limit; met wherever a leak is diagnosed"
     " from top",
     answer="above",
     choices=("below", "above"),
     because="Pages of the file count as resident while they're in memory, though the system may drop them at any time.",
-    wrong={"below": "It would be if the cap counted resident memory. It counts private memory."},
+    wrong={
+        "below": "It would have to, if the cap counted resident memory. It counts private memory."
+    },
     hints=["Where are the bytes of the file while they are added up, and who counts them?"],
 )
 
 pickled_map = Prediction(
     "lesson_10.pickled_map",
-    "`KeepsMap` holds nothing but the map of a file of 49 MB. How many MB does its pickle have, to the nearest"
-    " whole number?",
+    "`KeepsMap` holds only the map of a file of 49 MB. How big is its pickle, in MB, to the nearest whole number?",
     belief="a memory map is a handle, so every worker opens the same file; forum advice on np.memmap with num_workers,"
     " and the expectation behind joblib's issue 38",
     answer=49,
@@ -346,7 +350,7 @@ pickled_map = Prediction(
     because="A map is an array, and an array is pickled with all of its numbers. Nothing in the pickle leads back to"
     " the file.",
     wrong={
-        0: "That would be a pickle with the name of the file. NumPy writes the numbers.",
+        0: "That's what you'd get if NumPy stored the file's name. It stores the numbers.",
         98: "One pickle holds one copy. Two workers would get two.",
         393: "Bytes stay bytes: nothing is divided here.",
     },
@@ -355,15 +359,15 @@ pickled_map = Prediction(
 
 opened_map = Prediction(
     "lesson_10.opened_map",
-    "`MappedImages` keeps a path, and its pickle has 0.16 MB. You look at one of its 20,480 images, and pickle it"
-    " again. How many MB does the pickle have now, to the nearest whole number?",
+    "`MappedImages` keeps a path, and its pickle is 0.16 MB. You look at one of the 20,480 images, then pickle the"
+    " dataset again. How big is the pickle now, in MB, to the nearest whole number?",
     belief="open the file on first use, in `__getitem__`, and the dataset stays small to send; the usual advice for"
     " files that workers read, and it works as long as nobody looks at a sample first",
     answer=252,
     within=1,
-    because="The look opened the map, `self.images` now holds it, and a map is pickled with all of its numbers.",
+    because="Looking opened the map, `self.images` now holds it, and a map is pickled with all of its numbers.",
     wrong={
-        0: "That was so before. What has the look put into `self.images`?",
+        0: "It was before. What did the look put into `self.images`?",
         49: "That was the smaller file. This one has all 20,480 images.",
     },
     hints=["What is in `self.images` before the look, and what after it?"],
@@ -371,23 +375,23 @@ opened_map = Prediction(
 
 promised_rows = Prediction(
     "lesson_10.promised_rows",
-    "The writer of the file was to write 1,000 images, and was killed after 600. We open the file: how many images does"
-    " it say it has?",
+    "The writer was supposed to write 1,000 images, and was killed after 600. We open the file. How many images does it"
+    " claim to have?",
     belief="an unfinished file is short, or fails to open, so `if path.exists()` is a sound test for 'already done':"
     " the caching idiom of most preprocessing scripts",
     answer=1000,
     because="The length is in the header, the first bytes of the file, and the file got its full length at once.",
     wrong={
-        600: "That's what was written. The header says what was meant.",
+        600: "That's what was written. The header says what was planned.",
         0: "It opens without an error. Nothing in it says that it's unfinished.",
     },
-    hints=["Which of the two does the file's header know: what was meant, or what was done?"],
+    hints=["Which of the two does the file's header know: what was planned, or what was done?"],
 )
 
 which_number = Question(
     "lesson_10.which_number",
-    "A training without workers reads a memory map of 50 GB in a container that allows 4 GB. A monitor shows 3.9 GB"
-    " resident. Which number says whether the training is about to be killed?",
+    "A training run without workers reads a memory map of 50 GB in a container that allows 4 GB. A monitor shows 3.9 GB"
+    " resident. Which number tells you whether the run is about to be killed?",
     [
         Choice(
             "The 3.9 GB: hardly anything is left",
@@ -395,11 +399,11 @@ which_number = Question(
         ),
         Choice(
             "The 50 GB: it cannot fit",
-            "a map reserves addresses, and takes memory for what is being read.",
+            "a map reserves addresses, and takes memory only for what is being read.",
         ),
         Choice(
-            "Its anonymous memory",
-            "here only that cannot be dropped. Far below 4 GB, all is well.",
+            "Its anonymous and shared memory",
+            "nothing else has to stay. While that's far below 4 GB, all is well.",
             True,
         ),
         Choice(
@@ -414,8 +418,8 @@ from_file = Exercise(
     "lesson_10.from_file",
     """
     Write `FromFile`, a dataset over a `.npy` file of images: sample k is row k, as a tensor of bytes. The file is
-    larger than the cap. A transform may change a sample in place, and that must harm neither the process nor the file:
-    `.copy()` gives an array of its own.
+    larger than the cap. A transform may change a sample in place. That must not crash the process or change the file,
+    so hand out a copy: `.copy()` makes one.
     """,
     minutes=4,
     seconds=90,
@@ -447,9 +451,8 @@ from_file = Exercise(
 mean_and_std = Exercise(
     "lesson_10.mean_and_std",
     """
-    `mean_and_std(path)` gives mean and standard deviation of all numbers of a file, scaled to 0 to 1. It maps the
-    file, and runs out of memory all the same. Repair it, so that it works under the cap of 80 MB, whatever the length
-    of the file.
+    `mean_and_std(path)` returns the mean and standard deviation of all numbers in a file, scaled to 0 to 1. It maps the
+    file, but still runs out of memory. Repair it so that it works under the cap of 80 MB, however long the file is.
     """,
     minutes=4,
     seconds=90,
@@ -461,7 +464,7 @@ mean_and_std = Exercise(
     judge=judge_mean_and_std,
     praise="both numbers are right, and only a block was in memory at a time.",
     hints=[
-        "Cut a block from the map, `images[k : k + 256]`, and divide that.",
+        "Take a block of the map, `images[k : k + 256]`, and divide that.",
         "Add up three things over the blocks: the numbers, their squares, and how many there are.",
         "The variance is the mean of the squares minus the square of the mean.",
     ],
@@ -485,11 +488,11 @@ mean_and_std = Exercise(
 write_whole = Exercise(
     "lesson_10.write_whole",
     """
-    Write `write_whole(path, parts)`: it writes the pieces of bytes that `parts` yields, one after the other, so that
-    `path` (a `Path`) leads to the whole new content or to what was there before, even if the process is killed at any
-    moment. A call: `write_whole(path, [b"ab", b"c"])`. All pieces together may not fit into memory. What an earlier
-    attempt has left behind must not matter. An error that comes out of `parts` is passed on. `os.replace(old, new)`
-    renames a file in one stroke, on one disk.
+    Write `write_whole(path, parts)`. It writes the pieces of bytes that `parts` yields, in order, to `path` (a `Path`):
+    `write_whole(path, [b"ab", b"c"])`. Whenever the process is killed, `path` holds either the whole new content or
+    what was there before. Don't collect the pieces: together they might not fit into memory. Leftovers of an earlier
+    attempt must not matter. If `parts` raises an error, let it through. `os.replace(old, new)` renames a file in a
+    single step, within one disk.
     """,
     minutes=4,
     judge=judge_write_whole,
