@@ -141,7 +141,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
             explore_shuffle,
             "block (samples)",
             1,
-            "takes 240 requests to the disk and holds at most 1 ",
+            "makes 240 disk requests and holds at most 1 ",
         ),
         (explore_shuffle, "sorted by class", False, "A batch of 12 holds 3.0 of 3 classes"),
         (explore_step, "learning rate (hundredths)", 50, "lands at the bottom in one step."),
