@@ -135,7 +135,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explore):
             explore_shuffle,
             "window (blocks)",
             5,
-            "holds 2.9 of 3 classes on average. An epoch takes 10",
+            "holds 2.9 of 3 classes on average. An epoch makes 10",
         ),
         (
             explore_shuffle,
