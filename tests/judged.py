@@ -1338,7 +1338,7 @@ JUDGED = {
         (3, "pass a name without brackets"),
         (
             block_order(blocks=lambda items, random: random.shuffle(items)),
-            "`random.shuffle` gives nothing back",
+            "`random.shuffle` returns nothing",
         ),
         (
             block_order(give=lambda indices: [list(indices)]),
@@ -1346,15 +1346,15 @@ JUDGED = {
         ),
         (block_order(cut=lambda samples: samples - samples % 4), "the short block too."),
         (lambda samples, block, random: list(range(12)), "the last index is 9."),
-        (lambda samples, block, random: [], "it gave []: each index is expected once"),
-        (anywhere, "a block's samples are to stay together"),
+        (lambda samples, block, random: [], "it gave []: each index should come exactly once"),
+        (anywhere, "keep a block's samples together"),
         (
             block_order(blocks=in_file_order),
-            "not all came: shuffle them",
+            "some never came: shuffle them",
         ),
         (
             block_order(inside=in_file_order),
-            "inside a block the samples come in the order of the file",
+            "inside a block the samples are still in file order",
         ),
         (
             block_order(blocks=lambda items, random: Random().sample(items, len(items))),
@@ -1373,7 +1373,7 @@ JUDGED = {
         ),
         (
             copied(labels=lambda labels, order, random: labels),
-            "the images moved and the labels stayed",
+            "you moved the images but not the labels",
         ),
         (
             copied(labels=lambda labels, order, random: labels[order[:1_000]]),
@@ -1381,10 +1381,10 @@ JUDGED = {
         ),
         (copied(labels=lambda labels, order, random: None), "is a `return` missing?"),
         (copied(labels=lambda labels, order, random: labels[np.argsort(order)]), "somebody else's"),
-        (copied(order=lambda count, random: np.arange(count)), "they were to be shuffled"),
+        (copied(order=lambda count, random: np.arange(count)), "still in file order: shuffle them"),
         (
             copied(order=lambda count, random: random.integers(count, size=count)),
-            "or is there twice",
+            "or there twice",
         ),
         (copied(step=2_500), "it read 2500 images at once"),
         (lambda images, labels, path, random: labels, "there is no file at `path`"),
@@ -1393,13 +1393,13 @@ JUDGED = {
         (3, "pass a name without brackets"),
         (
             lambda kept: BlockShuffleSampler(len(kept), block=96, window=4),
-            "a DataLoader is expected",
+            "it returned BlockShuffleSampler, not a DataLoader",
         ),
         (lambda kept: DataLoader(kept, batch_size=32, shuffle=True), "draws from the whole file"),
-        (lambda kept: DataLoader(kept, batch_size=32), "it reads in the order of the file"),
+        (lambda kept: DataLoader(kept, batch_size=32), "it reads in file order"),
         (
             own_loading(lambda kept: len(kept.dataset)),
-            "hands out 1,000 indices, and the `kept` that was passed here, not yours, has 700",
+            "hands out 1,000 indices, but the `kept` used in this check (not yours) has 700",
         ),
         (
             lambda kept: DataLoader(
@@ -1416,9 +1416,9 @@ JUDGED = {
         (3, "pass a name without brackets"),
         (
             lambda samples, size, random: print(end=""),
-            "it gave back None, over which no loop can go",
+            "it gave back None, which you can't loop over",
         ),
-        (buffered(), "Think of the end: what's left"),
+        (buffered(), "At the end, what's left"),
         (
             in_a_list,
             "it gave back a list: it read everything before giving the first. Use `yield`.",
@@ -1431,10 +1431,10 @@ JUDGED = {
         ),
         (four_at_a_time, "this mixes four samples, then the next four."),
         (buffered(rest=lambda buffer, random: buffer), "comes out in order: shuffle it."),
-        (buffered(rest=lambda buffer, random: [buffer]), "that's `yield from`"),
+        (buffered(rest=lambda buffer, random: [buffer]), "use `yield from`"),
         (
             buffered(rest=lambda buffer, random: random.shuffle(buffer)),
-            "it shuffles the list that it is given",
+            "it shuffles the list you give it",
         ),
     ],
     "lesson_12.share": [
@@ -1451,7 +1451,7 @@ JUDGED = {
         ),
         (
             or_all(lambda samples, w: islice(samples, w.id, None, w.id + 1)),
-            "the step is the number of workers, not that of this worker.",
+            "the step is the number of workers, not this worker's number.",
         ),
         (
             lambda samples, w: shared(samples, w) if w else [],
@@ -1466,26 +1466,26 @@ JUDGED = {
             lambda samples, w: (
                 k for k, _ in enumerate(samples) if not w or k % w.num_workers == w.id
             ),
-            "these are the places of the samples.",
+            "these are the positions.",
         ),
         (
             or_all(
                 lambda samples, w: list(samples)[9 // w.num_workers * w.id :][: 9 // w.num_workers]
             ),
-            "cutting into blocks takes the length",
+            "cutting into blocks needs the length",
         ),
         (
             or_all(lambda samples, w: list(samples)[w.id :: w.num_workers]),
             "it had read 9 samples when it gave its first",
         ),
         (or_all(lambda samples, w: islice(samples, w.id)), "it gave worker 1 of 2 ['a']"),
-        (lambda samples, w: iter([islice(samples, 1)]), "that's `yield from`"),
+        (lambda samples, w: iter([islice(samples, 1)]), "use `yield from`"),
     ],
     "lesson_12.epoch_order": [
         (3, "pass a name without brackets"),
         (
             lambda shards, epoch, seed=0: Random(f"{seed}, {epoch}").shuffle(shards),
-            "`random.shuffle` gives nothing back",
+            "`random.shuffle` returns nothing",
         ),
         (
             lambda shards, epoch, seed=0: Random(f"{seed}, {epoch}").choices(shards, k=10),
@@ -1503,16 +1503,20 @@ JUDGED = {
         (ordered(lambda epoch, seed: Random(seed)), "epochs 0 and 1 have the same order: the"),
         (ordered(lambda epoch, seed: Random(seed * epoch)), "the same order with seed 0: the"),
         (ordered(lambda epoch, seed: Random(epoch)), "seeds 0 and 1 give the same order"),
+        (
+            ordered(lambda epoch, seed: Random(hash(f"{seed}, {epoch}"))),
+            "`hash` of a text is different in each process",
+        ),
     ],
     "lesson_12.checked": [
-        (lambda samples, promised: iter([samples]), "that's `yield from`"),
+        (lambda samples, promised: iter([samples]), "use `yield from`"),
         (3, "pass a name without brackets"),
         (
             lambda samples, promised: len(list(samples)) == promised,
-            "it gave back True, over which no loop can go",
+            "it gave back True, which you can't loop over",
         ),
         (as_it_comes, "3 samples came, 5 were promised, and it raised nothing"),
-        (read_first, "it had read 5 samples when it gave its first"),
+        (read_first, "it had read 5 samples before it gave the first"),
         (
             compared_inside,
             "of 5 samples it passed on []: each is expected once, in order; compare after the loop.",

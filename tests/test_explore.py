@@ -113,8 +113,15 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explorer):
             explore_shuffle,
             "window (blocks)",
             5,
-            "holds 2.9 of 3 classes on average. An epoch takes 10",
+            "holds 2.9 of 3 classes on average. An epoch makes 10",
         ),
+        (
+            explore_shuffle,
+            "block (samples)",
+            1,
+            "makes 240 disk requests and holds at most 1 ",
+        ),
+        (explore_shuffle, "sorted by class", False, "A batch of 12 holds 3.0 of 3 classes"),
         (explore_step, "learning rate (hundredths)", 50, "lands at the bottom in one step."),
         (explore_lanes, "num_workers", 0, "takes 3,360 ms. The device waits for 1,920 ms"),
         (

@@ -9,9 +9,9 @@ from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, counted, show
 
 TRIES = (
-    "Keep the window at 1, and change the block until batches are mixed. What did it cost?",
-    "Back to blocks of 24. Which is the smallest window with 2.9 classes in a batch? How many samples does it hold?",
-    "Untick sorted by class: somebody has shuffled the file once. How few requests and samples held are enough now?",
+    "Keep the window at 1, and change the block until the batches are mixed. What did it cost?",
+    "Back to blocks of 24. What's the smallest window that gives 2.9 classes per batch? How many samples does it hold?",
+    "Untick sorted by class: now the file has been shuffled once. How few requests and samples held are enough?",
 )
 
 
@@ -44,16 +44,16 @@ def _draw(block, window, by_class):
     if block > 3:  # else the borders would hide the samples
         file.vlines(range(block, 240, block), 0, 1, color="white", linewidth=2)
     file.set(xticks=[0, 240], yticks=[], frame_on=False)
-    file.set_xlabel("place in the file; white: between two blocks", labelpad=-8)
+    file.set_xlabel("position in the file; white: block borders", labelpad=-8)
     foot = counts.cumsum(axis=1) - counts
     places = np.repeat(range(1, 21), 3)
     look = {"color": np.tile(colours, (20, 1)), "edgecolor": "white"}
     ax.bar(places, counts.ravel(), bottom=foot.ravel(), **look)
     ax.set(xlim=(0.4, 20.6), xticks=[1, 20], yticks=[0, 12], frame_on=False)
-    ax.set(xlabel="batch of the epoch; a colour: a class", ylabel="samples")
+    ax.set(xlabel="batch of the epoch; one colour per class", ylabel="samples")
     held = min(240, block * window)
     return show(
         ax,
-        f"A batch of 12 holds {classes:.1f} of 3 classes on average. An epoch takes {counted(blocks, 'request')} to the"
-        f" disk and holds at most {counted(held, 'sample')} at a time.",
+        f"A batch of 12 holds {classes:.1f} of 3 classes on average. An epoch makes {counted(blocks, 'disk request')}"
+        f" and holds at most {counted(held, 'sample')} at a time.",
     )

@@ -8,11 +8,11 @@ from dlhelpers.show.plots import PALETTE, counted, new_axes, show
 
 SAMPLES, GAP = 20, 0.5  # of the stream; between two batches
 TRIES = (
-    "Let two workers share the stream, then one, then three. When is a batch short, although 4 divides 20?",
-    "Two workers that share, each with a buffer of 20, which holds all that it gets: is that a full shuffle? Look for"
-    " an odd number in the batches of worker 0.",
-    "One worker, buffers of 2, 4 and 8: how many places early does a sample come at most, and how many late? Which of"
-    " the two has a rule?",
+    "Let two workers share the stream, then one, then three. When is a batch short, even though 4 divides 20?",
+    "Two workers that share, each with a buffer of 20, big enough for everything it gets: is that a full shuffle?"
+    " Look for an odd number in the batches of worker 0.",
+    "One worker, buffers of 2, 4 and 8: how many places early can a sample come, and how many late? Which of the two"
+    " follows a rule?",
 )
 
 
@@ -60,6 +60,6 @@ def _draw(workers, shared, buffer, batch_size):
     return show(
         ax,
         f"{counted(workers, 'worker')}: {sum(sizes)} samples come in {counted(len(sizes), 'batch')},"
-        f" {sum(size < batch_size for size in sizes)} of them short; {len(repeats)} samples are repeats. In its"
-        f" worker's order a sample is at most {early} places early and {late} late.",
+        f" {sum(size < batch_size for size in sizes)} of them short; {len(repeats)} samples are repeats. Within its"
+        f" worker, a sample comes at most {early} places early and {late} late.",
     )

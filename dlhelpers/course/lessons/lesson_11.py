@@ -50,8 +50,8 @@ def judge_block_order(answer: Callable[[int, int, Random], Iterable[int]]) -> st
         orders = [list(answer(10, 4, Random(seed))) for seed in range(60)]
     except TypeError as error:
         return (
-            f"{error}: one list of indices is expected. (`random.shuffle` gives nothing back, it shuffles the list that"
-            " it is given.)"
+            f"{error}: one list of indices is expected. (`random.shuffle` returns nothing; it shuffles the list you"
+            " give it.)"
         )
     for order in orders:
         gave = f"for 10 samples in blocks of 4 it gave {order}: "
@@ -60,19 +60,19 @@ def judge_block_order(answer: Callable[[int, int, Random], Iterable[int]]) -> st
         if 10 in order:
             return gave + "the last index is 9. Where does the short block end?"
         if sorted(order) != list(range(10)):
-            return gave + "each index is expected once, those of the short block too."
+            return gave + "each index should come exactly once, those of the short block too."
     if orders != [list(answer(10, 4, Random(seed))) for seed in range(60)]:
         return OWN_NUMBERS
     blocks = [[block for block, _ in groupby(order, lambda index: index // 4)] for order in orders]
     for order, come in zip(orders, blocks, strict=True):
         if len(come) > 3:
-            return f"it gave {order}: a block's samples are to stay together, as 0 to 3 here, or reading jumps about."
+            return f"it gave {order}: keep a block's samples together (0 to 3 here), or the reads jump around."
     if len(set(map(tuple, blocks))) < 6:
-        return "three blocks can come in six orders, and not all came: shuffle them with the `random` you are given."
+        return "three blocks have six possible orders, and some never came: shuffle them with `random`."
     for block in range(3):
         inside = [[index for index in order if index // 4 == block] for order in orders]
         if all(part == sorted(part) for part in inside):
-            return "inside a block the samples come in the order of the file: shuffle them, too."
+            return "inside a block the samples are still in file order: shuffle them, too."
     return None
 
 
@@ -92,15 +92,15 @@ def judge_shuffled_copy(answer: Callable) -> str | None:
         rows = np.load(path).reshape(-1).tolist()
     found = np.asarray(result).reshape(-1).tolist()
     if sorted(rows) != list(range(count)):
-        return "an image is missing in the copy, or is there twice: each is expected once."
+        return "an image is missing from the copy, or there twice: each should be there once."
     if len(found) != count:
         return f"it gave back {len(found)} labels for {count} images."
     if images.most > 1_000:
         return f"it read {images.most} images at once. Keep to 1,000: the file may be larger than memory."
     if rows == list(range(count)):
-        return "the copy has the images in the order of the file: they were to be shuffled."
+        return "the copy's images are still in file order: shuffle them."
     if found == labels.tolist():
-        return "the images moved and the labels stayed: they are still in the order of the file."
+        return "you moved the images but not the labels: those are still in file order."
     if found != labels[rows].tolist():
         return (
             "the images are in one order and the labels in a different one, so most images have got"
@@ -114,22 +114,22 @@ def judge_own_loader(answer: Callable) -> str | None:
     kept = Subset(TensorDataset(torch.arange(1_000), torch.zeros(1_000)), range(100, 800))
     loader = answer(kept)
     if not isinstance(loader, DataLoader):
-        return f"it gave back {type(loader).__name__}: a DataLoader is expected."
+        return f"it returned {type(loader).__name__}, not a DataLoader."
     if loader.dataset is not kept:
         return "the loader reads something other than `kept`."
     sampler = loader.sampler
     if loader.batch_size is None:  # a sampler that makes the batches is as good
         sampler = loader.batch_sampler
     if isinstance(sampler, RandomSampler):
-        return "`shuffle=True` draws from the whole file. Hand a BlockShuffleSampler to `sampler=`."
+        return "`shuffle=True` draws from the whole file. Pass a BlockShuffleSampler as `sampler=`."
     if isinstance(sampler, SequentialSampler):
-        return "it reads in the order of the file. Hand a BlockShuffleSampler to `sampler=`."
+        return "it reads in file order. Pass a BlockShuffleSampler as `sampler=`."
     if not isinstance(sampler, BlockShuffleSampler):
         return f"its sampler is a {type(sampler).__name__}: a BlockShuffleSampler is expected."
     if sampler.samples != len(kept):
         return (
-            f"its sampler hands out {sampler.samples:,} indices, and the `kept` that was passed here, not yours, has"
-            f" {len(kept):,} images. Take the length of what your function gets."
+            f"its sampler hands out {sampler.samples:,} indices, but the `kept` used in this check (not yours) has"
+            f" {len(kept):,} images. Use the length of the dataset your function is given."
         )
     if loader.collate_fn is tuple:
         return "`collate_fn=tuple` is for datasets that hand out whole batches, such as `Mapped`. Leave it out here."
@@ -142,7 +142,7 @@ def judge_own_loader(answer: Callable) -> str | None:
 classes_per_batch = Exercise(
     "lesson_11.classes_per_batch",
     """
-    Write `classes_per_batch(labels, order, batch_size)`: a list with one number for each batch, the number of different
+    Write `classes_per_batch(labels, order, batch_size)`: it returns a list: for each batch, the number of different
     classes in it. `order` is a list of indices, cut into batches from its start; the last batch may be short. `labels`
     is an array: `labels[k]` is the class of sample k.
     """,
@@ -156,13 +156,13 @@ classes_per_batch = Exercise(
     wrong=[
         (
             lambda labels, order, size: classes_of(labels, list(range(len(order))), size),
-            "this counts in the order of the file. Which sample is the first one of `order`?",
+            "this counts in file order. Which sample does `order` start with?",
         ),
         (
             lambda labels, order, size: [
                 len(order[k : k + size]) for k in range(0, len(order), size)
             ],
-            "these are the numbers of samples. Look up their classes in `labels`, and count the different"
+            "these are batch sizes. Look up their classes in `labels`, and count the different"
             " ones with `len(set(...))`.",
         ),
         (
@@ -173,7 +173,7 @@ classes_per_batch = Exercise(
         ),
         (
             lambda labels, order, size: float(np.mean(classes_of(labels, order, size))),
-            "this is their mean. Give back the list: one number for each batch.",
+            "that's the mean. Return the list: one number per batch.",
         ),
         (
             lambda labels, order, size: len(set(labels.tolist())),
@@ -196,34 +196,35 @@ classes_per_batch = Exercise(
 
 reported = Prediction(
     "lesson_11.reported",
-    "Two models with the same starting weights train for one epoch on the same 12,000 images. One reads the file"
-    " as it lies, class after class, the other in a random order. `fit` reports the accuracy on the training images as"
-    ' they came by. Which run reports the higher one: "as it lies", "random order" or "about equal" (within 5 points)?',
+    "Two models with the same starting weights train for one epoch on the same 12,000 images. One reads"
+    " them in file order, class after class, the other in random order. `fit` reports the training accuracy, measured"
+    " batch by batch during the epoch. Which run reports the higher one:"
+    ' "file order", "random order" or "about equal" (within 5 points)?',
     belief="a run that goes wrong shows it in its training curve ('my training accuracy is 97 %, so it learns'); met in"
     " most forum threads on a validation accuracy stuck at 1 / classes",
-    answer="as it lies",
-    choices=("as it lies", "random order", "about equal"),
-    because="Where all neighbours are of one class, saying what you have just seen is nearly always right.",
+    answer="file order",
+    choices=("file order", "random order", "about equal"),
+    because="When all the neighbours are of one class, repeating what you've just seen is nearly always right.",
     wrong={
         "random order": "It has learned more, and its batches are harder: nothing tells it which class comes next.",
-        "about equal": "They see the same images. But how hard is a batch in which all have the same class?",
+        "about equal": "They see the same images. But how hard is a batch with only one class in it?",
     },
     hints=["How would you answer in the middle of 4,000 circles, without looking?"],
 )
 
 classes_in_batch = Prediction(
     "lesson_11.classes_in_batch",
-    "12,000 images, sorted by their three classes, pass through a shuffle buffer of 1,200, and leave it in 200 batches"
-    ' of 60. In how many of them are all three classes: "under 30", "about 100" or "over 170"?',
+    "12,000 images, sorted by their three classes, pass through a shuffle buffer of 1,200 and come out in 200"
+    ' batches of 60. How many of these have all three classes: "under 40", "about 100" or "over 170"?',
     belief="`shuffle(1000)` shuffles a dataset, and a tenth of it is plenty; met in tutorials on tf.data and on"
     " streaming, whose defaults are about 1,000",
-    answer="under 30",
-    choices=("under 30", "about 100", "over 170"),
-    because="A buffer mixes what it has read. At first that is one class, and when the last class comes,"
-    " hardly anything of the first is left.",
+    answer="under 40",
+    choices=("under 40", "about 100", "over 170"),
+    because="A buffer mixes what it has read. At first that is one class, and by the time the last class comes,"
+    " hardly any of the first is left.",
     wrong={
         "about 100": "Before two thirds of the file are read, nothing of the third class can be in the buffer.",
-        "over 170": "That would be a shuffle of everything. The buffer has to hand out images long before it has seen"
+        "over 170": "That's what a full shuffle would give. The buffer has to hand out images long before it has seen"
         " the other classes.",
     },
     hints=["What is in the buffer when batch 50 leaves it?"],
@@ -232,9 +233,9 @@ classes_in_batch = Prediction(
 block_order = Exercise(
     "lesson_11.block_order",
     """
-    Write `block_order(samples, block, random)`: a list of the indices 0 to `samples` - 1, in which blocks of `block`
-    neighbours come in random order, and each block is shuffled in itself. The last block may be short. `random` is a
-    generator of Python's `random` module: `random.shuffle(items)` shuffles a list in place.
+    Write `block_order(samples, block, random)`: it returns the indices 0 to `samples` - 1 as one list. Blocks of
+    `block` neighbours come in random order, and each block is shuffled inside. The last block may be short. `random` is
+    a generator of Python's `random` module: `random.shuffle(items)` shuffles a list in place.
     """,
     minutes=5,
     judge=judge_block_order,
@@ -256,26 +257,26 @@ block_order = Exercise(
 fetched = Prediction(
     "lesson_11.fetched",
     "The file has 100 stretches of 120 images, and the cache has room for 10 stretches. In one epoch over all images in"
-    ' random order, how often is a stretch fetched on average: "about once", "about 10 times" or "over 100 times"?',
+    ' random order, how often is each stretch fetched, on average: "about once", "about 10 times" or "over 100 times"?',
     belief="an epoch reads each image once, so it reads the file once, and a memory map makes random access free; met"
     " in answers that recommend np.memmap with shuffle=True, and in threads on slow HDF5 and zarr loaders",
     answer="over 100 times",
     choices=("about once", "about 10 times", "over 100 times"),
-    because="For nine images out of ten their stretch isn't in the cache. So nearly every one of its 120 images fetches"
-    " it anew, for the sake of one.",
+    because="For nine images out of ten, their stretch isn't in the cache. So nearly every one of a stretch's 120"
+    " images fetches the whole stretch again, just for itself.",
     wrong={
-        "about once": "So it would be if all its images were asked for together. In random order they are spread over"
+        "about once": "It would be, if all its images were read together. In random order they are spread over"
         " the epoch.",
         "about 10 times": "The cache helps with one image in ten. What about the other nine?",
     },
-    hints=["With which chance is an image's stretch in the cache when its turn comes?"],
+    hints=["When an image's turn comes, how likely is it that its stretch is in the cache?"],
 )
 
 shuffled_copy = Exercise(
     "lesson_11.shuffled_copy",
     """
-    Repair `shuffled_copy`. It writes the images in a random order to a file at `path`, at most 1,000 at a time, and
-    gives back the labels of the copy. The copy is as mixed as can be, and nothing can be learned from it.
+    Repair `shuffled_copy`. It should write the images in random order to a file at `path`, at most 1,000 at a time, and
+    return the copy's labels. Its copy is perfectly mixed, and no model can learn from it.
     """,
     minutes=3,
     given="""
@@ -306,15 +307,15 @@ shuffled_copy = Exercise(
 company = Prediction(
     "lesson_11.company",
     "The file has been shuffled once. A sampler takes its blocks of 120 images in a new order each epoch, one at a time"
-    " (a window of 1), shuffles each, and batches hold 60. After 20 epochs, with how many different images has image 0"
-    " shared a batch?",
+    " (a window of 1), and shuffles each. Batches hold 60. After 20 epochs, how many different images has image 0"
+    " shared a batch with?",
     belief="after one shuffle on the disk, shuffling blocks is as good as shuffling everything (the mean loss and the"
     " class counts agree); met in the documentation of chunked formats",
     answer=119,
-    because="Only the other images of its block can come with it, in any epoch.",
+    because="Whatever the epoch, only the other images of its block can be in its batch.",
     wrong={
         1180: "59 new ones in each of 20 epochs: from where, if its block has 120 images?",
-        59: "That's one epoch. The halves of a block are drawn anew in each.",
+        59: "That's one epoch. Each epoch splits the block in half in a new way.",
         11999: "That would take a shuffle of the whole file. Images of two blocks never share a batch here.",
         120: "One of these is image 0 itself.",
     },
@@ -323,7 +324,7 @@ company = Prediction(
 
 fits = Question(
     "lesson_11.fits",
-    "A folder of photos takes 3 GB, and 16 GB of memory are free. Somebody wants to load it all as float32"
+    "A folder of photos takes 3 GB, and 16 GB of memory is free. You want to load all of it as float32"
     " tensors, at the photos' own size. Does it fit?",
     [
         Choice(
@@ -332,7 +333,7 @@ fits = Question(
             " matters.",
         ),
         Choice(
-            "Nobody can say from the size of the files",
+            "You can't tell from the size of the files",
             "what counts is pixels: width x height x 3 numbers x 4 bytes for each photo. `inspect` adds them up.",
             right=True,
         ),
@@ -345,7 +346,7 @@ fits = Question(
             "small ones do. It depends on a number that isn't given here.",
         ),
     ],
-    hints=["What is compressed in a JPEG file, and what becomes of it in a tensor?"],
+    hints=["What does a JPEG file compress, and what happens to it in a tensor?"],
 )
 
 own_loader = Exercise(
@@ -374,7 +375,8 @@ own_loader = Exercise(
 finds_flip = Prediction(
     "lesson_11.finds_flip",
     "We flip one bit in the middle of a photo's JPEG file, and one in the middle of the packed images. Then `inspect`"
-    " decodes every photo, and `verify` reads every byte of the packed dataset. Who finds a wrong bit:"
+    " decodes every photo, and `verify` reads every byte of the packed dataset. Which of them finds a wrong"
+    " bit:"
     ' "inspect", "verify", "both" or "neither"?',
     belief="a damaged image raises an error when it is decoded, so a pass of decoding (or `Image.verify()`) finds it;"
     " met in scripts that clean a dataset by opening each file in a try block",
@@ -383,7 +385,7 @@ finds_flip = Prediction(
     because="A decoder has no idea what the picture should look like. Only a hash of what was written can tell, and"
     " JPEG files have none.",
     wrong={
-        "inspect": "It does find a file that's cut short. One wrong bit mostly decodes into slightly wrong pixels.",
+        "inspect": "It does find a file that's cut short. One wrong bit usually decodes into slightly wrong pixels.",
         "both": "`verify` does. But what would the decoder compare the photo with?",
         "neither": "`verify` compares hashes, and one bit changes a hash completely.",
     },

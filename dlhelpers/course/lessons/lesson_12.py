@@ -5,6 +5,7 @@ from itertools import islice
 from random import Random
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from dlhelpers.course.judges import OWN_NUMBERS
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
@@ -27,12 +28,12 @@ UNSHARED = [  # known ways to share nine samples wrongly: between workers, and i
     (
         lambda samples, w, of: samples[w + 1 :: of],
         lambda samples: samples,
-        "nobody takes the first sample: places and workers both count from 0.",
+        "nobody takes the first sample: positions and workers both count from 0.",
     ),
     (
         lambda samples, w, of: samples[w :: w + 1],
         lambda samples: samples,
-        "the step is the number of workers, not that of this worker.",
+        "the step is the number of workers, not this worker's number.",
     ),
     (
         lambda samples, w, of: samples[w::of],
@@ -43,12 +44,12 @@ UNSHARED = [  # known ways to share nine samples wrongly: between workers, and i
     (
         lambda samples, w, of: range(w, 9, of),
         lambda samples: range(9),
-        "these are the places of the samples. Hand out the samples.",
+        "these are the positions. Hand out the samples themselves.",
     ),
     (
         lambda samples, w, of: samples[9 // of * w :][: 9 // of],
         lambda samples: samples,
-        "cutting into blocks takes the length, which a stream doesn't have, and here it loses the rest. Take every W-th"
+        "cutting into blocks needs the length, which a stream doesn't have, and here it loses the rest. Take every W-th"
         " sample, from your own place on.",
     ),
 ]
@@ -62,14 +63,14 @@ SAID = [  # what an error says, and what it means here
         "start and step are swapped: in `islice(samples, start, None, step)` a worker starts at its own id, and"
         " the step is the number of workers.",
     ),
-    ("subscriptable", "a stream has no index: go through it, or use `islice`."),
-    ("has no len", "a stream has no length: go through it, or use `islice`."),
+    ("subscriptable", "a stream has no index: loop over it, or use `islice`."),
+    ("has no len", "a stream has no length: loop over it, or use `islice`."),
 ]
 
 
 ONE_BY_ONE = (
-    "it handed out something that isn't a sample: `yield` one sample at a time. For all of a list, or of another"
-    " generator, that's `yield from`."
+    "it handed out something that isn't a sample: `yield` one sample at a time. To hand out a whole list, or another"
+    " generator, use `yield from`."
 )
 
 
@@ -86,7 +87,7 @@ def judge_checked(answer: Callable) -> str | None:
     try:
         return _checked(answer) if _one_by_one(answer, 5) else ONE_BY_ONE
     except UnboundLocalError:
-        return "of an empty stream nothing comes, and your count got no value: set it to 0 before the loop."
+        return "with an empty stream the loop never runs, so your count has no value: set it to 0 before the loop."
     except AssertionError:
         return "it raised an AssertionError: write `raise ValueError(...)`, which stays when Python runs with `-O`."
 
@@ -99,7 +100,7 @@ def judge_shuffle_buffer(answer: Callable) -> str | None:
         return _buffered(answer)
     except TypeError as error:
         if "'NoneType' object is not iterable" in str(error):
-            return "`random.shuffle` gives nothing back: it shuffles the list that it is given."
+            return "`random.shuffle` returns nothing: it shuffles the list you give it."
         raise
 
 
@@ -112,8 +113,9 @@ def _buffered(answer: Callable[[Iterable[int], int, Random], Iterable[int]]) -> 
     for order in orders:
         if sorted(order) != list(range(10)):
             return (
-                f"of the samples 0 to 9 came {order}: each is expected once. Think of the end: what's left in the"
-                " buffer comes out, too. Before it, put in every sample, and `pop` one when the buffer of 4 is full."
+                f"of the samples 0 to 9 came {order}: each is expected once. At the end, what's left in the"
+                " buffer has to come out too. Before that, put in every sample, and `pop` one when the buffer of 4 is"
+                " full."
             )
     if held > 5:  # one more than the buffer: the sample that is about to take the place of another
         return f"with a buffer of 4, {held} samples were held at once: hand one out as soon as it is full."
@@ -138,7 +140,7 @@ def _checked(answer: Callable[[Iterable[int], int], Iterable[int]]) -> str | Non
             for sample in islice(answer(_noting(length, taken), promised), 20):
                 came.append(sample)
                 if len(taken) > len(came) + 1:
-                    return f"it had read {len(taken)} samples when it gave its first: pass each on before the next."
+                    return f"it had read {len(taken)} samples before it gave the first: pass each on at once."
         except ValueError as error:
             refusal = repr(error)
         if came != list(range(length)):
@@ -164,7 +166,7 @@ def _no_stream(result: object) -> str | None:
     if isinstance(result, (list, tuple)):
         return f"it gave back a {type(result).__name__}: it read everything before giving the first. Use `yield`."
     if not isinstance(result, Iterable):
-        return f"it gave back {result!r}, over which no loop can go: hand the samples out with `yield`."
+        return f"it gave back {result!r}, which you can't loop over: hand the samples out with `yield`."
     return None
 
 
@@ -221,37 +223,42 @@ def judge_epoch_order(answer: Callable[[list[str], int, int], list[str]]) -> str
 
     first, given = order(0), list(names)
     if first is None:
-        return "it gave back None. `random.shuffle` gives nothing back, it shuffles the list that it is given."
+        return (
+            "it gave back None. `random.shuffle` returns nothing: it shuffles the list you give it."
+        )
     if not isinstance(first, list) or sorted(first) != names:
         return f"of 10 shards it gave {first!r:.60}: each is expected once, in a list."
-    if order(1, 5) != order(1, 5):
+    if (again := order(1, 5)) != order(1, 5):
         return "the same seed and epoch gave a different order the second time: seed your own `Random`."
+    with patch("builtins.hash", lambda value, real=hash: real(value) + isinstance(value, str)):
+        if order(1, 5) != again:
+            return (
+                "`hash` of a text is different in each process: give the text itself to `Random`."
+            )
     answer(given, 0, 0)
     if given != names:
         return (
-            "the list that it was given is in another order afterwards, and the next call starts from there. So epoch 3"
+            "it changed the order of the list it was given, and the next call starts from there. So epoch 3"
             " depends on how many epochs came before it in this process. Shuffle a copy."
         )
     if any(order(0, seed) == order(1, seed) for seed in (0, 1)):
         where = "" if order(0, 1) == order(1, 1) else " with seed 0"
-        return (
-            f"epochs 0 and 1 have the same order{where}: the epoch has to have a say in the seed."
-        )
+        return f"epochs 0 and 1 have the same order{where}: the epoch has to go into the seed."
     if order(2, 0) == order(2, 1):
-        return "seeds 0 and 1 give the same order: now the seed has no say."
+        return "seeds 0 and 1 give the same order: now the seed is ignored."
     return None
 
 
 warnings_given = Prediction(
     "lesson_12.warnings_given",
-    "The stream promises 10 samples, and 30 come. We ask for `len(loader)`, and then iterate in batches of 4. How many"
+    "The stream promises 10 samples and delivers 30. We call `len(loader)`, then iterate in batches of 4. How many"
     " warnings does PyTorch give?",
     belief="PyTorch warns when a stream's `__len__` is wrong, so a wrong one will be noticed; met in forum answers that"
     " add a `__len__` to a stream to please a progress bar",
     answer=0,
     because="It compares the number of batches, 8, with the number of samples promised, 10. And 8 is not more than 10.",
     wrong={
-        20: "That would be one for each sample too many. Samples aren't what it counts.",
+        20: "That would be one for each extra sample. Samples aren't what it counts.",
         5: "That would be one for each batch beyond the three that were promised. It doesn't compare with three.",
         8: "That's how many batches come. Which of them would be too many?",
         1: "One would be enough for the whole stream. But first it has to notice.",
@@ -265,8 +272,8 @@ warnings_given = Prediction(
 checked = Exercise(
     "lesson_12.checked",
     """
-    Write `checked(samples, promised)`: a generator that passes on each sample as it comes, counts, and raises a
-    `ValueError` at the end if not exactly `promised` samples came. The message names both numbers.
+    Write `checked(samples, promised)`: a generator that passes each sample on as it comes, counts them, and raises a
+    `ValueError` at the end unless exactly `promised` samples came. The message should name both numbers.
     """,
     minutes=3,
     judge=judge_checked,
@@ -288,7 +295,8 @@ checked = Exercise(
 
 two_workers = Prediction(
     "lesson_12.two_workers",
-    "The stream of 12 images, in batches of 4, now with `num_workers=2`. How many samples come in an epoch?",
+    "We read the stream of 12 images in batches of 4, now with `num_workers=2`. How many samples do we get in an"
+    " epoch?",
     belief="num_workers divides the work, whatever the dataset; the usual answer says it 'enhances efficiency'",
     answer=24,
     because="Each of the two workers has a copy of the stream, and reads all of it.",
@@ -303,7 +311,8 @@ share = Exercise(
     "lesson_12.share",
     """
     Write `share(samples, worker)`: hand out this worker's share of a stream. `worker` is what `get_worker_info()`
-    returned. Of W workers, worker w takes samples w, w + W, w + 2W and so on; in the main process all are wanted.
+    returned. Of W workers, worker w takes samples w, w + W, w + 2W and so on; in the main process, hand out all of
+    them.
     """,
     minutes=3,
     judge=judge_share,
@@ -325,12 +334,12 @@ share = Exercise(
 shuffle_buffer = Exercise(
     "lesson_12.shuffle_buffer",
     """
-    Write the buffer: `shuffle_buffer(samples, size, random)` is a generator that does what the text above says. Draw
-    with the `random` that it is given.
+    Write `shuffle_buffer(samples, size, random)`, a generator that does what the text above says. Draw with the
+    `random` it's given.
     """,
     minutes=5,
     judge=judge_shuffle_buffer,
-    praise="each sample comes once, and no more are held than the buffer has places.",
+    praise="each sample comes once, and the buffer never holds more than it should.",
     hints=[
         "`buffer.pop(k)` takes out the sample at place k.",
         "After the loop, the list is not empty yet.",
@@ -349,14 +358,14 @@ shuffle_buffer = Exercise(
 
 classes_in_batch = Prediction(
     "lesson_12.classes_in_batch",
-    "10,000 samples, sorted by their 10 classes, pass through a buffer of 1,000. How many different classes does a"
-    " batch of 50 have on average? Which is nearest: 1, 2, 4 or 9?",
+    "10,000 samples, sorted by their 10 classes, pass through a buffer of 1,000. On average, how many different"
+    " classes are in a batch of 50? Give the nearest: 1, 2, 4 or 9.",
     belief="a buffer of 1,000, a default of streaming libraries, shuffles well enough; met in their quick starts, which"
     " name the size and not what it is compared with",
     answer=4,
     within=0.5,
-    because="The buffer holds a tenth of the data, most of it from the last two or three classes that came by, and a"
-    " few late ones from each of those before.",
+    because="The buffer holds a tenth of the data, most of it from the last two or three classes that came by, plus a"
+    " few stragglers from each class before.",
     wrong={
         9: "A shuffle of all samples comes near that. The buffer hasn't seen the later classes yet.",
         1: "That's the stream without a buffer: each class fills 20 batches by itself.",
@@ -365,31 +374,32 @@ classes_in_batch = Prediction(
     },
     hints=[
         "A class has 1,000 samples. How long does a sample stay in the buffer, at least and at most?",
-        "On average 1,000 others pass while it waits; some wait for three times as many.",
+        "On average 1,000 others pass while it waits; some wait three times as long.",
     ],
 )
 
 shard_orders = Prediction(
     "lesson_12.shard_orders",
-    "`WebDataset(shards, shardshuffle=10, seed=0)` shuffles our 10 shards. We make it once and read three epochs. How"
-    " many different orders of the shards do we see?",
+    "`WebDataset(shards, shardshuffle=10, seed=0)` shuffles our 10 shards. We create it once and read it for three"
+    " epochs. How many different orders of the shards do we see?",
     belief="with a seed the orders can be repeated and still change from epoch to epoch, as with shuffle=True in a"
     " DataLoader; met wherever a recipe says `shardshuffle=` and `seed=`",
     answer=1,
-    because="`WebDataset` makes its random numbers anew in each epoch, from the same seed.",
+    because="`WebDataset` starts its random numbers again in each epoch, from the same seed. (Without `seed=` it draws"
+    " one when it's created, and keeps it.)",
     wrong={
-        3: "That's what one would wish for, and what `shuffle=True` does with a map-style dataset.",
+        3: "That's what you'd want, and what `shuffle=True` does with a map-style dataset.",
         2: "There is no special first epoch: all three start alike.",
         10: "In three epochs there can be at most three.",
     },
-    hints=["When are its random numbers made: once, or at the start of each epoch?"],
+    hints=["When does it start its random numbers: once, or at the start of each epoch?"],
 )
 
 epoch_order = Exercise(
     "lesson_12.epoch_order",
     """
-    Repair `epoch_order`: the order may depend on nothing but the shards, the seed and the epoch. Every epoch has an
-    order of its own.
+    Repair `epoch_order`: the order must depend only on the shards, the seed and the epoch, and every epoch must have
+    its own.
     """,
     minutes=3,
     given="""
@@ -399,7 +409,7 @@ epoch_order = Exercise(
         return shards
     """,
     judge=judge_epoch_order,
-    praise="whoever asks, and whenever: epoch 3 has one order.",
+    praise="no matter which process asks, or when: epoch 3 has one order.",
     hints=[
         "Call it twice for the same epoch with the same list. Then for two epochs, with a fresh list each time.",
         "`Random` takes a whole number or a text as its seed. `random.sample` leaves its list alone and returns a new"
@@ -416,18 +426,18 @@ epoch_order = Exercise(
 
 cut_shard = Prediction(
     "lesson_12.cut_shard",
-    "Four copies of a shard of 150 samples broke off: after sample 60; in the header (name and size) of image 61; in"
-    " image 61; and between image 61 and its label. We read each to its end with Python's `tarfile`. How many of the"
+    "Four copies of a shard of 150 samples were cut short: after sample 60; in the header (name and size) of image 61;"
+    " in image 61; and between image 61 and its label. We read each to its end with Python's `tarfile`. How many of the"
     " four raise an error?",
     belief="a file that is cut short can't be read without an error; met in pipelines that copy shards and check only"
     " that the copy can be opened",
     answer=1,
     because="Only the one cut in the image. A tar file ends with a mark, at least 1,024 bytes of zeros, but this reader"
-    " doesn't insist on it: a missing header is the end of the archive, and so is one that's cut.",
+    " doesn't insist on it: it takes a missing header for the end of the archive, and a cut one too.",
     wrong={
         4: "The mark at the end is missing from all of them, so a reader could complain. This one doesn't.",
         3: "After a whole sample it can't know, true. But does it know any more after a whole file, or half a header?",
-        2: "One of those two is the image. Where the other breaks off, no file has been promised yet.",
+        2: "One of those two is the image. Where the other is cut, no file has been promised yet.",
         0: "A header says how many bytes follow. In the middle of the image, they run out.",
     },
     hints=["At which of the four places does the reader know that more has to come?"],
@@ -435,8 +445,8 @@ cut_shard = Prediction(
 
 what_to_save = Question(
     "lesson_12.what_to_save",
-    "Training on these shards, in the order of `epoch_order` and with two workers, may be stopped at any moment. What"
-    " goes into the checkpoint beside model and optimizer, so that no sample is repeated or lost?",
+    "You train on these shards with two workers, in the order of `epoch_order`, and the run may be stopped at any"
+    " moment. Besides model and optimizer, what goes into the checkpoint, so that no sample is repeated or lost?",
     [
         Choice(
             "How many samples the stream has handed out",
@@ -444,8 +454,8 @@ what_to_save = Question(
         ),
         Choice(
             "The epoch, and how many batches were trained on",
-            "seed and epoch give the order again, and the loop knows where in it you are. (With the same number of"
-            " workers, that is.)",
+            "seed and epoch give you the order again, and the batch count says where you are in it. (With the same"
+            " number of workers, that is.)",
             right=True,
         ),
         Choice(
@@ -454,7 +464,8 @@ what_to_save = Question(
         ),
         Choice(
             "The state of Python's random numbers",
-            "that repeats augmentations, but it doesn't say where in the epoch you are.",
+            "it doesn't say where in the epoch you are. (Nor does it bring augmentation back: workers have their own"
+            " seeds.)",
         ),
     ],
     hints=[
