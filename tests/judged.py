@@ -891,22 +891,22 @@ def kept_apart(give):
 
 JUDGED = {
     "lesson_13.average_gradients": [
-        (averaged(sum), "that's the sum: the step would be as many times too long"),
+        (averaged(sum), "that's the sum, so the step would be too long"),
         (averaged(lambda grads: sum(grads) / 2), "three copies came, and the sum was divided by 2"),
         (
             lambda models: [w.grad.div_(len(models)) for m in models for w in m.parameters()],
-            "each copy has a part of its own gradient",
+            "each copy has a fraction of its own gradient",
         ),
         (averaged(copies=lambda n: [0]), "only the first copy has the mean"),
         (averaged(parameters=1), "some parameters have the mean, and others don't"),
         (averaged_anew, "a later one has averaged a gradient that was already replaced"),
         (averaged_weights, "it changed the weights. Average the gradients"),
-        (only_returned, "it returned something, and every copy still has its own gradient"),
+        (only_returned, "it returned something, but every copy still has its own gradient"),
         (averaged(lambda grads: grads[0]), "now have [1.0, 1.0]: 5.5 is expected in each"),
         (averaged(lambda grads: None), "a copy has lost its gradient"),
         (lambda models: [model.zero_grad() for model in models], "a copy has lost its gradient"),
         (lambda models: [models], "it returned something"),
-        (averaged_together, "a `.grad` got a mean of a different shape"),
+        (averaged_together, "a `.grad` was set to a mean of a different shape"),
     ],
     "lesson_13.shared_accuracy": [
         (kept_apart(lambda ranks, r, n: r / n), "each rank returns the accuracy of its own part"),
@@ -936,11 +936,11 @@ JUDGED = {
             kept_apart(lambda ranks, r, n: ranks.sums(r) / ranks.sums(n)),
             "`ranks.sums` returns a list, with one sum for each number",
         ),
-        (kept_apart(lambda ranks, r, n: ranks.sums(r) / n), "for each number that you give it"),
+        (kept_apart(lambda ranks, r, n: ranks.sums(r) / n), "for each number you give it"),
         (only_one_taken, "`ranks.sums` returns a list, with one sum for each number"),
         (
             kept_apart(lambda ranks, r, n: ranks.sums(r)[0] / (n * ranks.world) if n else 0),
-            "this rank's images times the ranks aren't the images of all",
+            "this rank's images times the number of ranks isn't the total",
         ),
         (
             accuracy_shared(inside=True),
@@ -952,10 +952,10 @@ JUDGED = {
             ),
             "rank 0 waits in an exchange, and rank 1 has returned: that hangs",
         ),
-        (accuracy_shared(lambda ranks, r, n: None), "gave back None: is a `return` missing?"),
+        (accuracy_shared(lambda ranks, r, n: None), "returned None: is a `return` missing?"),
         (
             accuracy_shared(lambda ranks, r, n: r / n, send=lambda r, n: (r / n * n, n)),
-            "a rank may get no image at all, as with 2 images on 3 ranks: there it divided by 0",
+            "a rank may get no images at all, as with 2 images on 3 ranks: there you divided by 0",
         ),
         (accuracy_shared(lambda ranks, r, n: 1.0), "[1.0, 1.0]: 0.5 is expected on each"),
     ],
