@@ -1553,7 +1553,7 @@ JUDGED = {
     ],
     "lesson_14.pad": [
         (padded_by_hand, "the rows are torch.float32, and the texts are torch.int64"),
-        (padded_by_cat, "`torch.zeros` makes them unless it's given a `dtype`"),
+        (padded_by_cat, "`torch.zeros` makes floats unless you give it a `dtype`"),
         (
             lambda samples: (padded_by_hand(samples)[0].long().tolist(), [*map(len, samples)]),
             "the rows are list, and the texts",
@@ -1562,13 +1562,13 @@ JUDGED = {
     "lesson_14.load_weights": [
         (3, "pass a name without brackets"),
         (loading(str, strict=False), "nothing was loaded"),
-        (loading(str), "Take it off at the front"),
-        (loading(lambda name: name.replace("module.", "")), "and only there"),
+        (loading(str), "Remove it at the front"),
+        (loading(lambda name: name.replace("module.", "")), "only there"),
         (
             loading(lambda name: name.replace("module.", ""), strict=False),
             "with `strict=False` PyTorch keeps quiet",
         ),
-        (loading(lambda name: name.lstrip("module.")), "`lstrip` takes letters"),
+        (loading(lambda name: name.lstrip("module.")), "`lstrip` removes letters"),
         (loading(lambda name: name[7:]), "a file without `module.` has to load, too"),
         (loading(lambda name: name.removeprefix("module."), strict=False), "let PyTorch raise"),
         (loading_in_place, "build a new one"),
@@ -1588,9 +1588,9 @@ JUDGED = {
         (partial(validating_backward, clear=True), "it changed `.grad`"),
         (
             validating(lambda loss, n: loss * n, graph=False),
-            "it gave back a tensor: make a plain number of it",
+            "it returned a tensor: turn it into a plain number",
         ),
-        (validating(lambda loss, n: loss.detach() * n), "it gave back a tensor: make"),
+        (validating(lambda loss, n: loss.detach() * n), "it returned a tensor: turn"),
         (
             validating(
                 lambda loss, n: loss.item() * n, lambda *_: torch.ones(1, requires_grad=True)
@@ -1601,10 +1601,10 @@ JUDGED = {
         (validating(lambda loss, n: int(loss) * n), "cuts off the fraction"),
         (
             validating(lambda loss, n: loss.item(), lambda total, n, k: total / k),
-            "the last one has 2 images",
+            "the last one has only 2 images",
         ),
         (validating(lambda loss, n: loss.item()), "the sum of all losses over all images"),
-        (validating(lambda loss, n: loss.item() * n, lambda *_: None), "it gave back None"),
+        (validating(lambda loss, n: loss.item() * n, lambda *_: None), "it returned None"),
     ],
     "lesson_15.good_images": [
         (good_files(lambda name, damaged: True), "the damaged one is still in it"),
