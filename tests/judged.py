@@ -890,22 +890,22 @@ def kept_apart(give):
 
 JUDGED = {
     "lesson_13.average_gradients": [
-        (averaged(sum), "that's the sum: the step would be as many times too long"),
+        (averaged(sum), "that's the sum, so the step would be too long"),
         (averaged(lambda grads: sum(grads) / 2), "three copies came, and the sum was divided by 2"),
         (
             lambda models: [w.grad.div_(len(models)) for m in models for w in m.parameters()],
-            "each copy has a part of its own gradient",
+            "each copy has a fraction of its own gradient",
         ),
         (averaged(copies=lambda n: [0]), "only the first copy has the mean"),
         (averaged(parameters=1), "some parameters have the mean, and others don't"),
         (averaged_anew, "a later one has averaged a gradient that was already replaced"),
         (averaged_weights, "it changed the weights. Average the gradients"),
-        (only_returned, "it returned something, and every copy still has its own gradient"),
+        (only_returned, "it returned something, but every copy still has its own gradient"),
         (averaged(lambda grads: grads[0]), "now have [1.0, 1.0]: 5.5 is expected in each"),
         (averaged(lambda grads: None), "a copy has lost its gradient"),
         (lambda models: [model.zero_grad() for model in models], "a copy has lost its gradient"),
         (lambda models: [models], "it returned something"),
-        (averaged_together, "a `.grad` got a mean of a different shape"),
+        (averaged_together, "a `.grad` was set to a mean of a different shape"),
     ],
     "lesson_13.shared_accuracy": [
         (kept_apart(lambda ranks, r, n: r / n), "each rank returns the accuracy of its own part"),
@@ -935,11 +935,11 @@ JUDGED = {
             kept_apart(lambda ranks, r, n: ranks.sums(r) / ranks.sums(n)),
             "`ranks.sums` returns a list, with one sum for each number",
         ),
-        (kept_apart(lambda ranks, r, n: ranks.sums(r) / n), "for each number that you give it"),
+        (kept_apart(lambda ranks, r, n: ranks.sums(r) / n), "for each number you give it"),
         (only_one_taken, "`ranks.sums` returns a list, with one sum for each number"),
         (
             kept_apart(lambda ranks, r, n: ranks.sums(r)[0] / (n * ranks.world) if n else 0),
-            "this rank's images times the ranks aren't the images of all",
+            "this rank's images times the number of ranks isn't the total",
         ),
         (
             accuracy_shared(inside=True),
@@ -951,10 +951,10 @@ JUDGED = {
             ),
             "rank 0 waits in an exchange, and rank 1 has returned: that hangs",
         ),
-        (accuracy_shared(lambda ranks, r, n: None), "gave back None: is a `return` missing?"),
+        (accuracy_shared(lambda ranks, r, n: None), "returned None: is a `return` missing?"),
         (
             accuracy_shared(lambda ranks, r, n: r / n, send=lambda r, n: (r / n * n, n)),
-            "a rank may get no image at all, as with 2 images on 3 ranks: there it divided by 0",
+            "a rank may get no images at all, as with 2 images on 3 ranks: there you divided by 0",
         ),
         (accuracy_shared(lambda ranks, r, n: 1.0), "[1.0, 1.0]: 0.5 is expected on each"),
     ],
@@ -1531,7 +1531,7 @@ JUDGED = {
     ],
     "lesson_14.pad": [
         (padded_by_hand, "the rows are torch.float32, and the texts are torch.int64"),
-        (padded_by_cat, "`torch.zeros` makes them unless it's given a `dtype`"),
+        (padded_by_cat, "`torch.zeros` makes floats unless you give it a `dtype`"),
         (
             lambda samples: (padded_by_hand(samples)[0].long().tolist(), [*map(len, samples)]),
             "the rows are list, and the texts",
@@ -1540,13 +1540,13 @@ JUDGED = {
     "lesson_14.load_weights": [
         (3, "pass a name without brackets"),
         (loading(str, strict=False), "nothing was loaded"),
-        (loading(str), "Take it off at the front"),
-        (loading(lambda name: name.replace("module.", "")), "and only there"),
+        (loading(str), "Remove it at the front"),
+        (loading(lambda name: name.replace("module.", "")), "only there"),
         (
             loading(lambda name: name.replace("module.", ""), strict=False),
             "with `strict=False` PyTorch keeps quiet",
         ),
-        (loading(lambda name: name.lstrip("module.")), "`lstrip` takes letters"),
+        (loading(lambda name: name.lstrip("module.")), "`lstrip` removes letters"),
         (loading(lambda name: name[7:]), "a file without `module.` has to load, too"),
         (loading(lambda name: name.removeprefix("module."), strict=False), "let PyTorch raise"),
         (loading_in_place, "build a new one"),
@@ -1566,9 +1566,9 @@ JUDGED = {
         (partial(validating_backward, clear=True), "it changed `.grad`"),
         (
             validating(lambda loss, n: loss * n, graph=False),
-            "it gave back a tensor: make a plain number of it",
+            "it returned a tensor: turn it into a plain number",
         ),
-        (validating(lambda loss, n: loss.detach() * n), "it gave back a tensor: make"),
+        (validating(lambda loss, n: loss.detach() * n), "it returned a tensor: turn"),
         (
             validating(
                 lambda loss, n: loss.item() * n, lambda *_: torch.ones(1, requires_grad=True)
@@ -1579,10 +1579,10 @@ JUDGED = {
         (validating(lambda loss, n: int(loss) * n), "cuts off the fraction"),
         (
             validating(lambda loss, n: loss.item(), lambda total, n, k: total / k),
-            "the last one has 2 images",
+            "the last one has only 2 images",
         ),
         (validating(lambda loss, n: loss.item()), "the sum of all losses over all images"),
-        (validating(lambda loss, n: loss.item() * n, lambda *_: None), "it gave back None"),
+        (validating(lambda loss, n: loss.item() * n, lambda *_: None), "it returned None"),
     ],
     "lesson_15.good_images": [
         (good_files(lambda name, damaged: True), "the damaged one is still in it"),

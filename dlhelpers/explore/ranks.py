@@ -5,11 +5,11 @@ from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, counted, new_axes, show
 
 TRIES = (
-    "Take 12 samples. Deal a step of 6 out as 1 x 6, 2 x 3, 3 x 2 and 6 x 1, ranks times batch size. Which places share"
+    "Take 12 samples. Deal out steps of 6 as 1 x 6, 2 x 3, 3 x 2 and 6 x 1 (ranks x batch size). Which positions are in"
     " the first step?",
-    "Back to 4 ranks: how many samples can drop leave out at most, and how many can pad take twice?",
-    "With exact, 4 ranks and batches of 2, find a number of samples for which three ranks have nothing left in the last"
-    " step. What would rank 0 wait for?",
+    'Back to 4 ranks: what\'s the most samples that "drop" can leave out, and the most that "pad" can use twice?',
+    'With "exact", 4 ranks and batches of 2, find a number of samples that leaves three ranks with nothing to do in the'
+    " last step. What would rank 0 wait for?",
 )
 
 
@@ -45,7 +45,7 @@ def _draw(samples, ranks, batch_size, policy):
     names = [f"rank {k}" for k in range(ranks)] + ["left out"] * (taken < samples)
     ax.set_yticks(range(len(names)), names)
     wide = max(most + max(steps - 1, 0) * gap, samples - taken, 6)
-    axis = "numbers: places in the epoch's order; hatched: taken again, or left out"
+    axis = "numbers: positions in the epoch's order; hatched: used twice, or left out"
     ax.set(xlim=(0, wide), ylim=(len(names) - 0.5, -0.5), xlabel=axis, frame_on=False)
     ax.tick_params(length=0)
     end = f", the last with {counted(sum(last), 'sample')} from {counted(sum(map(bool, last)), 'rank')}"

@@ -28,7 +28,7 @@ def judge_average(answer: Callable[[list[nn.Module]], None]) -> str | None:
         except RuntimeError as error:
             if "attempting to assign a gradient" not in str(error):
                 raise
-            return "a `.grad` got a mean of a different shape. Average each parameter over the copies, by itself."
+            return "a `.grad` was set to a mean of a different shape. Average each parameter separately."
         if not all(
             torch.equal(old, new)
             for kept, model in zip(before, models, strict=True)
@@ -57,19 +57,19 @@ def _averaged(
         if returned is None:
             return "every copy still has its own gradient: write the mean into each copy's `.grad`."
         return (
-            "it returned something, and every copy still has its own gradient. The optimizer looks at `.grad`:"
+            "it returned something, but every copy still has its own gradient. The optimizer looks at `.grad`:"
             " write the mean there."
         )
     if not all(same(*part) for part in found):
         return "some parameters have the mean, and others don't. Each has to get it: weights and biases."
     if same(first, [total] * copies):
-        return "that's the sum: the step would be as many times too long as there are copies. Divide by their number."
+        return "that's the sum, so the step would be too long: three times with three copies. Divide by their number."
     if copies > 2 and same(first, [total / 2] * copies):
         return "three copies came, and the sum was divided by 2: divide by their number."
     if same(first, [k / copies for k in own]):
-        return "each copy has a part of its own gradient: add them up over the copies first."
+        return "each copy has a fraction of its own gradient: add the gradients up over the copies first."
     if same(first, [mean, *own[1:]]):
-        return "only the first copy has the mean. The others would step along their own gradient, and part from it."
+        return "only the first copy has the mean. The others would follow their own gradients and drift away from it."
     if same(first[0], mean):
         return (
             "the first copy has the mean, and a later one has averaged a gradient that was already replaced: compute"
@@ -126,7 +126,7 @@ def _rehearse(answer: Callable, parts: list[list[int]]) -> list | str:
         if done:
             return (
                 f"rank {min(waiting)} waits in an exchange, and rank {min(done)} has returned: that hangs. Every rank"
-                " has to call `ranks.sums` equally often, so call it once, after the loop, on all of them."
+                " has to call `ranks.sums` the same number of times, so call it once on each, after the loop."
             )
         exchanges.append([waiting[rank] for rank in range(len(parts))])
 
@@ -136,11 +136,11 @@ def judge_shared_accuracy(answer: Callable) -> str | None:
     for parts in ([[1, 0, 0, 0, 1, 1, 0], [1]], [[0, 1, 1], [0, 1, 1], [1, 1], [1, 1]]):
         if problem := _one_run(answer, parts):
             return problem
-    empty = "a rank may get no image at all, as with 2 images on 3 ranks:"
+    empty = "a rank may get no images at all, as with 2 images on 3 ranks:"
     try:
         problem = _one_run(answer, [[1], [0], []])
     except ZeroDivisionError:
-        return f"{empty} there it divided by 0. Divide once, the sums of all ranks."
+        return f"{empty} there you divided by 0. Divide once, after summing over all ranks."
     return f"{empty} {problem}" if problem else None
 
 
@@ -151,11 +151,11 @@ def _one_run(answer: Callable, parts: list[list[int]]) -> str | None:
     except (TypeError, ValueError) as error:
         if "list" not in str(error) and "unpack" not in str(error):
             raise
-        return f"{error}: `ranks.sums` returns a list, with one sum for each number that you give it: take out each."
+        return f"{error}: `ranks.sums` returns a list, with one sum for each number you give it: unpack it."
     if isinstance(results, str):
         return results
     if all(result is None for result in results):
-        return "it gave back None: is a `return` missing?"
+        return "it returned None: is a `return` missing?"
     rights, counts = [sum(part) for part in parts], [len(part) for part in parts]
     right, samples, world = sum(rights), sum(counts), len(parts)
     own = [r / n if n else 0 for r, n in zip(rights, counts, strict=True)]
@@ -178,7 +178,7 @@ def _one_run(answer: Callable, parts: list[list[int]]) -> str | None:
         ),
         (
             [right / n / world if n else 0 for n in counts],
-            "this rank's images times the ranks aren't the images of all: other ranks may have more, or fewer.",
+            "this rank's images times the number of ranks isn't the total: other ranks may have more, or fewer.",
         ),
         (
             [r / samples for r in rights],
@@ -200,21 +200,24 @@ def _one_run(answer: Callable, parts: list[list[int]]) -> str | None:
 shared_step = Prediction(
     "lesson_13.shared_step",
     "Two copies have the same weights. Each computes the mean loss of its own 32 images and calls `backward()`; then"
-    " their gradients are averaged, and both take a step of SGD. A third copy takes a step with all 64 images, at the"
-    " same rate. Divide the length of the first two's step by the length of the third's: what comes out?",
+    " the two gradients are averaged, and both copies take an SGD step with the average. A third copy takes an SGD step"
+    " on all 64 images, at the same rate. Divide the length of the averaged step by the length of the third copy's"
+    " step. What do you get?",
     belief="averaging over ranks makes the gradient smaller, or two ranks make it twice as large, so something has to"
     " be multiplied to make up for it; met in forum answers that give this as the reason to scale the learning rate",
     answer=1,
     within=0.001,
-    because="Each loss is a mean already, so the mean of two is the mean over all 64, and so is its gradient.",
+    because="Each loss is already a mean over 32 images, so the mean of the two is the mean over all 64. The same goes"
+    " for the gradients.",
     wrong={
-        2: "It would be if the gradients were added up. They're averaged.",
-        0.5: "Averaging halves each of the two gradients, and then there are two of them.",
-        1.414: "That's for adding two steps at a right angle. Here the mean of both is taken.",
-        0.707: "That's the mean of two arrows at a right angle, beside one of them. Compare it with all 64 images.",
+        2: "You'd get 2 if the gradients were summed. They're averaged.",
+        0.5: "Averaging halves each gradient, but then it adds the two halves.",
+        1.414: "That's the sum of two steps at right angles. Here we take their mean.",
+        0.707: "That compares the mean of two arrows at right angles with one of the two. Compare it with the step from"
+        " all 64 images.",
     },
     hints=[
-        "Write the loss of 64 images as a mean, and that of each half.",
+        "Write the loss of all 64 images as a mean, then do the same for each half.",
         "What is the mean of two means over 32 images each?",
     ],
 )
@@ -223,21 +226,21 @@ unsplit = Prediction(
     "lesson_13.unsplit",
     "A script wraps its model in `DistributedDataParallel`. Its loader is `DataLoader(dataset, batch_size=32,"
     " shuffle=True)`, over 1,438 images. torchrun starts the script in two processes, and each goes through its loader"
-    " once. How many images are handed out in all?",
+    " once. How many images do the two loaders hand out in all?",
     belief="DistributedDataParallel or torchrun splits the data between the processes; met in forum questions by"
     " people who come from DataParallel, which did split each batch",
     answer=2876,
-    because="The wrapper averages gradients. The loader knows nothing of other processes, so each hands out the whole"
-    " dataset.",
+    because="The wrapper only averages gradients. The loader knows nothing about other processes, so each one hands out"
+    " the whole dataset.",
     wrong={
         1438: "Nobody has told the loaders that there are two of them.",
         719: "That would be one process's half, and nobody has split the images.",
-        90: "That's the number of batches in both.",
+        90: "That's how many batches the two loaders make.",
         2880: "The last batch of each isn't full.",
     },
     hints=[
         "Which line of the script would tell the loader about the other process?",
-        "Each of the two goes through a whole dataset.",
+        "Each of the two goes through the whole dataset.",
     ],
 )
 
@@ -249,88 +252,94 @@ ten_epochs = Prediction(
     belief="`shuffle=True` means a new order in each epoch, as for a DataLoader; PyTorch's docs warn of it, and a"
     " forgotten set_epoch is among the most frequent questions on the sampler",
     answer=1,
-    because="The order follows from a seed and the number of the epoch, and nobody has told the sampler which epoch it"
-    " is.",
+    because="The sampler works out its order from a seed and the epoch number, and nobody has told it which epoch"
+    " it is.",
     wrong={
         10: "A loader with `shuffle=True` draws a new order each time. This sampler may not draw freely: all ranks"
         " need the same order.",
-        2: "Is the second epoch different from the first, and the third like the second? What does the sampler know of"
-        " them?",
+        2: "Is the second epoch different from the first, and the third like the second? What does the sampler know"
+        " about them?",
         0: "It does shuffle, once.",
-        20: "We ask about one rank, and it goes through its loader ten times.",
+        20: "The question is about one rank, and it goes through its loader ten times.",
     },
-    hints=["All ranks need the same order. From what could each compute it alone?"],
+    hints=[
+        "All ranks need the same order. What could each one work it out from, without asking the"
+        " others?"
+    ],
 )
 
 unchanged = Prediction(
     "lesson_13.unchanged",
-    "The same script, not a line changed, is started on eight ranks: 32 images on each, the rate of 0.1, four epochs."
-    ' Beside the accuracy of one process, is theirs "about the same", "a few points less" or "less than half"?',
+    "Now start the same script on eight ranks, without changing a line: 32 images on each, a rate of 0.1, four epochs."
+    ' Compared with the accuracy of one process, is theirs "about the same", "a few points less" or'
+    ' "about half or less"?',
     belief="more GPUs do the same training faster; met wherever a tutorial changes the number of processes and nothing"
     " else",
-    answer="less than half",
-    choices=("about the same", "a few points less", "less than half"),
-    because="An epoch has 6 optimizer steps in place of 45, and no step is longer than before. The model has hardly"
+    answer="about half or less",
+    choices=("about the same", "a few points less", "about half or less"),
+    because="An epoch has 6 optimizer steps instead of 45, and none of them is longer than before. The model has hardly"
     " left its starting point.",
     wrong={
         "about the same": "Each image is seen as often as before. But how often do the weights change?",
         "a few points less": "The direction is right, but count the steps of four epochs.",
     },
     hints=[
-        "How many optimizer steps does an epoch have, with 8 x 32 images in each?",
+        "How many optimizer steps does an epoch have, if each takes 8 x 32 images?",
         "How far can the weights get in so few steps, if none is longer?",
     ],
 )
 
 mean_of_ranks = Prediction(
     "lesson_13.mean_of_ranks",
-    'Ten images, in order, on four ranks, "exact": ranks 0 and 1 have three images, ranks 2 and 3 have two. The model'
-    " is wrong on images 0 and 1, so it's right on 8 of 10. Each rank computes its own accuracy, and the four are"
-    " averaged. What comes out, to two decimal places?",
-    belief="all-reduce the accuracies and divide by the world size; met in most scripts that print a validation"
+    'Ten images are dealt out in order to four ranks, with "exact": ranks 0 and 1 get three images, ranks 2 and 3 get'
+    " two. The model is wrong on images 0 and 1, so it's right on 8 of 10. Each rank computes its own accuracy, and the"
+    " four are averaged. What comes out, to two decimal places?",
+    belief="all-reduce the accuracies and divide by the world size; met in many scripts that print a validation"
     " accuracy from several processes",
     answer=0.833,
     within=0.0035,
-    because="Two ranks have 2 of 3 right and two have 2 of 2: the larger ranks, with the errors, weigh too little.",
+    because="Two ranks have 2 of 3 right, and two have 2 of 2. The errors sit on the ranks with more images, and those"
+    " count too little.",
     wrong={
-        0.8: "That's the truth. But a mean of means weighs ranks, not images.",
+        0.8: "That's the true accuracy. But a mean of means counts every rank equally, not every image.",
         0.667: "That's the accuracy of the two ranks that have an image the model gets wrong.",
-        0.75: "That would be so if the ranks with two images had one error each. Which ranks have images 0 and 1?",
+        0.75: "You'd get that if the ranks with two images had one error each. Which ranks have images 0 and 1?",
     },
     hints=["Rank 0 has the images 0, 4 and 8. What's its accuracy?", "(2/3 + 2/3 + 1 + 1) / 4"],
 )
 
 rank_dies = Prediction(
     "lesson_13.rank_dies",
-    "Two ranks on CPUs exchange gradients over gloo, PyTorch's library for that. The process of rank 1 is gone from one"
-    ' moment to the next. At the next exchange, does rank 0 "go on" alone, "wait", or "fail"?',
+    "Two ranks on CPUs exchange gradients through gloo, the library PyTorch uses for that. Suddenly rank 1's process is"
+    ' gone. At the next exchange, does rank 0 "go on" alone, "wait", or "fail"?',
     belief="the other ranks wait until a timeout, or carry on without the dead one; met in threads about hanging jobs,"
     " most of them on GPUs, and in the first edition of this lesson",
     answer="fail",
     choices=("go on", "wait", "fail"),
-    because="The connection between the two breaks when the process ends. gloo notices at once, and raises.",
+    because="When the process ends, the connection between the two breaks. gloo notices at once and raises an error.",
     wrong={
         "go on": "A mean over ranks without one of them would be a different step, and nobody has told rank 0 that it's"
         " alone.",
-        "wait": "A rank that is merely slow is waited for. This one's process has ended, and its connection with it.",
+        "wait": "Rank 0 does wait for a rank that's merely slow. But this one's process has ended, and so has its"
+        " connection.",
     },
     hints=["What becomes of a network connection when the process at one end is gone?"],
 )
 
 fewer_ranks = Question(
     "lesson_13.fewer_ranks",
-    "A run used 4 ranks with a batch size of 64 on each. Tomorrow you have 2 ranks, and want to go on from its"
-    " checkpoint with the same optimizer steps on the same images. What do you change?",
+    "A run used 4 ranks with a batch size of 64 on each. Tomorrow you have 2 ranks, and you want to go on from its"
+    " checkpoint, with the same optimizer steps on the same images. What do you change?",
     [
         Choice(
             "Nothing: the checkpoint fits any number of ranks",
             "it does load, and nothing complains. But the effective batch falls from 256 to 128, each epoch takes twice"
-            " as many steps, and the rate belongs to the old ones.",
+            " as many steps, and the rate was chosen for the old ones.",
         ),
         Choice(
             "A batch size of 128 on each rank",
-            "2 x 128 is 256 as before. So the steps of an epoch, the learning rate and a scheduler's plan stay"
-            " right, and each step sees the images it would have seen. If memory is too small, `micro_batch_size`"
+            "2 x 128 is 256 as before. So the steps per epoch, the learning rate and any schedule still fit,"
+            " and each step sees the images it would have seen. If memory is too small, `micro_batch_size`"
             " (lesson 08) divides the batch again.",
             right=True,
         ),
@@ -340,7 +349,7 @@ fewer_ranks = Question(
         ),
         Choice(
             "Twice the epochs",
-            "each step would still see 128 images, and the run see every image more often.",
+            "each step would still see 128 images, and the run would see every image more often.",
         ),
     ],
     hints=["How many images went into a step?", "Ranks times batch size should stay what it was."],
@@ -349,8 +358,8 @@ fewer_ranks = Question(
 average_gradients = Exercise(
     "lesson_13.average_gradients",
     """
-    Write `average_gradients(models)`. It gets copies of one model, two or more, after each has called `backward()`, and
-    replaces the `.grad` of every parameter, in every copy, by the mean over the copies.
+    Write `average_gradients(models)`. It gets two or more copies of one model, after `backward()` has run on each. It
+    replaces the `.grad` of every parameter, in every copy, with the mean over the copies.
     """,
     minutes=5,
     judge=judge_average,
@@ -372,9 +381,9 @@ average_gradients = Exercise(
 batches_of = Exercise(
     "lesson_13.batches_of",
     """
-    `order` is a list of indices, the same on all ranks. A rank takes the places `rank`, `rank + world`, and so on.
-    Write `batches_of(order, rank, world, batch_size)`: the list of this rank's batches, each a list of indices. The
-    last may be shorter.
+    `order` is a list of indices, the same on all ranks. A rank takes positions `rank`, `rank + world`, and so on.
+    Write `batches_of(order, rank, world, batch_size)`. It returns the list of this rank's batches, each a list of
+    indices. The last one may be shorter.
     """,
     minutes=3,
     cases=[
@@ -392,7 +401,7 @@ batches_of = Exercise(
         ),
         (
             lambda order, r, w, b: order[r::w][:b],
-            "this is the first batch alone: collect all of them, then return.",
+            "this is only the first batch: collect them all, then return.",
         ),
         (lambda order, r, w, b: order[r::w], "these are the indices, not yet in batches."),
         (
@@ -401,7 +410,7 @@ batches_of = Exercise(
         ),
         (
             lambda order, r, w, b: [order[k : k + b] for k in range(r * b, len(order), w * b)],
-            "these are neighbours in the order: whole batches were dealt out. Deal out places, then cut.",
+            "you dealt out whole batches of neighbours. Deal out single positions, then cut into batches.",
         ),
         (
             lambda order, r, w, b: [
@@ -409,27 +418,27 @@ batches_of = Exercise(
                 for part in [order[r * -(-len(order) // w) :][: -(-len(order) // w)]]
                 for k in range(0, len(part), b)
             ],
-            "this gives each rank one stretch of the order. Deal the places out in turn.",
+            "this gives each rank one stretch of the order. Deal out the positions in turn.",
         ),
         (
             lambda order, r, w, b: [
                 order[r * (len(order) // w) : (r + 1) * (len(order) // w)][k : k + b]
                 for k in range(0, len(order) // w, b)
             ],
-            "each rank has one stretch of the order, and the rest is lost. Deal the places out in turn.",
+            "each rank gets one stretch of the order, and the rest is lost. Deal out the positions in turn.",
         ),
         (
             lambda order, r, w, b: [
                 list(range(r, len(order), w))[k : k + b]
                 for k in range(0, len(range(r, len(order), w)), b)
             ],
-            "these are places. What stands there in `order` is the index of an image.",
+            "these are positions. The index of the image is what `order` has there.",
         ),
         (
             lambda order, r, w, b: [
                 order[r::w][k : k + b] for k in range(0, len(order[r::w]) // b * b, b)
             ],
-            "the last batch is missing where it isn't full.",
+            "the last batch is missing when it isn't full.",
         ),
         (
             lambda order, r, w, b: [
@@ -439,7 +448,7 @@ batches_of = Exercise(
         ),
     ],
     hints=[
-        "`order[2::4]` takes the places 2, 6, 10 and so on.",
+        "`order[2::4]` takes positions 2, 6, 10 and so on.",
         "Then cut this rank's part as in lesson 02: `range(0, len(part), batch_size)` gives the starts.",
     ],
     code="""
@@ -453,8 +462,8 @@ shared_accuracy = Exercise(
     "lesson_13.shared_accuracy",
     """
     Every rank calls `shared_accuracy` with its own loader. `ranks.sums(a, b)` adds up each number over all ranks and
-    returns the list of the sums, the same on every rank. The judge's `loader` gives batches, and has no `dataset`. The
-    accuracy should be that of all images, however they were dealt out. Repair it.
+    returns the two sums as a list, the same on every rank. The judge's `loader` gives batches but has no `dataset`.
+    Repair the function so that it returns the accuracy over all images, however they were dealt out.
     """,
     minutes=4,
     given="""
@@ -468,9 +477,9 @@ shared_accuracy = Exercise(
         return total / ranks.world
     """,
     judge=judge_shared_accuracy,
-    praise="all that's right over all that's there, on every rank, also where one has no image.",
+    praise="all the right answers over all the images, on every rank, even if one of them has none.",
     hints=[
-        "Lesson 03's way out: add up sums, divide once.",
+        "Lesson 03's fix: add up first, divide once.",
         "Which two numbers does every rank have to send?",
     ],
     code="""

@@ -21,8 +21,8 @@ def judge_pad(answer: Callable) -> str | None:
     if kind == torch.long:
         return None
     return (
-        f"the values are right, but the rows are {kind}, and the texts are {torch.long}. An `nn.Embedding` takes no"
-        " floats, and `torch.zeros` makes them unless it's given a `dtype`."
+        f"the values are right, but the rows are {kind}, and the texts are {torch.long}. `nn.Embedding` doesn't"
+        " take floats, and `torch.zeros` makes floats unless you give it a `dtype`."
     )
 
 
@@ -50,11 +50,11 @@ def judge_load_weights(answer: Callable) -> str | None:
     if came == "different" and returned is None:
         raise NotWritten
     if came == "changed":
-        return "it changed the dictionary that it was given: build a new one."
+        return "it changed the dictionary it was given: build a new one."
     if came == "raised":
         return (
-            "a file with `module.` in front of each name was refused. Take it off at the front, and only there, as a"
-            " word (`lstrip` takes letters): this model has a layer called `my_module`."
+            "a file with `module.` in front of each name was refused. Remove it at the front, only there, and as a"
+            " whole word (`lstrip` removes letters): this model has a layer called `my_module`."
         )
     if came == "different":
         return (
@@ -114,7 +114,7 @@ def judge_valid_loss(answer: Callable) -> str | None:
     if result is None:
         if not taken:
             raise NotWritten
-        return "it gave back None: is the `return` missing?"
+        return "it returned None: is the `return` missing?"
     if most > 2:
         return (
             f"{most} graphs were alive at once: each batch's stays as long as a sum or a list holds its loss. Let go of"
@@ -129,12 +129,12 @@ def judge_valid_loss(answer: Callable) -> str | None:
         )
     if isinstance(result, torch.Tensor):
         graph = " that still carries a graph" if result.requires_grad else ""
-        return f"it gave back a tensor{graph}: make a plain number of it, with `.item()`."
+        return f"it returned a tensor{graph}: turn it into a plain number with `.item()`."
     losses = [(4, 1.0), (2, 12.25)]
     expected = (7 * 4 * losses[0][1] + 2 * losses[1][1]) / 30
     value = float(result)
     if abs(value - (7 * losses[0][1] + losses[1][1]) / 8) < 1e-4:
-        return "now each batch counts alike, and the last one has 2 images: keep the weights of lesson 03."
+        return "now every batch counts the same, though the last one has only 2 images: keep the weights of lesson 03."
     if abs(value - (7 * 4 + 2 * 12) / 30) < 1e-4:
         return "`int` cuts off the fraction of each loss: `float` doesn't."
     if abs(value - expected) > 1e-4:
@@ -148,9 +148,11 @@ entry = Prediction(
     belief="'at entry 2' names sample 2 of the dataset; met in forum threads on this message, where people print"
     " dataset[2] and find nothing wrong",
     answer=42,
-    because="Five batches of 8 went through, so the sixth begins at sample 40, and the entry counts inside the batch.",
+    because="Five batches of 8 went through, so the sixth begins at sample 40, and entries are counted within"
+    " the batch.",
     wrong={
-        2: "Sample 2 came through with the first batch. The message only knows the list of 8 it was given.",
+        2: "Sample 2 came through with the first batch. The function that raised it only knows the list"
+        " of 8 it was given.",
         5: "That's the number of the batch. Which samples does it hold?",
         10: "Each batch that went through held 8 samples.",
         34: "Batch 4, the fifth, was printed, so it went through.",
@@ -171,7 +173,7 @@ in_worker = Prediction(
     " messages are taken for two bugs, as in most threads on 'storage that is not resizable'",
     answer="a different error",
     choices=("the same error", "a different error", "no error"),
-    because="A worker collates straight into shared memory, and there the sizes fail sooner, and differently.",
+    because="A worker collates straight into shared memory, and there the mismatch fails sooner, and differently.",
     wrong={
         "the same error": "The data are the same, but a worker doesn't build a batch in the same way.",
         "no error": "The sizes differ in a worker, too, and somebody has to stack them.",
@@ -181,17 +183,17 @@ in_worker = Prediction(
 
 travels = Question(
     "lesson_14.travels",
-    "Which change lets this dataset start a worker under `spawn`?",
+    "Which change lets a worker start with this dataset under `spawn`?",
     [
         Choice(
             "Give the lambda a name: `def scale(x): return x / 16`, inside the same function",
-            "then the message says `<locals>.scale`. It never was about the lambda: whatever is made inside a function"
-            " can't be found again from outside.",
+            "then the message says `<locals>.scale`. It was never about the lambda: whatever is defined inside a"
+            " function can't be found from outside.",
         ),
         Choice(
             "Put the call under `if __name__ == '__main__':`",
-            "a script under spawn needs that, against a different message. Here nothing has been started yet: the main"
-            " process couldn't pack the dataset.",
+            "a script under spawn does need that, but to prevent a different message. Here the main process couldn't"
+            " pack the dataset for its worker.",
         ),
         Choice(
             "Use `functools.partial(operator.mul, 1 / 16)` as the transform",
@@ -217,7 +219,7 @@ not_strict = Prediction(
     wrong={
         4: "The shapes fit, but PyTorch goes by names, and these differ.",
         2: "Weights and biases are treated alike. Compare the names in the message.",
-        1: "Is there a name that stands in both lists of the message?",
+        1: "Is there a name that's in both lists of the message?",
     },
     hints=["What does `load_state_dict` go by: the order, the shapes or the names?"],
 )
@@ -225,13 +227,13 @@ not_strict = Prediction(
 growth = Prediction(
     "lesson_14.growth",
     "A training loop: forward, `loss.backward()`, a step, then `total += loss`. The sum lives on, and so does the graph"
-    " of each loss. Over 50 batches, how much of all their activations is still in memory at the end:"
+    " of each loss. After 50 batches, how much of all their activations is still in memory:"
     ' "under 2 %", "about half" or "about all"?',
     belief="total += loss in a training loop keeps the activations of all batches; PyTorch's own FAQ shows this very"
     " loop under 'my model reports out of memory'",
     answer="under 2 %",
     choices=("under 2 %", "about half", "about all"),
-    because="`backward()` frees what the layers had kept, as soon as it has used it. The sum holds on to empty shells.",
+    because="`backward()` frees what the layers kept as soon as it has used it. The sum holds on to empty shells.",
     wrong={
         "about half": "The sum treats all batches alike: it's all of them or none.",
         "about all": "The sum does hold every graph. But what is left in a graph after `backward()`?",
@@ -247,10 +249,10 @@ blamed = Prediction(
     " answer (raise --shm-size)",
     answer="shared memory",
     choices=("the file", "shared memory", "nothing"),
-    because="All that PyTorch knows is the signal that ended the worker. The rest is what it usually is.",
+    because="All PyTorch knows is the signal that killed the worker. The rest is the usual suspect.",
     wrong={
         "the file": "The process that writes the message never saw the file. It has the number of a signal.",
-        "nothing": "It would be the honest answer. But the message would like to help.",
+        "nothing": "That would be the honest answer. But the message wants to help.",
     },
     hints=["The worker is dead. What can the main process find out about it?"],
 )
@@ -258,9 +260,8 @@ blamed = Prediction(
 pad = Exercise(
     "lesson_14.pad",
     """
-    Write `pad(samples)`, a `collate_fn` for texts: from a list of 1-D tensors make one tensor of the same dtype, with a
-    row per text, the shorter ones filled up with 0 at the end, and a list of the true lengths. Return both in this
-    order.
+    Write `pad(samples)`, a `collate_fn` for texts. It gets a list of 1-D tensors and returns two things: one tensor of
+    the same dtype, with a row per text and shorter rows filled with 0 at the end, and a list of the true lengths.
     """,
     minutes=4,
     judge=judge_pad,
@@ -286,7 +287,7 @@ pad = Exercise(
                 torch.stack([text[: min(map(len, samples))] for text in samples]),
                 [min(map(len, samples))] * len(samples),
             ),
-            "this cuts every text down to the shortest. It runs, and throws data away.",
+            "this cuts every text down to the length of the shortest. It runs, but it throws data away.",
         ),
         (
             lambda samples: (
@@ -305,7 +306,7 @@ pad = Exercise(
                 ),
                 [len(text) for text in samples],
             ),
-            "the zeros are in front: they are expected at the end.",
+            "the zeros are in front: they belong at the end.",
         ),
         (
             lambda samples: (
@@ -339,8 +340,8 @@ pad = Exercise(
 load_weights = Exercise(
     "lesson_14.load_weights",
     """
-    Repair `load_weights`: a file of this model loads whether its names begin with `module.` or not, and a file of a
-    different model raises, as it should. It returns the model, and leaves `saved` as it is.
+    Repair `load_weights`, so that a file from this model loads whether its names begin with `module.` or not, and a
+    file from a different model raises an error. It should still return the model and leave `saved` as it is.
     """,
     minutes=3,
     given="""
@@ -351,9 +352,9 @@ load_weights = Exercise(
     judge=judge_load_weights,
     praise="both kinds of file load, and a file of a different model is refused.",
     hints=[
-        "Build a new dictionary, with the name without its prefix for each name.",
-        '`"module.0.weight".removeprefix("module.")` takes off the front, where it\'s there.',
-        "Who should complain about a file that doesn't fit? PyTorch does, where it may be strict.",
+        "Build a new dictionary with the same values, and each name without its prefix.",
+        '`"module.0.weight".removeprefix("module.")` removes the prefix, if it\'s there.',
+        "Who should complain about a file that doesn't fit? PyTorch will, if you let it be strict.",
     ],
     code="""
     def load_weights(model, saved):
@@ -366,8 +367,8 @@ load_weights = Exercise(
 valid_loss = Exercise(
     "lesson_14.valid_loss",
     """
-    Repair `valid_loss`, so that it keeps at most one batch's graph at a time, returns a plain number, and disturbs no
-    training: gradients stay switched on, and `.grad` stays as it is.
+    Repair `valid_loss`, so that it keeps at most one batch's graph at a time, returns a plain number, and doesn't
+    disturb training: gradients stay switched on, and `.grad` stays as it is. (`model.eval()` is up to the caller.)
     """,
     minutes=2,
     given="""
@@ -380,11 +381,11 @@ valid_loss = Exercise(
         return total / samples
     """,
     judge=judge_valid_loss,
-    praise="no graph stays, and the mean is weighted.",
+    praise="no graph is kept, and the mean is weighted.",
     hints=[
         "Does a validation loop need a graph at all?",
-        "`with torch.no_grad():` builds none. At the end, `.item()` makes a number of the tensor, and waits for the"
-        " device only once (lesson 05).",
+        "`with torch.no_grad():` builds none. At the end, `.item()` turns the tensor into a number, so you wait for"
+        " the device only once (lesson 05).",
     ],
     code="""
     import torch
@@ -405,9 +406,9 @@ PIECES, OTHERS, FULL = "pieces", "others", "full"
 diagnose = Exercise(
     "lesson_14.diagnose",
     """
-    Write `diagnose(tried, total, free, mine, unused)`, all in MiB, as the message has them: asked for, capacity, free,
-    in use by this process, reserved but unallocated. Return `"pieces"` where free and unused memory together would hold
-    the request; else `"others"` where other processes hold more than this one; else `"full"`.
+    Write `diagnose(tried, total, free, mine, unused)`. It gets the message's numbers in MiB: requested, total capacity,
+    free, in use by this process, reserved but unallocated. Return `"pieces"` if free and unused memory together could
+    hold the request; otherwise `"others"` if other processes hold more than this one; otherwise `"full"`.
     """,
     minutes=3,
     cases=[
@@ -429,7 +430,7 @@ diagnose = Exercise(
             lambda tried, total, free, mine, unused: (
                 PIECES if free + unused >= tried else OTHERS if total - mine > mine else FULL
             ),
-            "what is free belongs to nobody: take it off before you call the rest others'.",
+            "what's free belongs to nobody: subtract it before you count the rest as other processes'.",
         ),
         (
             lambda tried, total, free, mine, unused: (
@@ -441,7 +442,7 @@ diagnose = Exercise(
             lambda tried, total, free, mine, unused: (
                 OTHERS if total - free - mine > mine else PIECES if free + unused >= tried else FULL
             ),
-            "ask for pieces first: a request that would fit needs nobody to leave.",
+            "check for pieces first: if the request would fit, nobody has to leave.",
         ),
         (
             lambda tried, total, free, mine, unused: (
@@ -453,11 +454,11 @@ diagnose = Exercise(
             lambda tried, total, free, mine, unused: (
                 PIECES if free + unused < tried else OTHERS if total - free - mine > mine else FULL
             ),
-            "the comparison is the wrong way round: in pieces, but enough.",
+            'the comparison is the wrong way round: "pieces" means there\'s enough, but not in one piece.',
         ),
     ],
     hints=[
-        "Two sums: what would be there in one piece, and what the other processes hold.",
+        "Two sums: what there would be if it were all in one piece, and what the other processes hold.",
         "Others hold `total - free - mine`.",
     ],
     code="""
