@@ -67,6 +67,11 @@ answers_of = Exercise(
             "these are probabilities, ten for each image. You want the position of the largest.",
         ),
         (
+            lambda model, images: model(images).max(dim=1),
+            "`max(dim=1)` gives two tensors: the highest scores, and in `.indices` where they stand. You want the"
+            " second, which `argmax` gives by itself.",
+        ),
+        (
             lambda model, images: model(images).argmin(dim=1),
             "this is the digit with the lowest score.",
         ),

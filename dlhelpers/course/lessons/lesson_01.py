@@ -214,8 +214,8 @@ with_mirrors = Exercise(
     "lesson_01.with_mirrors",
     """
     Now make the dataset twice as long, for real. `WithMirrors` wraps a dataset of n samples. Its samples 0 to n - 1 are
-    those of the dataset; sample n + k is sample k mirrored (`image.flip(-1)`), always, with the same label. An index
-    beyond its length must raise an `IndexError`.
+    those of the dataset; sample n + k is sample k mirrored (`image.flip(-1)`), always, with the same label. A sample is a pair,
+    image and label. An index beyond its length must raise an `IndexError`.
     """,
     minutes=4,
     judge=judge_with_mirrors,
@@ -492,7 +492,7 @@ first_images = Exercise(
     "lesson_01.first_images",
     """
     Write `first_images(images, count)`: the first `count` images of a tensor, as one tensor that keeps nothing else
-    alive.
+    alive. (What NumPy calls `.copy()`, a tensor calls `.clone()`.)
     """,
     minutes=2,
     judge=judge_first_images,
