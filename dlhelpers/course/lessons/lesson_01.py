@@ -214,8 +214,8 @@ with_mirrors = Exercise(
     "lesson_01.with_mirrors",
     """
     Now make the dataset twice as long, for real. `WithMirrors` wraps a dataset of n samples. Its samples 0 to n - 1 are
-    those of the dataset; sample n + k is sample k mirrored (`image.flip(-1)`), always, with the same label. A sample is a pair,
-    image and label. An index beyond its length must raise an `IndexError`.
+    those of the dataset; sample n + k is sample k mirrored (`image.flip(-1)`), always, with the same label. A sample
+    is a pair, image and label. An index beyond its length must raise an `IndexError`.
     """,
     minutes=4,
     judge=judge_with_mirrors,
