@@ -1697,7 +1697,7 @@ JUDGED = {
         (ran(), "the second run didn't go on from the first"),
         (
             project(lambda self, *places: (Firsts(), past(3))),
-            "it had trained for [3, 3, 3]: obey `epochs`",
+            "it had trained for [3, 3, 3]: go by `epochs`",
         ),
         (
             going_on(loss=lambda epoch, done: 1 / epoch + done),
