@@ -6,6 +6,7 @@ import sys
 from copy import deepcopy
 from functools import partial
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from tempfile import NamedTemporaryFile
@@ -1606,7 +1607,7 @@ JUDGED = {
     ],
     "lesson_15.loaders": [
         (both({}), "256 images of one class: the folder is sorted"),
-        (both(valid={"drop_last": True}), "of 100 held-out images 64 came"),
+        (both(valid={"drop_last": True}), "only 64 of 100 held-out images came"),
         (both(size=64), "a training batch has 64 samples"),
         (both(last=lambda one, other: (other, one)), "hands out held-out images"),
         (both(last=lambda one, other: None), "gave back NoneType: return both loaders"),
@@ -1616,19 +1617,19 @@ JUDGED = {
         ),
         (
             lambda train, held_out: both()(Subset(train, torch.randperm(1_000)[:900]), held_out),
-            "of 1,000 training images 900 came in an epoch.",
+            "only 900 of 1,000 training images came in an epoch.",
         ),
     ],
     "lesson_15.planned": [
-        (project(samples=2_405), "2,405 images, and 2,404 are to be learned from: one of the"),
+        (project(samples=2_405), "2,405 images, but there are 2,404 to learn from: one of the"),
         (project(samples=3_007), "leave out the held-out ones."),
         (project(samples=2_000), "count the files of `train` that can be read."),
         (project(batch_size=32), "it has 76 batches, the last of 4. A step has to learn from 256"),
         (project(epochs=5), "5 epochs see 12,020 samples, and the budget is 10,000"),
-        (project(shape=None), "it foresees no peak: give `plan` shape="),
+        (project(shape=None), "it has no peak: give `plan` shape="),
         (
             project(model=network(), micro_batch_size=None),
-            "of one step, and 88.00 MB are allowed: which part is the largest",
+            "of one step, but only 88.00 MB are allowed: which part is the largest",
         ),
         (type("Project", (), {"plan": 40}), "plan is int: `measure.plan(...)` makes one."),
     ],
@@ -1655,7 +1656,8 @@ JUDGED = {
             "it writes train outside the checkpoint's folder",
         ),
         (doing(lambda data, own: os.system("true")), "it starts a process: keep to one"),
-        (project(replanning), "requirement `kept`: the plan isn't the one that the run began"),
+        (doing(lambda data, own: get_context("spawn").Process().start()), "it starts a process"),
+        (project(replanning), "requirement `kept`: the plan isn't the one the run started"),
         (
             project(lambda self, *places: (Firsts(), past(5))),
             "`optimizer_steps`: 40 planned, 50 in the history.",
@@ -1664,18 +1666,24 @@ JUDGED = {
     ],
     "lesson_15.learned": [
         (ran(), "requirement `honest`: the history ends with train of epoch 4 and no accuracy"),
-        (ran(valid=(512, 0.99)), "its accuracy is one of 512 images: 603 are held out"),
+        (ran(valid=(512, 0.99)), "its accuracy comes from 512 images: 603 are held out"),
         (ran(valid=(603, 0.99)), "the history says 99.0%, the model you gave back gets"),
         (peeking(3), "opened held-out files"),
         (peeking(1), "requirement `accuracy`: "),
     ],
     "lesson_15.resumes": [
-        (ran(), "the second run did not go on from the first"),
+        (ran(), "the second run didn't go on from the first"),
         (
             project(lambda self, *places: (Firsts(), past(3))),
-            "it had trained for [3, 3, 3]: obey `epochs`",
+            "it had trained for [3, 3, 3]: go by `epochs`",
         ),
-        (going_on(loss=lambda epoch, done: 1 / epoch + done), "is not that of an unbroken run"),
-        (going_on(loss=lambda epoch, done: perf_counter()), "differ in their first epoch: seed"),
+        (
+            going_on(loss=lambda epoch, done: 1 / epoch + done),
+            "is that of an unbroken run, but the second isn't",
+        ),
+        (
+            going_on(loss=lambda epoch, done: perf_counter()),
+            "differ in their first epoch: set a seed",
+        ),
     ],
 }

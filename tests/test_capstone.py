@@ -1,6 +1,7 @@
 """The project of lesson 15: its data, a plan that passes, others that are not enough, and what the judge withstands."""
 
 import ast
+import os
 import re
 import time
 
@@ -85,11 +86,11 @@ def test_the_worked_solution_meets_all_six(tmp_path, monkeypatch):
     yours = [row[2] for row in table.rows]
     assert yours[0] == "40 steps, 9,616 samples, 23.43 MB at the peak"
     assert yours[2] == "9,616 samples, as planned" and yours[4].endswith("of 600 new images")
-    assert "report.html is written" in capstone.save_report(solved)
-    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "report.html is saved" in capstone.save_report(solved)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "6 of 6 met." in page and "Put it together" in page and "23.43 MB" in page
     monkeypatch.setenv("DLHELPERS_PROGRESS", "/dev/null")
-    assert "nothing to write" in capstone.save_report(solved)
+    assert "nowhere to save" in capstone.save_report(solved)
 
 
 SOFTMAX = "network = lambda: nn.Sequential(nn.Flatten(), nn.Linear(12_288, 3))\nadam ="
@@ -155,8 +156,26 @@ def test_a_plan_that_is_changed_after_the_run_is_noticed():
     changed = project(lambda self, data, checkpoint, epochs: (Firsts(), past(epochs)))
     assert lesson_15.under_cap.check(changed).kind == "right"
     changed.plan = plan(**PLANNED | {"epochs": 3})
-    with pytest.raises(capstone.Unmet, match="isn't the one that the run began with"):
+    with pytest.raises(capstone.Unmet, match="isn't the one the run started with"):
         capstone.REQUIREMENTS["kept"][1](changed)
+
+
+def test_each_whole_run_has_an_exam_of_its_own_and_never_the_data():
+    """What is drawn at every check would be learned by trying plans until one suits it."""
+    seeds = {capstone.runs(project(), capstone.data(), 1)[0].value["exam"][0] for _ in range(2)}
+    assert len(seeds) == 2 and not seeds & {0, 1}
+
+
+def test_a_descriptor_in_its_own_folder_may_be_written_by_its_number():
+    """The mode of such a writer, "w", was once taken for a path outside."""
+
+    def train(self, data, checkpoint, epochs):
+        number = os.open(checkpoint.parent / "mine.txt", os.O_WRONLY | os.O_CREAT)
+        with os.fdopen(number, "w") as file:
+            file.write("mine")
+        return Firsts(), past(epochs)
+
+    assert lesson_15.under_cap.check(project(train)).kind == "right"
 
 
 def test_what_was_written_outside_is_not_there():

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dlhelpers.course import progress, start
-from dlhelpers.course.records import progress_file, read, record
+from dlhelpers.course.records import lesson_names, progress_file, read, record
 from dlhelpers.course.tasks import Choice, Question
 
 DONE = {"state": "done", "tries": 1, "first": "right"}
@@ -123,6 +123,7 @@ def test_the_table_has_a_row_a_lesson_or_a_row_a_task_and_says_what_is_next():
     assert tasks["independent"] == ["question", "open", "", ""]
     (note,) = progress("lesson_02").notes
     assert note.endswith("done. Next: 03 Weigh your averages.")
+    assert progress(lesson_names()[-1]).notes[0].endswith(" done."), "nothing follows"
     with pytest.raises(ValueError, match="lesson_99"):
         progress("lesson_99")
 

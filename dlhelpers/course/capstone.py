@@ -6,14 +6,16 @@ What is still open raises NotWritten. What is required stands in the lesson: fun
 what it has or raise Unmet with what is missing.
 
 The data lie in one temporary folder for the whole process: JPEG files in `train` and `held-out`, a folder for each
-class, and less of both in `small`. The exam is drawn when a run is over, and its labels never enter the run's process.
+class, and less of both in `small`. The exam is drawn when a run is over, from a seed that nobody knew before.
 """
 
 import os
 import re
+import secrets
 import sys
 from collections.abc import Callable
 from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,7 +42,7 @@ EXAM, CHUNK = 600, 25  # images that no project sees before its exam, and as man
 BATCH = 256  # samples that each optimizer step has to learn from
 CAP = 88_000_000  # bytes of private memory
 BUDGET = 10_000  # samples seen in training: seconds would depend on the machine, and on what else it does
-SECONDS = 600  # until a run is stopped: it needs some 20, and more where others are at work, too
+SECONDS = 600  # until a run is stopped: it needs some 20, and ten times that on a busy machine
 ENOUGH = 0.95  # accuracy in the exam
 CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate")
 STARTS = ("os.fork", "os.posix_spawn", "os.system", "subprocess.Popen")
@@ -117,14 +119,20 @@ class _Watch:
         if not self.on:
             return
         if event in STARTS:
-            raise PermissionError("it starts a process: keep to one, with num_workers=0")
-        paths = [Path(p).absolute() for p in args[:2] if isinstance(p, (str, Path))]
+            _no_process()
+        named = args[: 1 + (event == "os.rename")]  # what follows isn't a path, but can be text
+        paths = [Path(p).absolute() for p in named if isinstance(p, (str, Path))]
         if event == "open" and not args[2] & (os.O_WRONLY | os.O_RDWR):
             self.looks += self.held_out in paths[0].parents if paths else 0
         elif event == "open" or event in CHANGES:
-            for path in paths[: 1 + (event == "os.rename")]:
+            for path in paths:
                 if self.place not in path.parents and str(path) != os.devnull:
                     raise PermissionError(f"it writes {path.name} outside the checkpoint's folder")
+
+
+def _no_process(*_: object) -> None:
+    """Refuse to start a process."""
+    raise PermissionError("it starts a process: keep to one, with num_workers=0")
 
 
 def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> dict[str, object]:
@@ -132,6 +140,7 @@ def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> dict[s
     torch.seed()  # a process begins with the same random numbers, and a missing seed would go unnoticed
     one, watch = project(), _Watch(folder, checkpoint.parent)
     sys.addaudithook(watch)
+    BaseProcess.start = _no_process  # multiprocessing spawns without an event
     try:
         gave = one.train(folder, checkpoint, epochs)
     finally:
@@ -145,9 +154,10 @@ def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> dict[s
     with torch.inference_mode():
         files = DataLoader(ImageFiles(folder / "held-out"), CHUNK)
         right = sum((model(images).argmax(1) == labels).sum().item() for images, labels in files)
-        drawn = (draw(k, k + CHUNK, 2)[0] for k in range(0, EXAM, CHUNK))
+        seed = 2 + secrets.randbelow(2**32)  # 0 and 1 are the data's
+        drawn = (draw(k, k + CHUNK, seed)[0] for k in range(0, EXAM, CHUNK))
         exam = [model(torch.from_numpy(images).float() / 255).argmax(1) for images in drawn]
-    found = {"right": right / len(files.dataset), "exam": torch.cat(exam)}
+    found = {"right": right / len(files.dataset), "exam": (seed, torch.cat(exam))}
     return {"plan": one.plan, "history": history, "looks": watch.looks, **found}
 
 
@@ -224,12 +234,12 @@ def save_report(answer: type) -> str:
     """Write the project's report and the progress of the course to report.html, beside the file of progress."""
     path = progress_file()
     if path is None:
-        return "no progress is kept, so there is nothing to write"
+        return "no progress is being kept, so there's nowhere to save it"
     with write_whole(path.with_name("report.html")) as file:
         parts = ("My project", report(answer)), ("My course", progress())
         body = "".join(f"<h2>{title}</h2>{part._repr_html_()}" for title, part in parts)
         file.write(f"<!doctype html><meta charset=utf-8>{LOOK}{body}".encode())
-    return "report.html is written, in the folder of your progress"
+    return "report.html is saved, next to your progress"
 
 
 LOOK = (

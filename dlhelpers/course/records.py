@@ -152,7 +152,8 @@ def progress(lesson: str | None = None) -> Table:
             kept[2] = kept[2].rstrip(" 0123456789")  # which known mistake it was is for a teacher
             rows.append([MARKS[known["state"]], task.name.partition(".")[2], task.kind, *kept])
         headers = ["", "task", "kind", "state", "tries", "first try"]
-        note = f"{_title(lesson)}: {_done(found)} done. Next: {_next(following)}."
+        note = f"{_title(lesson)}: {_done(found)} done."
+        note += f" Next: {_next(following)}." if following else ""
         return Table(headers, rows, notes=[note])
     unfinished = []
     for name in names:

@@ -9,8 +9,8 @@ from dlhelpers.show.plots import PALETTE, counted, new_axes, show
 
 SAMPLES, BUDGET, CAP = 2_404, 10_000, 88  # lesson 15: images, samples to be seen, MB
 TRIES = (
-    "Get both bars to the left of the line, with as many epochs as fit.",
-    "Now smaller micro-batches. Where does it stop being worth it, and which part is left?",
+    "Get both bars to end left of the line, with as many epochs as fit.",
+    "Now make the micro-batches smaller. When does that stop paying off, and which part is left?",
     "Double the batch size. How many optimizer steps does that cost, and which parts grow?",
 )
 

@@ -37,10 +37,10 @@ TITLE = "Put it together"
 
 # ---- the requirements ----
 
-SMALL = "Called by hand on the folder `small`, `train` shows where."
+SMALL = "Call `train` by hand on the folder `small` to see where."
 HELP = {
-    "out of memory": "What is too large: all images at once, a whole batch in one piece, or the weights? A plan prices"
-    " one step; beside it, the loader collects the next batch.",
+    "out of memory": "What's too large: all images at once, a whole batch in one piece, or the weights? A plan prices"
+    " one step; on top of that, the loader collects the next batch.",
     "killed": f"Does each of its loops end? {SMALL}",
     "failed": SMALL,
 }
@@ -59,14 +59,17 @@ def finished(run: LimitedRun) -> dict[str, Any]:
 def _plan(project: type) -> str:
     """The plan is one for the good images and the batch asked for, within the budget and under the cap."""
     plan, good = stated(project), FILES - 1
-    expect(plan.samples, "it doesn't know its samples: pass samples= and batch_size=, or a loader.")
+    expect(
+        plan.samples,
+        "it doesn't know how many samples there are: pass samples= and batch_size=, or a loader.",
+    )
     wrong = {
         FILES: "one of the files can't be read.",
         good + HELD_OUT: "leave out the held-out ones.",
     }
     expect(
         plan.samples == good,
-        f"it counts {plan.samples:,} images, and {good:,} are to be learned from:"
+        f"it counts {plan.samples:,} images, but there are {good:,} to learn from:"
         f" {wrong.get(plan.samples, 'count the files of `train` that can be read.')}",
     )
     whole, rest = divmod(good, BATCH)
@@ -80,11 +83,11 @@ def _plan(project: type) -> str:
         seen <= BUDGET,
         f"{plan.epochs} epochs see {seen:,} samples, and the budget is {BUDGET:,}: plan fewer epochs.",
     )
-    expect(plan.peak_bytes, "it foresees no peak: give `plan` shape=(3, 64, 64) and a model.")
+    expect(plan.peak_bytes, "it has no peak: give `plan` shape=(3, 64, 64) and a model.")
     peak = f"{human_bytes(plan.peak_bytes)} at the peak"
     expect(
         plan.peak_bytes <= CAP,
-        f"it foresees {peak} of one step, and {human_bytes(CAP)} are allowed: which part is the largest, and what makes"
+        f"it has {peak} of one step, but only {human_bytes(CAP)} are allowed: which part is the largest, and what makes"
         " it smaller?",
     )
     return f"{plan.optimizer_steps:,} steps, {seen:,} samples, {peak}"
@@ -108,14 +111,14 @@ def _kept(project: type) -> str:
     gave, plan = finished(whole_run(project)), stated(project)
     expect(
         gave["plan"] == plan,
-        "the plan isn't the one that the run began with. State it once, leave it alone, and check the run again.",
+        "the plan isn't the one the run started with. State it once, leave it alone, and check the run again.",
     )
     for name, planned, happened, held in plan.compare(gave["history"]).rows:
         expect(held == "yes", f"`{name}`: {planned} planned, {happened} in the history.")
     return f"{sum(r.samples for r in gave['trained']):,} samples, as planned"
 
 
-@requirement("honest", "the validation accuracy that the judge finds, too")
+@requirement("honest", "the same validation accuracy as the judge")
 def _honest(project: type) -> str:
     """The history ends with the accuracy that this very model has on the held-out images, and none taught it."""
     gave = finished(whole_run(project))
@@ -128,7 +131,7 @@ def _honest(project: type) -> str:
     )
     expect(
         end.samples == HELD_OUT,
-        f"its accuracy is one of {end.samples:,} images: {HELD_OUT} are held out, and each of them counts once.",
+        f"its accuracy comes from {end.samples:,} images: {HELD_OUT} are held out, and each of them counts once.",
     )
     says, right = end.metrics["accuracy"], gave["right"]
     expect(
@@ -148,13 +151,13 @@ def _honest(project: type) -> str:
 @requirement("accuracy", f"at least {ENOUGH:.0%} of {EXAM} new images")
 def _accuracy(project: type) -> str:
     """The model is right often enough on images that did not exist while it trained."""
-    answers, (_, labels) = finished(whole_run(project))["exam"], draw(0, EXAM, 2)
-    right = (answers.numpy() == labels).mean()
+    seed, answers = finished(whole_run(project))["exam"]
+    right = (answers.numpy() == draw(0, EXAM, seed)[1]).mean()
     expect(
         right >= ENOUGH,
         f"{right:.1%} of {EXAM} new images are right, {ENOUGH:.0%} are needed, and guessing gives a third. Which of"
-        " these did you choose, and which did you take as it came: the network, the optimizer, its learning rate, the"
-        " order of the images?",
+        " these did you choose, and which did you leave at its default: the network, the optimizer, its learning rate,"
+        " the order of the images? (Just short of it, a different seed may do. That's luck.)",
     )
     return f"{right:.1%} of {EXAM} new images"
 
@@ -168,22 +171,22 @@ def _resumes(project: type) -> str:
     trained = [len(unbroken), len(begun), len(resumed)]
     expect(
         trained == [2, 1, 2],
-        f"asked for 2 epochs, for 1, and from there for 2, it had trained for {trained}: obey `epochs`, and train for"
-        " those that are missing.",
+        f"asked for 2 epochs, for 1, and from there for 2, it had trained for {trained}: go by `epochs`, and train"
+        " only the missing ones.",
     )
     # a result tells its seconds, too, so an equal one can only come from the file
     expect(
         begun[0] in resumed,
-        "the second run did not go on from the first: write to `checkpoint`, load it where it exists.",
+        "the second run didn't go on from the first: write to `checkpoint`, and load it if it exists.",
     )
-    schedule = "A schedule, if there is one, has to be one over `self.plan.epochs`."
+    schedule = "If you use a schedule, make it cover `self.plan.epochs`."
     expect(
         isclose(unbroken[0].loss, begun[0].loss, rel_tol=1e-6),
-        f"two runs that begin anew differ in their first epoch: seed before the model is made. {schedule}",
+        f"two fresh runs differ in their first epoch: set a seed before you make the model. {schedule}",
     )
     expect(
         isclose(unbroken[1].loss, resumed[1].loss, rel_tol=1e-6),
-        "the second epoch is not that of an unbroken run, though the first is: load model and optimizer, and give `fit`"
+        "the first epoch is that of an unbroken run, but the second isn't: load model and optimizer, and give `fit`"
         f" a seed. {schedule}",
     )
     return "equal losses, to 1e-6"
@@ -217,7 +220,7 @@ def _judge_good_images(answer) -> str | None:
                 problem = "is a `return` missing?" if found is None else "return a dataset."
                 return f"it gave back {type(found).__name__}: {problem}"
             if len(read) > 1:
-                return f"it read {len(read)} images at once. Pick their numbers, and let `Subset` read them later."
+                return f"it read {len(read)} images straight away. Pick their numbers: `Subset` reads them later."
         if len(found) == 8:
             return "with 8 files, one of them damaged, it has 8 samples: the damaged one is still in it."
         if len(found) == 6:
@@ -231,7 +234,7 @@ def _judge_good_images(answer) -> str | None:
         except ValueError as error:
             return f"it has 7 samples, and the damaged one is among them: {error}"
         if [round(image.max().item() * 255) for image, _ in samples] != kept:
-            return "it has 7 samples, and not the 7 good ones, each once and in order."
+            return "it has 7 samples, but they aren't the 7 good ones, each once and in order."
         if [label for _, label in samples] != [0] * 4 + [1] * 3:
             return "the labels no longer belong to their images."
     return None
@@ -240,9 +243,9 @@ def _judge_good_images(answer) -> str | None:
 good_images = Exercise(
     "lesson_15.good_images",
     """
-    Write `good_images(folder, damaged)`: the dataset of a folder's images without the damaged ones. `damaged` holds
-    their names as `inspect_folder` writes them, such as "dog/2.png". Change nothing on the disk, and don't read the
-    images yet.
+    Write `good_images(folder, damaged)`. It returns a dataset of the folder's images without the damaged ones.
+    `damaged` holds their names the way `inspect_folder` writes them, such as "dog/2.png". Don't change anything on the
+    disk, and don't read the images yet.
     """,
     minutes=6,
     judge=_judge_good_images,
@@ -250,7 +253,7 @@ good_images = Exercise(
     hints=[
         "`files = ImageFiles(folder)` has a list `files.samples` of (path, label), in the order of the dataset.",
         "Collect the numbers of the good ones with `enumerate`, then `Subset(files, numbers)`.",
-        "`Path(path).relative_to(folder).as_posix()` is the name in question.",
+        "`Path(path).relative_to(folder).as_posix()` gives the name to compare.",
     ],
     code="""
     from pathlib import Path
@@ -299,25 +302,25 @@ def _judge_loaders(answer) -> str | None:
             "some training images came twice in an epoch: shuffle, and don't draw with replacement."
         )
     if len({*shown}) < 100:
-        return f"of 100 held-out images {len({*shown})} came: each of them has to count. Which option leaves some out?"
+        return f"only {len({*shown})} of 100 held-out images came: each has to count. Which option leaves some out?"
     if len(shown) > 100:
         return "some held-out images came twice: each of them counts once."
     if len(trained) not in (1_000, 1_000 // BATCH * BATCH):
-        return f"of 1,000 training images {len(trained)} came in an epoch."
+        return f"only {len(trained)} of 1,000 training images came in an epoch."
     return None
 
 
 loaders = Exercise(
     "lesson_15.loaders",
     """
-    Repair `loaders(train, held_out)`. It runs, and `fit` takes what it returns. The training loader has to suit a
-    folder that is sorted by class, in batches of 256; the other one has to give a number that one may report.
+    Repair `loaders(train, held_out)`. It runs, and `fit` accepts what it returns. The training loader needs batches of
+    256 from a folder that's sorted by class; the validation loader has to give a number you can report.
     """,
     minutes=4,
     judge=_judge_loaders,
-    praise="mixed where it learns, complete where it is measured.",
+    praise="shuffled for training, complete for validation.",
     hints=[
-        "Two options stand at the wrong loader.",
+        "Two options are on the wrong loader.",
         "What does the first batch of the training loader hold? And which images does validation never see?",
     ],
     given="""
@@ -339,17 +342,18 @@ loaders = Exercise(
 
 largest_part = Prediction(
     "lesson_15.largest_part",
-    "The step batch stays at 256, and now it goes through the model in micro-batches of one image. Which part is then"
-    ' the largest at the peak: "weights", "gradients", "optimizer", "activations" or "batch"?',
+    "The step batch stays at 256, and now it goes through the model in micro-batches of one image. Which part is the"
+    ' largest at the peak now: "weights", "gradients", "optimizer", "activations" or "batch"?',
     answer="batch",
     choices=("weights", "gradients", "optimizer", "activations", "batch"),
     because="`fit` still gets all 256 images from the loader at once, and they wait in memory while they go through one"
-    " by one. Micro-batches shrink the activations and nothing else.",
+    " by one. Micro-batches shrink the activations and nothing else. (With a GPU, the others wait in the computer's"
+    " memory, not in the GPU's.)",
     wrong={
         "weights": "This network is small: its weights take 0.2 MB, and 256 images take far more.",
         "gradients": "There is one number for each weight, and the weights take 0.2 MB.",
         "optimizer": "Adam keeps two numbers for each weight, and the weights take 0.2 MB.",
-        "activations": "They were the largest part. Those of a single image take 0.3 MB.",
+        "activations": "They were the largest part. For a single image they take only 0.3 MB.",
     },
     hints=[
         "Which parts don't depend on the micro-batch at all?",
@@ -362,15 +366,15 @@ largest_part = Prediction(
 straight_cut = Prediction(
     "lesson_15.straight_cut",
     "Softmax regression, a single `nn.Linear` on all pixels, trains on 200 of these images until it gets every one of"
-    ' them right. How many of 600 newly drawn ones does it get: "under half", "about two thirds" or "over 90 %"?',
+    ' them right. How many of 600 newly drawn ones does it get right: "under half", "about two thirds" or "over 90 %"?',
     answer="under half",
     choices=("under half", "about two thirds", "over 90 %"),
-    because="It adds up weighted pixels. A negative turns every pixel around, so whatever speaks for a circle in one"
-    " image speaks against it in the next. With 12,288 weights per class it learns 200 images by heart instead, and"
-    " gets about 43 % of the others, where guessing gets 33 %.",
+    because="It adds up weighted pixels. A negative inverts every pixel, so whatever counts for a circle in one image"
+    " counts against it in the next. Instead, with 12,288 weights per class, it learns 200 images by heart, and gets"
+    " under half of the others right. Guessing gets a third.",
     wrong={
         "about two thirds": "That would be twice what guessing gets.",
-        "over 90 %": "Without the negatives it would be: then it gets about 97 % of such shapes.",
+        "over 90 %": "It would, without the negatives.",
     },
     hints=["What does a negative do to a sum of weighted pixels?"],
     belief="A model that gets all of its training images right has learned the task: met wherever only training"
@@ -379,43 +383,45 @@ straight_cut = Prediction(
 
 first_rate = Prediction(
     "lesson_15.first_rate",
-    "Adam, the network above, 24 steps from 64 images each. Of the learning rates 0.0001, 0.001 (PyTorch's default),"
-    " 0.005 and 0.03, which one has the lowest loss at the end?",
+    "Take 24 steps of Adam with the network above, on 64 images each. Of the learning rates 0.0001, 0.001 (PyTorch's"
+    " default), 0.005 and 0.03, which one has the lowest loss at the end?",
     answer=0.005,
-    because="Few steps have to be long ones. The default is a good rate for those who have thousands of steps. But a"
-    " longer step isn't always a quicker one: at 0.03 the first steps throw the loss above 10, and the others only"
-    " get it back to that of guessing.",
+    because="If you only have a few steps, they have to be long. The default is a good rate if you have thousands. But"
+    " longer steps don't always get there sooner: at 0.03 the first ones throw the loss above 10 here, and the rest"
+    " only bring it back to guessing.",
     wrong={
         0.0001: "Safe, but after 24 such steps the weights are about where they began.",
-        0.001: "The default falls steadily, and not fast enough for 24 steps.",
+        0.001: "With the default, the loss falls steadily, but not fast enough for 24 steps.",
         0.03: "The longest steps aren't the quickest: these overshoot at once.",
     },
-    hints=["Each step of Adam moves a weight by about the rate. How far do 24 of them lead?"],
+    hints=[
+        "Each step of Adam moves a weight by about the rate, or less. How far do 24 of them get you?"
+    ],
     belief="The default learning rate is the safe choice to begin with: met in most tutorials, where the number of"
     " steps isn't limited.",
 )
 
 honest_report = Question(
     "lesson_15.honest_report",
-    "Four reports on the same training. Which one lets a reader judge the model best?",
+    "Here are four reports on the same training. Which one tells a reader most about how good the model is?",
     [
         Choice(
-            "It gets nearly all of the 2,404 images right that it was given",
-            "it has learned from those. You've just seen a model that gets all of its images right and knows nothing.",
+            "It gets nearly all of its 2,404 training images right",
+            "it has learned from those. You've just seen a model that gets all of its images right and few others.",
         ),
         Choice(
-            "The best of eight plans; its right answers among 603 held-out images",
+            "The best of eight plans, and how many of the 603 held-out images it gets right",
             "these very images chose the plan, so the number is a little too good.",
         ),
         Choice(
-            "One plan, stated before the run; its right answers among 600 images drawn afterwards, and those of a model"
-            " that guesses",
+            "One plan, stated before the run; how many of 600 images drawn afterwards it gets right, and how many a"
+            " model that guesses does",
             "the reader knows which images, how many, how many tries, and what to compare with.",
             True,
         ),
         Choice(
             "Its validation loss fell in each epoch",
-            "falling from where to where, and is that good? A loss has no scale that a reader knows.",
+            "from where to where, and is that good? A loss has no scale a reader would know.",
         ),
     ],
     hints=["What could each of them hide?"],
@@ -473,17 +479,17 @@ WORKED = """
 planned = Exercise(
     "lesson_15.planned",
     """
-    State `plan` in your `Project`, before the run: a plan of `measure.plan` for the good images in step batches of 256,
-    with at most 10,000 samples seen in training and a peak of at most 88 MB in one step.
+    Set `plan` in your `Project` to what the function `plan` returns: for the good images, in step batches of 256, with
+    at most 10,000 samples seen in training and a peak of at most 88 MB in one step.
     """,
     minutes=8,
     judge=judge("plan"),
     where=IN_CLASS,
     seconds=60,
     praise="a plan within the budget and under the cap. The run will be held to it. (Fewer than four epochs leave"
-    " a part of the budget unused.)",
+    " part of the budget unused.)",
     hints=[
-        'The table in "What does one step take?" comes from such a call. What has to change?',
+        'The table in "Does one step fit, and how many do you get?" comes from such a call. What has to change?',
         "How often do 2,404 images go into 10,000 samples, and which `micro_batch_size` brings the peak down?",
     ],
     code=WORKED,
@@ -493,18 +499,18 @@ under_cap = Exercise(
     "lesson_15.under_cap",
     """
     Write `train`. This check runs it on all images in a child process that may take 88 MB of private memory and 600
-    seconds. It has to come to its end, return `model, history`, write only into the checkpoint's folder, and do what
-    the plan says (`plan.compare`). Requirements `memory` and `kept`.
+    seconds. It has to finish, return `model, history`, write only into the checkpoint's folder, and do what the plan
+    says (`plan.compare`). That's `memory` and `kept`.
     """,
     minutes=20,
     judge=judge("memory", "kept"),
     where=IN_CLASS,
     seconds=2_000,
-    praise="it came to its end under the cap, and did what was planned.",
+    praise="it finished under the cap, and did what was planned.",
     hints=[
         "You have all parts: your two functions, `network()`, `fit` with its `micro_batch_size`.",
-        "The history differs from the plan? Compare what you gave `plan` with what you gave the loader and `fit`.",
-        "Too large in one step? The plan knows only what you tell it: does `fit` get the same micro_batch_size?",
+        "If the history differs from the plan, compare what you gave `plan` with what you gave the loader and `fit`.",
+        "If it runs out of memory: the plan only knows what you tell it. Does `fit` get the same micro_batch_size?",
     ],
     code=WORKED,
 )
@@ -512,8 +518,9 @@ under_cap = Exercise(
 learned = Exercise(
     "lesson_15.learned",
     """
-    The run has to end with its accuracy on all 603 held-out images, and the judge has to find the same with your model
-    (`honest`). Then comes the exam: 600 images drawn after the run, and at least 95 % of them right (`accuracy`).
+    The history has to end with the accuracy on all 603 held-out images, and the judge has to get the same number with
+    your model (`honest`). Then comes the exam: 600 images drawn after the run, and your model has to get at least 95 %
+    of them right (`accuracy`).
     """,
     minutes=10,
     judge=judge("honest", "accuracy"),
@@ -522,7 +529,8 @@ learned = Exercise(
     praise="it has learned, and others can check it.",
     hints=[
         'Lessons 00 and 11: `fit` takes a valid_loader and metrics={"accuracy": accuracy}.',
-        "Near a third: is the network a straight cut, or the loader not shuffled? Below 90 %: how good was your rate?",
+        "Near a third: is the network a single linear layer, or is the loader not shuffled? Below 90 %: how good was"
+        " your rate?",
     ],
     code=WORKED,
 )
@@ -530,9 +538,9 @@ learned = Exercise(
 resumes = Exercise(
     "lesson_15.resumes",
     """
-    `train` writes `checkpoint` after each epoch; where that file is there already, it goes on from it, until `epochs`
-    epochs are done in all, and ends with the losses of an unbroken run. (So seed before you make the model, too.) The
-    check asks for one epoch, then for two from its checkpoint, and for two at once, on the folder `small`.
+    Make `train` write `checkpoint` after each epoch. If that file already exists, `train` goes on from it until
+    `epochs` epochs are done in all, and ends with the losses of an unbroken run. The check works on the folder `small`:
+    it asks for one epoch, then for two from that checkpoint, and for two in one go.
     """,
     minutes=8,
     judge=judge("resuming"),
@@ -541,7 +549,7 @@ resumes = Exercise(
     praise="stopped and resumed, it gives the losses of an unbroken run.",
     hints=[
         "Lesson 08: `fit` takes a checkpoint and a history. `load_checkpoint` gives the history, with its `epochs`.",
-        "The order of an epoch must not depend on the epochs before: give `fit` a seed. The first weights, too.",
+        "The order of an epoch mustn't depend on earlier epochs: give `fit` a seed. And set one for the first weights.",
     ],
     code=WORKED,
 )
