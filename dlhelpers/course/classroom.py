@@ -153,10 +153,11 @@ def pool(folder: str | Path) -> Classroom:
         except ValueError:
             notes.append(f"ignored: '{name}' is no file of progress")
             continue
-        strange = [f"'{_safe(task)}'" for task in content["tasks"] if task not in known]
+        strange = [task for task in content["tasks"] if task not in known]
         if strange:
+            some = ", ".join(f"'{_safe(task)}'" for task in strange[:3])
             more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-            notes.append(f"'{name}' has tasks unknown here: {', '.join(strange[:3])}{more}")
+            notes.append(f"'{name}' has tasks unknown here: {some}{more}")
         tasks = {task: one for task, one in content["tasks"].items() if task in known}
         owner = content["id"] if isinstance(content.get("id"), str) else path
         if owner in handed_in:

@@ -63,11 +63,11 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def _beginning(path: Path) -> bytes:
-    """The first 4 MB of a file, where a learner's has 20 kB; nothing of a device, a pipe or a folder."""
+    """The first 2 MB of a file, where a learner's has 20 kB; nothing of a device, a pipe or a folder."""
     if not path.is_file():
         return b""
     with path.open("rb") as file:
-        return file.read(4_000_000)
+        return file.read(2_000_000)
 
 
 def _second_edition(name: str) -> str:
