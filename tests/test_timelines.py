@@ -13,6 +13,7 @@ from dlhelpers.show import show
 
 DATA = TensorDataset(torch.randn(64, 8), torch.randint(3, (64,)))
 LOSS = nn.CrossEntropyLoss()
+TRAINING = "forward", "backward", "optimizer"
 
 
 class Slow(nn.Module):
@@ -41,9 +42,21 @@ def test_the_verdict_on_designed_costs_is_that_of_pipeline_speed(load_ms, train_
     assert "The loop waits for data" in repr(seen) and "forward" in repr(seen)
 
 
+@pytest.mark.parametrize(
+    ("kernels_ms", "bound", "share"), [(120, "compute", "27%"), (10, "data", "91%")]
+)
+def test_a_gpu_that_works_while_the_host_waits_is_not_called_idle(kernels_ms, bound, share):
+    """The host hands out three steps in no time, and waits 32 ms for each batch."""
+    spans = {"waiting for data": [(35 * step, 32) for step in range(3)]}
+    spans |= {name: [(35 * step + 32, 1) for step in range(3)] for name in TRAINING}
+    spans["device"] = [(40 + kernels_ms / 2 * half, kernels_ms / 2) for half in range(6)]
+    seen = Timeline(spans, [(0, 0)], workers=True)
+    assert seen.bound == bound and f"waits for data {share} of the time" in seen.verdict
+
+
 def test_a_step_that_alone_makes_the_verdict_is_called_noise():
     spans = {"waiting for data": [(0, 1), (20, 1), (40, 900)]}
-    spans |= {name: [(1, 10), (21, 10), (941, 10)] for name in ("forward", "backward", "optimizer")}
+    spans |= {name: [(1, 10), (21, 10), (941, 10)] for name in TRAINING}
     seen = Timeline(spans, [(0, 0)], workers=False)
     assert seen.bound == "too noisy here" and "measure again" in seen.verdict
 

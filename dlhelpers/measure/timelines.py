@@ -58,15 +58,21 @@ class Timeline(ShownAsTable):
 
     def _bound(self, middle: Callable) -> str:
         waiting, *working = (middle([ms for _, ms in self.spans[name]]) for name in PHASES)
-        if waiting <= SMALL * sum(working):
+        # a GPU works on while the host waits; where it is the slower of the two, loading is hidden behind it
+        if waiting <= SMALL * sum(working) or self._device > waiting + sum(working):
             return "compute"
         return "no overlap" if not self.workers and SMALL * waiting < sum(working) else "data"
+
+    @property
+    def _device(self) -> float:
+        """Milliseconds per step in which a GPU works; 0 without one."""
+        return self.milliseconds.get("device", 0.0)
 
     @property
     def verdict(self) -> str:
         """What the lanes show, in a sentence."""
         waiting, *working = (self.milliseconds[name] for name in PHASES)
-        share = waiting / (waiting + sum(working))
+        share = waiting / max(waiting + sum(working), self._device)
         meaning = {
             "data": "data-bound: make loading faster",
             "compute": "compute-bound: a faster loader would hardly help",
