@@ -110,8 +110,19 @@ def _parser() -> argparse.ArgumentParser:
     add("names", nargs="+", help="cifar10, fashion_mnist")
     add("--folder", help="where to (default: data)")
 
-    add = command(_classroom, "pool the progress files of a class into one table")
+    about = (
+        "show from the progress files of a class where its first tries went wrong. For each task: the share of right"
+        " first tries and the commonest mistake; then who is stuck at which task, by the name of the file. The exit"
+        " code is 1 where no learner could be read."
+    )
+    add = command(_classroom, about)
     add("folder", help="holds the JSON file of each learner")
+    add("--json", action="store_const", const="json", dest="form", help="all of it, for a program")
+    add(
+        "--csv", action="store_const", const="csv", dest="form", help="the tasks, for a spreadsheet"
+    )
+    add("--picture", metavar="FILE", help="also draw it, without names: a .png, .pdf or .svg")
+    add("--watch", action="store_true", help="print it anew when files come, until Ctrl+C")
 
     add = command(_export, "write what was answered here to a file, to hand to a teacher")
     add("file", help="a new JSON file")
@@ -149,11 +160,10 @@ def _prefetch(names: list[str], folder: str = "data") -> int:
     return 0
 
 
-def _classroom(folder: str) -> int:
-    from dlhelpers.course.classroom import pool
+def _classroom(folder: str, **options: Any) -> int:
+    from dlhelpers.course.classroom import report
 
-    print(pool(folder))
-    return 0
+    return report(folder, **options)
 
 
 def _export(file: str) -> int:

@@ -942,11 +942,20 @@ MUTATIONS = [
     Mutation(
         "copy-counts-as-a-learner",
         "course/classroom.py",
-        'owner = str(content.get("id", path.stem))',
-        "owner = path.stem",
+        'owner = content["id"] if isinstance(content.get("id"), str) else path',
+        "owner = path",
         "A teacher counts a learner twice who has handed in a file again.",
         "",
         "test_classroom.py::test_a_copy_counts_once_and_the_file_with_more_tries_counts",
+    ),
+    Mutation(
+        "revealed-counts-as-right",
+        "course/classroom.py",
+        '"right": firsts["right"],',
+        '"right": sum(one["state"] == "done" for one in found),',
+        "A teacher reads that all of a class have guessed right what half of it guessed wrong.",
+        "",
+        "test_classroom.py::test_a_prediction_that_was_revealed_is_done_and_what_counts_is_the_first_guess",
     ),
     Mutation(
         "not-resumed-accepted",
