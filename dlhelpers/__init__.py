@@ -11,4 +11,4 @@ explore   drawings with controls
 course    around a lesson: tasks and their judges, records of progress, the doctor
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

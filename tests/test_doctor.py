@@ -60,7 +60,7 @@ def short(monkeypatch, free):
 
 
 def test_too_little_room_is_said_with_the_remedy(monkeypatch):
-    says = "750.00 MB are needed: lesson 15 writes there: set TMPDIR"
+    says = "750.00 MB are needed: lessons 08, 12, 13 and 15 write there: set TMPDIR"
     short(monkeypatch, 1_000_000)
     finding = named(doctor.examine(), "temporary files")
     assert not finding.good and finding.found.startswith("1.00 MB") and says in finding.remedy
@@ -76,6 +76,14 @@ def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch):
     finding = named(doctor.examine(), "lessons")
     assert not finding.good and finding.found == "0 bytes free to write in /proc"
     assert "copy the course to" in finding.remedy
+
+
+def test_the_folder_of_the_copies_is_looked_at_from_the_course(monkeypatch, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert named(doctor.examine(), "lessons").found.endswith(f"in {tmp_path / 'notebooks'}")
+    (tmp_path / "my-lessons").mkdir()
+    assert named(doctor.examine(), "lessons").found.endswith(f"in {tmp_path / 'my-lessons'}")
 
 
 def test_an_unknown_device_is_found(monkeypatch):

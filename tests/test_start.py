@@ -1,12 +1,17 @@
 """Tests of `start`: silent where all is well, clear where lessons and helpers do not fit, helpful on Colab."""
 
+import json
+import re
 import sys
 import types
 
 import pytest
+from addresses import ROOT
 
 import dlhelpers
 from dlhelpers.course import start
+
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture
@@ -33,6 +38,20 @@ def test_helpers_of_another_version_are_named_with_the_remedy(version):
         RuntimeError, match=rf"for dlhelpers {version}, but .* has .*pip install -e \."
     ):
         start.begin(version)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_tasks_of_another_edition_are_told_once_and_stop_nobody(path, monkeypatch, capsys):
+    monkeypatch.setattr(start, "_said", set())
+    cell = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][1]["source"])
+    version, tasks = re.search(r'begin\("(.+?)", "(.+?)"\)', cell).groups()
+    assert version == dlhelpers.__version__
+    start.begin(version, tasks)
+    assert capsys.readouterr().out == ""
+    for _ in range(2):
+        start.begin(version, f"{path.name[:2]} 00000000")
+    said = capsys.readouterr().out
+    assert said.count("different editions") == 1 and f"lesson {path.name[:2]}" in said
 
 
 def test_on_colab_the_device_is_named_once_and_widgets_are_on(colab, monkeypatch, capsys):

@@ -1,10 +1,13 @@
 """Write the course's address, which stands in pyproject.toml alone, into every set-up cell, launch link and citation.
 
+Each set-up cell also gets the stamp of its lesson's tasks, by which `begin` knows helpers of another edition.
+
 python tools/addresses.py             after a change of [project.urls] Repository or [tool.course] branch
 python tools/addresses.py --remote    take both from this clone: where `origin` is on GitHub, and the branch it is on
 python tools/addresses.py --check     only say which files disagree
 """
 
+import hashlib
 import json
 import re
 import subprocess
@@ -43,8 +46,11 @@ def home() -> Home:
     )
 
 
-def set_up(where: Home) -> str:
-    """Return the text of the set-up cell, the same in all lessons."""
+def set_up(where: Home, number: str) -> str:
+    """Return the text of a lesson's set-up cell, the same in all but for the stamp of the lesson's tasks."""
+    tasks = ROOT / "dlhelpers" / "course" / "lessons" / f"lesson_{number}.py"
+    text = tasks.read_bytes().replace(b"\r\n", b"\n") if tasks.is_file() else b""
+    stamp = hashlib.sha256(text).hexdigest()[:8]
     return f'''\
 from importlib.util import find_spec
 
@@ -53,7 +59,7 @@ if not find_spec("dlhelpers") and "google.colab" in str(get_ipython()):  # leave
 assert find_spec("dlhelpers"), "No dlhelpers: choose the course's kernel; on Colab, go online"
 from dlhelpers.course import begin
 
-begin("{where.version}")'''
+begin("{where.version}", "{number} {stamp}")'''
 
 
 def zipped(where: Home) -> str:
@@ -65,7 +71,7 @@ def launch(where: Home, notebook: str) -> str:
     """Return the line of links that opens one lesson elsewhere."""
     colab = f"{COLAB}{where.repository}/blob/{where.branch}/notebooks/{notebook}"
     binder = f"{BINDER}{in_binder(where)}?urlpath=lab/tree/my-lessons/{notebook}"
-    hint = "outputs stored there answer before you do: *Edit, Clear all outputs*"
+    hint = "the stored outputs give answers away, so clear them first: *Edit, Clear all outputs*"
     return f"[Open in Colab]({colab}) ({hint}) or [on Binder]({binder})."
 
 
@@ -79,7 +85,8 @@ def lesson(text: str, where: Home, name: str) -> str:
     book = json.loads(text)
     first, second = book["cells"][:2]
     opening = LAUNCH.sub("", "".join(first["source"])).rstrip() + "\n\n" + launch(where, name)
-    first["source"], second["source"] = opening.splitlines(True), set_up(where).splitlines(True)
+    first["source"] = opening.splitlines(True)
+    second["source"] = set_up(where, name[:2]).splitlines(True)
     return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
 
 

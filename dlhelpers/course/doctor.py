@@ -83,11 +83,17 @@ def _device() -> Finding:
     return Finding("device", found, good, "unset DLHELPERS_DEVICE, or set it to cpu")
 
 
+def _lessons() -> str:
+    """The folder that the lessons lie in, seen from here; `make lab` opens the first."""
+    here = [os.path.join(os.getcwd(), name) for name in ("my-lessons", "notebooks")]
+    return next(filter(os.path.isdir, here), os.getcwd())
+
+
 def _room() -> list[Finding]:
     """Is there enough memory, and room in the folders that lessons write to?"""
     start = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 09"
-    copy = "lesson 10 writes there: copy the course to another folder"
-    move = "lesson 15 writes there: set TMPDIR to another folder"
+    copy = "lessons 10 and 11 write there: copy the course to another folder"
+    move = "lessons 08, 12, 13 and 15 write there: set TMPDIR to another folder"
     rooms = [
         # the largest lesson and its kernel, with room to spare
         (
@@ -99,7 +105,7 @@ def _room() -> list[Finding]:
         # two workers' batches; Docker gives no more unless asked
         ("shared memory", "/dev/shm", 64_000_000, start),
         # three times what lesson 10 writes, beside the notebook
-        ("lessons", os.getcwd(), 1_500_000_000, copy),
+        ("lessons", _lessons(), 1_500_000_000, copy),
         # three times what lesson 15 writes
         ("temporary files", tempfile.gettempdir(), 750_000_000, move),
     ]
