@@ -121,7 +121,11 @@ INSUFFICIENT = {
 }
 if FULL:  # what binds is the same as above, or in `judged`
     INSUFFICIENT |= {
-        "the naive rate": ([("lr=0.005", "lr=0.001")], "learned", r"`accuracy`: ([5-8]\d|9[0-4])\.\d% of"),
+        "the naive rate": (
+            [("lr=0.005", "lr=0.001")],
+            "learned",
+            r"`accuracy`: ([5-8]\d|9[0-4])\.\d% of",
+        ),
         "all at once": ([ONE_EPOCH, *MEMORY], "under_cap", r"`memory`: the run ran out of memory"),
         "learning from held-out": (
             [("epochs=4,", "epochs=2,"), LEARNS_FROM_HELD_OUT],

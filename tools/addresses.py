@@ -71,7 +71,7 @@ def launch(where: Home, notebook: str) -> str:
     """Return the line of links that opens one lesson elsewhere."""
     colab = f"{COLAB}{where.repository}/blob/{where.branch}/notebooks/{notebook}"
     binder = f"{BINDER}{in_binder(where)}?urlpath=lab/tree/my-lessons/{notebook}"
-    hint = "the stored outputs give answers away, so clear them first: *Edit, Clear all outputs*"
+    hint = "stored outputs give answers away: *Edit, Clear all outputs*"
     return f"[Open in Colab]({colab}) ({hint}) or [on Binder]({binder})."
 
 
