@@ -70,9 +70,10 @@ def test_what_cannot_be_done_is_one_line_that_names_the_option(folder, tmp_path,
 
 
 def test_the_module_runs_as_a_program(tmp_path):
-    command = [sys.executable, "-m", "dlhelpers", "classroom", str(tmp_path)]  # imports no torch
+    command = [sys.executable, "-m", "dlhelpers", "verify", str(tmp_path / "none")]
     failed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert failed.returncode == 1 and "learners: 0" in failed.stdout and failed.stderr == ""
+    assert failed.returncode == 1 and "holds no dataset" in failed.stderr
+    assert failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
 
 
 def test_prefetch_says_how_to_use_the_folder(capsys, tmp_path):
