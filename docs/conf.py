@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import pages
 from addresses import GITHUB, home
+from docutils import nodes
+from docutils.parsers.rst import Directive
 
 from dlhelpers import explore
 
@@ -54,11 +56,21 @@ ABOUT = "How data meets the training loop in PyTorch: sixteen lessons in which y
 
 def setup(app):
     """Draw the first page and the sheet, let the bare address lead there, and let each explorer's main slider move."""
-    app.add_directive("lessons", pages.Lessons)
-    app.add_directive("sheet", pages.Sheet)
+    app.add_directive("lessons", _drawn(pages.cards))
+    app.add_directive("sheet", _drawn(pages.sheet))
     app.connect("build-finished", _first_page)
     app.connect("html-page-context", _moving)
     app.connect("html-page-context", _named)
+
+
+def _drawn(html):
+    """A directive that stands for what a function returns."""
+
+    class Drawn(Directive):
+        def run(self):
+            return [nodes.raw("", html(), format="html")]
+
+    return Drawn
 
 
 def _named(app, page, template, context, doctree):

@@ -9,9 +9,6 @@ import re
 from html import escape
 from pathlib import Path
 
-from docutils import nodes
-from docutils.parsers.rst import Directive
-
 ROOT = Path(__file__).parent.parent
 ROW = re.compile(r"^\| (\d\d) \| \[(.+?)\]\(notebooks/(.+?)\.ipynb\) \| (.+?) \| (\d+) \|", re.M)
 STOPS = {
@@ -189,7 +186,7 @@ SHEET = [
     ),
     (
         "Feed",
-        "batches ordered ahead",
+        "batches requested ahead",
         "workers x `prefetch_factor`, and one more for each that you take",
         "one look, two workers: {}",
         "09",
@@ -200,10 +197,10 @@ SHEET = [
         "Outgrow",
         "a map in a dataset",
         "keep the path and open it in each worker: a pickled map holds the data",
-        "{} MB, not 0.16",
+        "{} MB go to each worker, with the path alone {}",
         "10",
-        "reveal-pickled",
-        r"Result: (\d+)",
+        "reveal-opened path-only",
+        r"Result: (\d+)|and ([\d.]+) MB of pickle",
     ),
     (
         "Outgrow",
@@ -270,48 +267,40 @@ def printed(number: str, cells: str, pattern: str) -> list[str]:
     return ["".join(found) for found in re.findall(pattern, text)]
 
 
-def _raw(html: str) -> list[nodes.Node]:
-    return [nodes.raw("", html, format="html")]
-
-
-class Lessons(Directive):
-    """The map of the course, and a card for each lesson."""
-
-    def run(self) -> list[nodes.Node]:
-        stops = "".join(f"<li><b>{stop}</b> {numbers}</li>" for stop, numbers in STOPS.items())
-        pictures = dict(re.findall(r"(?s)(\d\d)  (.+?)(?=\n\d\d  |\n$)", PICTURES))
-        cards = ""
-        for number, title, stem, question, minutes in lessons():
-            shapes = ""
-            for shape in pictures[number].split(","):
-                colour, x, y, width, height = shape.split()
-                shapes += f"<rect class='{colour}' x='{x}' y='{y}' width='{width}' height='{height}' rx='1'/>"
-            question = re.sub("`(.+?)`", r"<code>\1</code>", escape(question))
-            cards += (
-                f"<li><a href='../notebooks/{stem}.html'>"
-                f"<svg viewBox='0 0 120 60' aria-hidden='true'>{shapes}</svg>"
-                f"<b>{number} {escape(title)}</b><span>{question}</span><small>{minutes} minutes</small></a></li>"
+def cards() -> str:
+    """Return the map of the course, and a card for each lesson, as HTML."""
+    stops = "".join(f"<li><b>{stop}</b> {numbers}</li>" for stop, numbers in STOPS.items())
+    pictures = dict(re.findall(r"(?s)(\d\d)  (.+?)(?=\n\d\d  |\n$)", PICTURES))
+    shown = ""
+    for number, title, stem, question, minutes in lessons():
+        shapes = ""
+        for shape in pictures[number].split(","):
+            colour, x, y, width, height = shape.split()
+            shapes += (
+                f"<rect class='{colour}' x='{x}' y='{y}' width='{width}' height='{height}' rx='1'/>"
             )
-        return _raw(f"<ol class='stops'>{stops}</ol><ol class='cards'>{cards}</ol>")
+        question = re.sub("`(.+?)`", r"<code>\1</code>", escape(question))
+        shown += (
+            f"<li><a href='../notebooks/{stem}.html'>"
+            f"<svg viewBox='0 0 120 60' aria-hidden='true'>{shapes}</svg>"
+            f"<b>{number} {escape(title)}</b><span>{question}</span><small>{minutes} minutes</small></a></li>"
+        )
+    return f"<ol class='stops'>{stops}</ol><ol class='cards'>{shown}</ol>"
 
 
-class Sheet(Directive):
-    """The numbers to keep, with the lesson that printed each."""
-
-    def run(self) -> list[nodes.Node]:
-        stems, rows, group = {lesson[0]: lesson[2] for lesson in lessons()}, "", ""
-        for heading, what, how, example, number, cells, pattern in SHEET:
-            found = printed(number, cells, pattern)
-            if len(found) != example.count("{}"):
-                raise self.error(f"lesson {number} does not print {pattern} once in {cells}")
-            if heading != group:
-                group = heading
-                rows += f"<tr><th colspan='4' scope='rowgroup'>{heading}</th></tr>"
-            how = re.sub("`(.+?)`", r"<code>\1</code>", escape(how))
-            example = re.sub("`(.+?)`", r"<code>\1</code>", escape(example))
-            example = example.replace("{}", "<b>{}</b>").format(*map(escape, found))
-            link = (
-                f"<a href='../notebooks/{stems[number]}.html' title='lesson {number}'>{number}</a>"
-            )
-            rows += f"<tr><td>{what}</td><td>{how}</td><td>{example}</td><td>{link}</td></tr>"
-        return _raw(f"<table class='sheet'><tbody>{rows}</tbody></table>")
+def sheet() -> str:
+    """Return the numbers to keep, each with its lesson; ValueError where a lesson prints another number."""
+    stems, rows, group = {lesson[0]: lesson[2] for lesson in lessons()}, "", ""
+    for heading, what, how, example, number, cells, pattern in SHEET:
+        found = printed(number, cells, pattern)
+        if len(found) != example.count("{}"):
+            raise ValueError(f"lesson {number} does not print {pattern} once in {cells}")
+        if heading != group:
+            group = heading
+            rows += f"<tr><th colspan='4' scope='rowgroup'>{heading}</th></tr>"
+        how = re.sub("`(.+?)`", r"<code>\1</code>", escape(how))
+        example = re.sub("`(.+?)`", r"<code>\1</code>", escape(example))
+        example = example.replace("{}", "<b>{}</b>").format(*map(escape, found))
+        link = f"<a href='../notebooks/{stems[number]}.html' title='lesson {number}'>{number}</a>"
+        rows += f"<tr><td>{what}</td><td>{how}</td><td>{example}</td><td>{link}</td></tr>"
+    return f"<table class='sheet'><tbody>{rows}</tbody></table>"

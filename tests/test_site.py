@@ -6,6 +6,7 @@ import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urlparse
 
+import pages
 import pytest
 from addresses import home
 from lab import CHROMIUM
@@ -14,7 +15,6 @@ from run_notebooks import ROOT, lessons
 pytest.importorskip(
     "myst_nb", reason="the site is built by `make site`, which installs sphinx and myst-nb"
 )
-pages = pytest.importorskip("pages", reason="it needs what `make site` installs")
 
 LESSONS = lessons()
 PAGES = [
@@ -144,11 +144,6 @@ def test_the_first_page_has_a_card_for_each_lesson_and_the_sheet_a_number_of_mos
         assert page.headings[0] == 1
     sheet = (site / "docs/cheat-sheet.html").read_text(encoding="utf-8")
     assert "75 images: <b>25.3%</b> is right, and the usual loop prints <b>19.8%</b>" in sheet
-
-
-def test_a_number_of_the_sheet_that_no_lesson_prints_stops_the_build():
-    assert pages.printed("02", "reveal-small", r"Result: (\d+)") == ["3"]
-    assert pages.printed("02", "reveal-small", "no such text") == []
 
 
 def test_the_first_page_is_light(site):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import install
 import lessons
+import pages
 import pictures
 import pytest
 import slides
@@ -223,6 +224,17 @@ def test_the_slides_show_what_lessons_show_and_their_numbers_are_printed_there()
         assert number in printed
     for place in (place for _, _, places in slides.SLIDES for place in places):
         assert slides.shown(place) and slides.shown(place) in page
+
+
+def test_each_number_of_the_sheet_is_printed_by_its_lesson_and_each_lesson_has_a_card(monkeypatch):
+    assert (
+        "75 images: <b>25.3%</b> is right, and the usual loop prints <b>19.8%</b>" in pages.sheet()
+    )
+    assert pages.cards().count("<svg") == len(LESSONS) == len(pages.lessons())
+    changed = [*pages.SHEET[0][:-1], "no such text"]
+    monkeypatch.setattr(pages, "SHEET", [changed])
+    with pytest.raises(ValueError, match="lesson 02 does not print no such text"):
+        pages.sheet()
 
 
 # ---- the README ----
