@@ -1127,7 +1127,11 @@ JUDGED = {
         ),
         (
             lambda batch, to: [v.to(to) for v in batch.values()],
-            "a dictionary with the names images and",
+            "a dictionary with the names images, labels, lengths is expected",
+        ),
+        (
+            lambda batch, to: {k: batch[k].to(to) for k in ("images", "labels")},
+            "a dictionary with the names images, labels, lengths is expected",
         ),
     ],
     "lesson_05.seconds_of": [

@@ -35,13 +35,13 @@ moved = Question(
 def judge_on_device(on_device: Callable) -> str | None:
     """What is wrong with a learner's on_device, or None: it has to move to `meta`, and to leave things on the CPU."""
     for place in ("meta", "cpu"):
-        batch = {"images": torch.ones(2, 1), "labels": torch.zeros(2)}
+        batch = {"images": torch.ones(2, 1), "labels": torch.zeros(2), "lengths": torch.ones(2)}
         before = dict(batch)
         moved = on_device(batch, torch.device(place))
         if moved is None:
             return "it gave back None: is a `return` missing?"
         if not isinstance(moved, dict) or set(moved) != set(before):
-            return f"it gave back {moved!r:.40}, and a dictionary with the names images and labels is expected."
+            return f"it gave back {moved!r:.40}, and a dictionary with the names {', '.join(before)} is expected."
         if any(batch[name] is not before[name] for name in before):
             return "it changed the dictionary that it was given: build a new one."
         for name, tensor in moved.items():
@@ -149,7 +149,7 @@ def judge_seconds_of(seconds_of: Callable) -> str | None:
         )
     if seconds == 0:
         return "it says 0 seconds for 3 seconds of work: the second reading comes before the work is done."
-    return None if seconds == 3 else f"it says {seconds:g} seconds, and 3 are expected."
+    return None if seconds == 3 else f"it says {seconds:g} seconds, and `clock()` says 3."
 
 
 seconds_of = Exercise(
@@ -224,8 +224,8 @@ without_reads = Prediction(
     hints=["Draw both lanes for six iterations. Which one is busy all the time?"],
 )
 
-same_reads = Prediction(
-    "lesson_05.same_reads",
+longer_epoch = Prediction(
+    "lesson_05.longer_epoch",
     "`train_epoch` runs an epoch of 23 iterations and one of 90, and computes loss and accuracy. How many more reads of"
     " the device does the longer epoch make? (No progress bar is shown.)",
     belief="A mean loss and an accuracy need `.item()` in every iteration, as in `running_loss += loss.item()` of"
@@ -325,7 +325,8 @@ saved = Exercise(
     "lesson_05.saved",
     """
     Write `saved(gradient, scale)`: what is left of a gradient (a Python number) that is multiplied by `scale`, then
-    rounded to float16, and divided by `scale` again in float32. Return a Python number.
+    rounded to float16, turned back with `.float()`, and divided by `scale`. `torch.tensor(x, dtype=torch.float16)`
+    rounds a Python number `x`.
     """,
     minutes=4,
     cases=[
@@ -359,7 +360,7 @@ saved = Exercise(
     ],
     hints=[
         "Which of the three acts has to come first, so that nothing is lost?",
-        "`torch.tensor(number, dtype=torch.float16)` rounds a Python number.",
+        "Multiply inside `torch.tensor(...)`, divide behind `.float()`.",
     ],
     code="""
     import torch
@@ -386,6 +387,6 @@ steps_taken = Prediction(
         0: "A scaler halves its scale after each step that it leaves out, and so it gets there.",
     },
     hints=[
-        "The largest number of float16 is 65,504. What is twice 65,536, and what may a scaler do about it?"
+        "The largest number of float16 is 65,504. What is twice 65,536, and what after one halving?"
     ],
 )
