@@ -210,7 +210,9 @@ class Prediction(Task):
             near = "" if self.guess == result else f", and your {self.guess} is near enough"
             return self._say("right", f"{shown}{near}. {self.because}")
         why = self.wrong.get(known, "")
-        said = [f"it is {shown}, and you predicted {self.guess}.", why, self.because]
+        mark = '"' if self.choices else ""
+        said = [f"it is {mark}{shown}{mark}, and you predicted {mark}{self.guess}{mark}.", why]
+        said.append(self.because)
         return self._say("missed", " ".join(filter(None, said)))
 
     def _near(self, guess: float | str, result: float | str) -> bool:
