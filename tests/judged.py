@@ -976,6 +976,11 @@ JUDGED = {
             "it gives 96.0, which is no size for a batch",
         )
     ],
+    "lesson_07.loss_at": [
+        (lambda log, steps: log[steps], "`steps` is no place in the list"),
+        (lambda log, steps: dict(log)[steps], "take the last one before it"),
+        (lambda log, steps: [x for n, x in log if n < steps][-1], "at 0 steps the first pair"),
+    ],
     "lesson_06.largest_that_runs": [
         (
             search_inside,
