@@ -67,6 +67,15 @@ def search_keeping(run, size):
     return failed
 
 
+def search_without_return(run, size):
+    """A largest_that_runs that halves in the block and forgets to return what ran."""
+    while size:
+        try:
+            run(size)
+        except torch.OutOfMemoryError:
+            size //= 2
+
+
 def search_inside(run, size):
     """A largest_that_runs that retries while the error is alive."""
     try:
@@ -959,6 +968,19 @@ JUDGED = {
         ),
         (accuracy_shared(lambda ranks, r, n: 1.0), "[1.0, 1.0]: 0.5 is expected on each"),
     ],
+    "lesson_06.largest_for": [
+        (
+            lambda limit, small, large: (
+                small[0] + (limit - small[1]) // ((large[1] - small[1]) / (large[0] - small[0]))
+            ),
+            "it gives 96.0, which is no size for a batch",
+        )
+    ],
+    "lesson_07.loss_at": [
+        (lambda log, steps: log[steps], "`steps` is no place in the list"),
+        (lambda log, steps: dict(log)[steps], "take the last one before it"),
+        (lambda log, steps: [x for n, x in log if n < steps][-1], "at 0 steps the first pair"),
+    ],
     "lesson_06.largest_that_runs": [
         (
             search_inside,
@@ -967,6 +989,7 @@ JUDGED = {
         (search_keeping, "in memory: you left the `except` block, and a name of your own"),
         (partial(search, after=lambda size: size // 4), "it says 16: halve the size after each"),
         (partial(search, tries=1), "it says 32, which has not run"),
+        (search_without_return, "images ran, and it went on trying"),
         (partial(search, after=lambda size: size), "tries 64 images again and again"),
         (partial(search, caught=Exception), "a ValueError in `run` was swallowed"),
         (

@@ -7,6 +7,7 @@ from weakref import WeakSet
 
 import torch
 
+from dlhelpers.course.judges import judge_cases
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Price a batch"
@@ -210,6 +211,10 @@ fixed_bytes = Exercise(
             lambda parameters, states: sum(p.numel() for p in parameters) * 4 * (2 + states),
             "not every number has 4 bytes: float16 has 2. Ask `element_size()`.",
         ),
+        (
+            lambda parameters, states: sum(p.numel() for p in parameters) * 4 * (1 + states),
+            "the gradients are missing: one number per parameter. And not every number has 4 bytes.",
+        ),
     ],
     hints=[
         "How many numbers are there for each parameter, itself included?",
@@ -222,6 +227,15 @@ fixed_bytes = Exercise(
     """,
 )
 
+
+def _judge_line(answer: Callable) -> str | None:
+    """Say what is wrong with a largest batch size; 96.0 is wrong as well, for no batch has that size."""
+    problem = judge_cases(answer, largest_for.cases, largest_for.wrong)
+    if problem is None and type(found := answer(*largest_for.cases[0][0])) is float:
+        return f"it gives {found}, which is no size for a batch: make it a whole number with `int`."
+    return problem
+
+
 largest_for = Exercise(
     "lesson_06.largest_for",
     """
@@ -230,6 +244,7 @@ largest_for = Exercise(
     least one image fits.)
     """,
     minutes=4,
+    judge=_judge_line,
     cases=[
         ((20, (32, 10.0), (64, 15.0)), 96),
         ((17.1, (10, 4.0), (20, 6.0)), 75),
@@ -286,6 +301,7 @@ pick_size = Exercise(
         (({32: 10.0, 64: 18.0, 128: 50.0},), 64),
         (({1: 5.0, 2: 5.0, 4: 5.0},), 4),
         (({64: 30.0, 32: 15.1, 16: 20.0},), 32),
+        (({10: 10.515, 20: 20.0},), 10),
     ],
     wrong=[
         (
@@ -304,6 +320,10 @@ pick_size = Exercise(
         (
             lambda ms: next(size for size in ms if size / ms[size] >= 0.95 * _fastest(ms)),
             "this is the first that is fast enough, in the dictionary's order. Take the smallest.",
+        ),
+        (
+            lambda ms: min(size for size in ms if ms[size] / size <= 1.05 / _fastest(ms)),
+            "5 % more time per sample is 95.2 % of the speed: compare samples per second.",
         ),
     ],
     hints=[
@@ -339,7 +359,7 @@ class _Device:
     """Pretends to have room for some images, and knows which are still held."""
 
     def __init__(self, room: int):
-        self.room, self.held, self.tried, self.inside = room, WeakSet(), [], False
+        self.room, self.held, self.tried, self.ran, self.inside = room, WeakSet(), [], [], False
 
     def take(self, size: int) -> "_Images":
         if sum(images.size for images in self.held) + size > self.room:
@@ -356,6 +376,7 @@ class _Device:
         activations = self.take(size)
         gradients = self.take(size)
         del activations, gradients
+        self.ran.append(size)
 
 
 class _Images:
@@ -371,6 +392,8 @@ def _judge_search(answer: Callable) -> str | None:
         try:
             found = answer(device.run, start)
         except _Endless:
+            if device.ran:
+                return f"{device.ran[0]} images ran, and it went on trying: return the first size that runs."
             if any(one == other for one, other in pairwise(device.tried)):
                 return (
                     f"it tries {device.tried[-1]} images again and again: halve after each failure."

@@ -1,7 +1,10 @@
 """What lesson 07, Choose a batch size, asks."""
 
+from collections.abc import Callable
+
 import torch
 
+from dlhelpers.course.judges import judge_cases
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
 
 TITLE = "Choose a batch size"
@@ -41,13 +44,13 @@ miss = Exercise(
     minutes=3,
     cases=[
         ((torch.tensor([9.0, 12.0]), torch.tensor([6.0, 8.0])), 0.5),
-        ((torch.tensor([6.0, -2.0]), torch.tensor([6.0, 8.0])), 1.0),
+        ((torch.tensor([16.0, 8.0]), torch.tensor([6.0, 8.0])), 1.0),
         ((torch.tensor([8.0, 6.0]), torch.tensor([6.0, 8.0])), 0.08**0.5),
         ((torch.tensor([6.0, 8.0]), torch.tensor([6.0, 8.0])), 0.0),
     ],
     wrong=[
         (
-            lambda batch, full: abs(batch.norm() - full.norm()) / full.norm(),
+            lambda batch, full: (batch.norm() - full.norm()) / full.norm(),
             "this compares two lengths. Two arrows of the same length can point apart: subtract first, then take the"
             " length.",
         ),
@@ -156,6 +159,19 @@ batch_for = Exercise(
     """,
 )
 
+
+def _judge_look(answer: Callable) -> str | None:
+    """Say what is wrong with a reading of a log, and where an IndexError or a KeyError comes from."""
+    problem = judge_cases(answer, loss_at.cases, loss_at.wrong)
+    for error, why in (
+        ("IndexError", "`steps` is no place in the list; and at 0 steps the first pair counts."),
+        ("KeyError", "Not every number of steps has a pair: take the last one before it."),
+    ):
+        if problem and f" raised {error}" in problem:
+            return f"{problem}. {why}"
+    return problem
+
+
 loss_at = Exercise(
     "lesson_07.loss_at",
     """
@@ -163,6 +179,7 @@ loss_at = Exercise(
     of the last pair with at most `steps` steps. The first pair has 0 steps.
     """,
     minutes=4,
+    judge=_judge_look,
     cases=[
         (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 72), 1.5),
         (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 107), 1.5),
@@ -180,7 +197,7 @@ loss_at = Exercise(
             "this is where the run ended, whatever the budget. Then every comparison is one of whole runs.",
         ),
         (
-            lambda log, steps: next((loss for n, loss in log if n >= steps), log[-1][1]),
+            lambda log, steps: next((loss for n, loss in log if n >= steps), None),
             "this takes the first look *after* the budget where none falls on it: steps that were not paid for.",
         ),
         (
