@@ -227,6 +227,18 @@ def accumulated(divide="samples", clear=True, last=True, again=True, give=lambda
     return accumulate
 
 
+def divided_so_far(model, loader, loss_fn, optimizer, every):
+    steps = seen = 0
+    for iteration, (images, labels) in enumerate(loader, 1):
+        seen += len(labels)
+        (loss_fn(model(images), labels) * len(labels) / seen).backward()
+        if iteration % every == 0 or iteration == len(loader):
+            optimizer.step()
+            optimizer.zero_grad()
+            steps, seen = steps + 1, 0
+    return steps
+
+
 def falling(calls):
     """A learner's falling_rate with its own idea of the calls."""
 
@@ -245,6 +257,13 @@ def history_forgotten(path, model, optimizer):
     if path.exists():
         load_checkpoint(path, model, optimizer)
     return History()
+
+
+def anew_whatever_is_wrong(path, model, optimizer):
+    try:
+        return load_checkpoint(path, model, optimizer)
+    except:  # noqa: E722
+        return History()
 
 
 def nothing_at_first(path, model, optimizer):
@@ -1210,6 +1229,7 @@ JUDGED = {
         (accumulated("batches"), "every loader batch of a group counts alike"),
         (accumulated("nothing"), "a sum over its images: divide it by their number"),
         (accumulated("a full group"), "by the 16 images of a full group: it holds 6"),
+        (divided_so_far, "before its group is complete"),
         (accumulated(again=False), "start a new count after each step"),
         (accumulated(clear=False), "Is the gradient cleared after each step"),
         (accumulated(give=lambda steps: None), "it returned None in place of their number, 2"),
@@ -1222,6 +1242,10 @@ JUDGED = {
         (falling(lambda n, k, e: (n // k + 1) * e), "come out even there's no rest"),
         (falling(lambda n, k, e: n // k * e), "forgets the step that the rest of each epoch makes"),
         (falling(lambda n, k, e: -(-n * e // k)), "lets groups run on into the next epoch"),
+        (
+            falling(lambda n, k, e: -(-n // k) * e + 1),
+            "for batches, every, epochs = (9, 4, 2) gives 7, and 6 is expected",
+        ),
     ],
     "lesson_08.start_or_resume": [
         (load_checkpoint, "there is no file yet"),
@@ -1229,6 +1253,7 @@ JUDGED = {
         (lambda path, model, optimizer: History(), "it started anew"),
         (history_forgotten, "`load_checkpoint` returns the history"),
         (only_weights, "hand `optimizer` to `load_checkpoint`"),
+        (anew_whatever_is_wrong, "it took a damaged file for none"),
     ],
     "lesson_09.images_per_second": [
         (3, "pass a name without brackets"),

@@ -1,6 +1,7 @@
 """What lesson 08, Count your steps, asks."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,6 +47,7 @@ def judge_accumulate(answer: Callable) -> str | None:
     sums = [sum(k * k for k in range(1, 17)), sum(k * k for k in range(17, 23))]  # two groups
     means = [sum(k * k for k in range(a, b)) / (b - a) for a, b in ((1, 17), (17, 21), (21, 23))]
     full, mixed = means[0], means[1] + means[2]
+    so_far = sum(sum(k * k for k in range(a - 3, a + 1)) / a for a in (4, 8, 12, 16))
     if len(seen) != 4:
         return (
             f"an epoch of 6 loader batches in groups of 4 took {len(seen) / 2:g} steps: 2 are expected, one for the"
@@ -63,6 +65,11 @@ def judge_accumulate(answer: Callable) -> str | None:
         (
             [full, sums[1] / 22],
             "the last step is divided by all images of the epoch so far: start a new count after each step.",
+        ),
+        (
+            [so_far, means[1] + means[2] / 3],
+            "each loss is divided by the images so far, before its group is complete: add up sums, and divide just"
+            " before the step.",
         ),
         (
             [sums[0] / 22, sums[1] / 22],
@@ -103,6 +110,7 @@ def judge_falling_rate(answer: Callable) -> str | None:
                 return call
         return None
 
+    calls_until_0.__name__ = "counting calls until the rate is 0, for batches, every, epochs = "
     cases = [((9, 4, 2), 6), ((6, 3, 5), 10), ((45, 1, 3), 135), ((3, 8, 2), 2)]
     wrong = [
         (lambda n, k, e: e, "it was told the epochs, and is called after each optimizer step."),
@@ -164,6 +172,14 @@ def judge_start_or_resume(answer: Callable[[Path, nn.Module, Any], History]) -> 
         )
     if not memory.state_dict()["state"]:
         return "the weights came back and Adam starts anew: hand `optimizer` to `load_checkpoint`."
+    with TemporaryDirectory() as folder, suppress(Exception):  # to raise is right
+        path = Path(folder, "run.pt")
+        path.write_bytes(b"cut short")
+        answer(path, *fresh())
+        return (
+            "it took a damaged file for none, and `fit` would overwrite it. Ask `path.exists()`, and let"
+            " `load_checkpoint` raise."
+        )
     return None
 
 
@@ -208,17 +224,18 @@ quarter_each = Prediction(
     "lesson_08.quarter_each",
     "30 images go through the model in parts of 8, 8, 8 and 6. Each part's mean loss is divided by 4, and the gradients"
     " add up. Compared with the gradient of all 30 at once, how large is the error:"
-    ' "no error", "under 2 %" or "over 10 %"?',
+    ' "no error", "under 2 %", "2 to 10 %" or "over 10 %"?',
     belief="dividing by the number of parts is near enough when the last part is only a little smaller; met wherever"
     " `loss / accumulation_steps` is explained",
     answer="over 10 %",
-    choices=("no error", "under 2 %", "over 10 %"),
+    choices=("no error", "under 2 %", "2 to 10 %", "over 10 %"),
     because="The factors are only a little wrong. But the parts' gradients point different ways, so their sum is short,"
     " and a small error in each is large beside it. (For these 30 scans: others give more or less.)",
     wrong={
         "no error": "An image among 6 gets 1/24 here, and one among 8 gets 1/32. Lesson 03 had this mean of means.",
         "under 2 %": "The factors are 1/4 in place of 8/30 and 6/30, which is close. But compare the error with the sum"
         " of four gradients that partly cancel.",
+        "2 to 10 %": "You reckoned well: many other blocks of 30 scans give that. These 30 give more.",
     },
     hints=["Do the gradients of four parts point the same way? Lesson 07 drew some."],
 )
@@ -274,7 +291,7 @@ resumed = Prediction(
         "close": "Saving loses no bit, and on one machine the same operations on the same bits give the same bits.",
         "different": "The order follows from the seed and the epoch's number. Everything else was saved.",
     },
-    hints=["What does the next optimizer step depend on? Which of it isn't in the file?"],
+    hints=["What does the next optimizer step depend on? For each part, say where it comes from."],
 )
 
 not_the_same = Question(
@@ -367,6 +384,10 @@ shares = Exercise(
             "these are shares of a full part. Take shares of all images: they add up to 1.",
         ),
         (lambda sizes: list(sizes), "these are the numbers of images. As shares they add up to 1."),
+        (
+            lambda sizes: [n / 8 / len(sizes) for n in sizes],
+            "this divides by 8 images for each part: divide by the images that there are.",
+        ),
         (
             lambda sizes: [1 / sum(sizes)] * len(sizes),
             "this is the share of one image. A part has the share of all its images together.",
