@@ -405,7 +405,7 @@ def paced(first=True, count=lambda images: 4, before=lambda images: 0, give=None
 
 
 def without_return(*arguments):
-    """An answer that prints what it should give back."""
+    """An answer that prints what it should return."""
     print(end="")
 
 
@@ -1032,13 +1032,13 @@ JUDGED = {
         (every_other(lambda n: n), "must return the number of samples you keep"),
         (everything_at_once, "it fetched 4 at once: keep the dataset"),
         (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four. Round up."),
-        (every_other(lambda n: None), "`__len__` gave back None: is a `return` missing?"),
+        (every_other(lambda n: None), "`__len__` returned None: is a `return` missing?"),
         (every_other(sample=lambda dataset, k: dataset[k]), "Sample k of yours is sample 2 * k."),
         (
             every_other(sample=lambda dataset, k: dataset[2 * k + 1]),
             "raised an IndexError (range object index out of range). Sample k of yours is sample 2 * k.",
         ),
-        (every_other(sample=lambda dataset, k: None), "`__getitem__` gave back None"),
+        (every_other(sample=lambda dataset, k: None), "`__getitem__` returned None"),
         (
             every_other(sample=lambda dataset, k: dataset[2 * k][0]),
             "a sample came without its label",
@@ -1073,7 +1073,7 @@ JUDGED = {
         (lambda images, count: images[:count].contiguous(), "this is a view"),
         (lambda images, count: images.clone()[:count], "the copy was made before the cut"),
         (lambda images, count: deepcopy(images[:count]), "all that lies behind a view"),
-        (lambda images, count: list(images[:count]), "it gave back a list: one tensor"),
+        (lambda images, count: list(images[:count]), "it returned a list: one tensor"),
         (lambda images, count: images[count].clone(), "(2, 1, 2, 2) is expected"),
     ],
     "lesson_03.fraction_right": [
@@ -1108,7 +1108,7 @@ JUDGED = {
         (epoch_of(order=("clear", "step")), "no weight has moved"),
         (epoch_of(most=1), "only one step was taken for two batches"),
         (epoch_of(order=("backward", "step")), "the gradients of the first batch are still in"),
-        (epoch_of(give=lambda total, samples: None), "it gave back None: return the mean loss."),
+        (epoch_of(give=lambda total, samples: None), "it returned None: return the mean loss."),
         (epoch_of(add=lambda loss, labels: loss * len(labels)), "came back as a tensor"),
         (
             epoch_of(add=lambda loss, labels: loss.item(), give=lambda total, samples: total / 2),
@@ -1139,7 +1139,7 @@ JUDGED = {
             "the gradients of the batches before are still in `.grad`",
         ),
         (one_iteration("clear", "backward"), "the weights did not move"),
-        (one_iteration("clear", "backward", "step", give=lambda loss: None), "it gave back None"),
+        (one_iteration("clear", "backward", "step", give=lambda loss: None), "it returned None"),
         (
             one_iteration("clear", "backward", "step", give=lambda loss: loss),
             "the loss came back as a tensor",
@@ -1202,7 +1202,7 @@ JUDGED = {
     ],
     "lesson_05.mean_loss": [
         (mean_of(lambda loss, n: loss.item() * n), "it read the device 3 times for 3 batches"),
-        (mean_of(lambda loss, n: loss * n, lambda total, n, k: total / n), "it gave back a tensor"),
+        (mean_of(lambda loss, n: loss * n, lambda total, n, k: total / n), "it returned a tensor"),
         (
             mean_of(lambda loss, n: loss, lambda total, n, k: (total / k).item()),
             "weigh each loss by its samples",
@@ -1249,7 +1249,7 @@ JUDGED = {
     ],
     "lesson_08.start_or_resume": [
         (load_checkpoint, "there is no file yet"),
-        (nothing_at_first, "on the first start it gave back None"),
+        (nothing_at_first, "on the first start it returned None"),
         (lambda path, model, optimizer: History(), "it started anew"),
         (history_forgotten, "`load_checkpoint` returns the history"),
         (only_weights, "hand `optimizer` to `load_checkpoint`"),
@@ -1292,7 +1292,7 @@ JUDGED = {
         ),
         (
             whole_batches(batch=lambda images, labels, k: None),
-            "gave back NoneType: two tensors are expected",
+            "returned NoneType: two tensors are expected",
         ),
         (
             whole_batches(batch=lambda images, labels, k: [(images[i], labels[i]) for i in k]),
@@ -1321,9 +1321,9 @@ JUDGED = {
             "that changed the file on the disk",
         ),
         (from_file(row=uncopied), "that killed the process: the tensor still was the file"),
-        (from_file(length=lambda images: None), "`__len__` gave back None: is a `return` missing?"),
+        (from_file(length=lambda images: None), "`__len__` returned None: is a `return` missing?"),
         (from_file(length=lambda images: images.size), "the file holds 7,011 images"),
-        (from_file(tensor=lambda row: None), "`__getitem__` gave back None"),
+        (from_file(tensor=lambda row: None), "`__getitem__` returned None"),
         (from_file(tensor=lambda row: row), "make it a tensor with `torch.from_numpy`"),
         (from_file(row=lambda images, k: images[k : k + 1].copy()), "has the shape (1, 3, 64, 64)"),
         (from_file(row=lambda images, k: images[k] / 255), "has the type torch.float64"),
@@ -1333,8 +1333,8 @@ JUDGED = {
     ],
     "lesson_10.mean_and_std": [
         (3, "pass a name without brackets"),
-        (lambda path: print(end=""), "it gave back None: is a `return` missing?"),
-        (lambda path: in_blocks(path)[0], "it gave back float64: two numbers are expected"),
+        (lambda path: print(end=""), "it returned None: is a `return` missing?"),
+        (lambda path: in_blocks(path)[0], "it returned float64: two numbers are expected"),
         (
             lambda path: (mapped(path) / 255).mean(),
             "take a block of the map first",
@@ -1430,7 +1430,7 @@ JUDGED = {
         ),
         (
             copied(labels=lambda labels, order, random: labels[order[:1_000]]),
-            "it gave back 1000 labels",
+            "it returned 1000 labels",
         ),
         (copied(labels=lambda labels, order, random: None), "is a `return` missing?"),
         (copied(labels=lambda labels, order, random: labels[np.argsort(order)]), "somebody else's"),
@@ -1469,12 +1469,12 @@ JUDGED = {
         (3, "pass a name without brackets"),
         (
             lambda samples, size, random: print(end=""),
-            "it gave back None, which you can't loop over",
+            "it returned None, which you can't loop over",
         ),
         (buffered(), "At the end, what's left"),
         (
             in_a_list,
-            "it gave back a list: it read everything before giving the first. Use `yield`.",
+            "it returned a list: it read everything before giving the first. Use `yield`.",
         ),
         (all_at_once, "with a buffer of 4, 10 samples were held at once"),
         (own_numbers, "draw from the `random` that you are given"),
@@ -1492,8 +1492,8 @@ JUDGED = {
     ],
     "lesson_12.share": [
         (3, "pass a name without brackets"),
-        (lambda samples, worker: print(end=""), "for the main process it gave back None"),
-        (only_for_workers, "for the main process it gave back None"),
+        (lambda samples, worker: print(end=""), "for the main process it returned None"),
+        (only_for_workers, "for the main process it returned None"),
         (shared, "`get_worker_info()` gives None, which has no `id`"),
         (lambda samples, worker: samples, "two of them give each sample twice."),
         (or_all(partial(shared, step=1)), "takes all others: where is the step?"),
@@ -1566,7 +1566,7 @@ JUDGED = {
         (3, "pass a name without brackets"),
         (
             lambda samples, promised: len(list(samples)) == promised,
-            "it gave back True, which you can't loop over",
+            "it returned True, which you can't loop over",
         ),
         (as_it_comes, "3 samples came, 5 were promised, and it raised nothing"),
         (read_first, "it had read 5 samples before it gave the first"),
@@ -1647,9 +1647,9 @@ JUDGED = {
         (good_files(lambda name, damaged: name != "cat/0.png"), "the damaged one is among them"),
         (
             good_files(lambda name, damaged: name not in damaged, lambda files: [*files]),
-            "gave back list: return a dataset.",
+            "returned list: return a dataset.",
         ),
-        (good_files(lambda name, damaged: True, len), "gave back int: return a dataset."),
+        (good_files(lambda name, damaged: True, len), "returned int: return a dataset."),
         (good_files(lambda name, damaged: True, lambda files: None), "is a `return` missing?"),
         (
             good_files(lambda name, damaged: name[:3] != "dog"),
@@ -1662,7 +1662,7 @@ JUDGED = {
         (both(valid={"drop_last": True}), "only 64 of 100 held-out images came"),
         (both(size=64), "a training batch has 64 samples"),
         (both(last=lambda one, other: (other, one)), "hands out held-out images"),
-        (both(last=lambda one, other: None), "gave back NoneType: return both loaders"),
+        (both(last=lambda one, other: None), "returned NoneType: return both loaders"),
         (
             lambda train, held_out: both()(train, train),
             "the second loader hands out training images",
@@ -1690,10 +1690,10 @@ JUDGED = {
             project(lambda self, *places: torch.zeros(100_000_000)),
             "requirement `memory`: the run ran out of memory under a cap of 88.00 MB",
         ),
-        (project(lambda self, *places: 3), "`train` gave back int: return the model and its"),
+        (project(lambda self, *places: 3), "`train` returned int: return the model and its"),
         (
             project(lambda self, data, checkpoint, epochs: (past(epochs), Firsts())),
-            "`train` gave back tuple: return the model and its history",
+            "`train` returned tuple: return the model and its history",
         ),
         (
             project(lambda self, *places: (Firsts(), History())),
@@ -1719,7 +1719,7 @@ JUDGED = {
     "lesson_15.learned": [
         (ran(), "requirement `honest`: the history ends with train of epoch 4 and no accuracy"),
         (ran(valid=(512, 0.99)), "its accuracy comes from 512 images: 603 are held out"),
-        (ran(valid=(603, 0.99)), "the history says 99.0%, the model you gave back gets"),
+        (ran(valid=(603, 0.99)), "the history says 99.0%, the model you returned gets"),
         (peeking(3), "opened held-out files"),
         (peeking(1), "requirement `accuracy`: "),
     ],

@@ -12,7 +12,7 @@ CASES = [((1, 2), 3.0), ((2, 2), 4)]
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda a, b: print(a + b), "(1, 2) gave back None: is a `return` missing?"),
+        (lambda a, b: print(a + b), "(1, 2) returned None: is a `return` missing?"),
         (
             lambda a, b: str(a + b),
             "(1, 2) gives '3', and 3.0 is expected.",

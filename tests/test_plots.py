@@ -1,4 +1,4 @@
-"""Figures: labels with units, a sentence made of the numbers that are drawn, the `ax` given back, colours by name."""
+"""Figures: labels with units, a sentence made of the numbers that are drawn, the `ax` returned, colours by name."""
 
 import html
 import math

@@ -147,9 +147,7 @@ def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> dict[s
         watch.on = False
     model, history = gave if isinstance(gave, tuple) and len(gave) == 2 else (None, None)
     if not (isinstance(model, nn.Module) and isinstance(history, History)):
-        raise TypeError(
-            f"`train` gave back {type(gave).__name__}: return the model and its history"
-        )
+        raise TypeError(f"`train` returned {type(gave).__name__}: return the model and its history")
     model.eval()
     with torch.inference_mode():
         files = DataLoader(ImageFiles(folder / "held-out"), CHUNK)

@@ -90,7 +90,7 @@ def judge_cases(
     k = next(k for k, pair in enumerate(zip(results, expected, strict=True)) if not same(*pair))
     call = _call(function, cases[k][0])
     if results[k] is None:
-        return f"{call} gave back None: is a `return` missing? `print` shows a value and gives nothing back."
+        return f"{call} returned None: is a `return` missing? `print` shows a value and gives nothing back."
     return f"{call} gives {_short(results[k])}, and {_short(expected[k])} is expected."
 
 

@@ -149,7 +149,7 @@ class Prediction(Task):
     within: float = 1e-9
 
     kind = "predict"
-    how = "put your prediction in place of the dots and run this cell again"
+    how = "replace the dots with your prediction and run this cell again"
     guess, _measured = ..., ""
 
     def solution(self) -> Reply:
@@ -256,7 +256,7 @@ class Question(Task):
     choices: Sequence[Choice]
 
     kind = "question"
-    how = 'put your letter, in quotes as "a", in place of the dots and run this cell again'
+    how = 'replace the dots with your letter in quotes, like "a", and run this cell again'
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -316,7 +316,7 @@ class Exercise(Task):
     where: str = ""
 
     kind = "exercise"
-    how = "write your code in place of the dots in the next cell and run it"
+    how = "replace the dots in the next cell with your code and run it"
 
     def __post_init__(self) -> None:
         if self.given:
@@ -339,7 +339,7 @@ class Exercise(Task):
                 with stopped_after(self.seconds):
                     problem = judge(answer)
         except NotWritten:
-            how = self.where or "put your code in place of the dots and run this cell again"
+            how = self.where or "replace the dots with your code and run this cell again"
             if self.given:
                 how = (
                     "this is the code as you found it: change what is wrong and run this cell again"

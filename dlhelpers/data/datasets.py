@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
-from torchvision.datasets import CIFAR10, FashionMNIST
-from torchvision.transforms.functional import center_crop, to_tensor
 
 from dlhelpers.data.drawn import SHAPES, draw_shapes
 from dlhelpers.data.folders import TEST_EVERY, image_folder
@@ -64,7 +62,9 @@ class NumberedImages(Dataset):
         text = pad(torch.tensor(glyphs).view(-1, 5, 3), (0, 1)).transpose(0, 1).flatten(1)
         scale = max(1, min(28 // text.shape[1], 5))
         text = torch.kron(text, torch.ones(scale, scale))
-        return center_crop(text.unsqueeze(0), 32), index
+        top, left = ((32 - side) // 2 for side in text.shape)
+        around = left, 32 - text.shape[1] - left, top, 32 - text.shape[0] - top
+        return pad(text.unsqueeze(0), around), index
 
 
 class Shapes(Dataset):
@@ -118,6 +118,10 @@ def load(
         return Shapes(length, size or 32, seed=seed)
     if name == "digits":
         return _digits(split)
+    # imported here: it takes seconds, and only these datasets need it
+    from torchvision.datasets import CIFAR10, FashionMNIST
+    from torchvision.transforms.functional import to_tensor
+
     home = Path(root or os.environ.get("DLHELPERS_DATA") or "~/.cache/dlhelpers").expanduser()
     kind = CIFAR10 if name == "cifar10" else FashionMNIST
     try:

@@ -5,19 +5,19 @@ Each file, whatever its kind, becomes upright RGB pixels. What cannot be used is
 
 import re
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
+from torch.utils.data import Dataset
 
 from dlhelpers.base.checks import check_whole
 
 TEST_EVERY = 5  # where a source has no split of its own, each fifth image is a test image
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # in a name, it could take over a terminal
 
 
@@ -29,38 +29,41 @@ class Unusable(ValueError):
         return "{} cannot be used: {}; ".format(*self.args) + remedy
 
 
-class ImageFiles(ImageFolder):
+class ImageFiles(Dataset):
     """Image files in ROOT/CLASS, at any depth: a sample is (image float32 (3, H, W) from 0 to 1, label).
 
-    Links to folders inside a class are not followed. With `size` the shorter side is scaled to `size` pixels and the
-    centre cut out; without it the first good image sets height and width, and one unlike it is refused when it is read.
+    Links to folders inside a class are not followed, since they may lead around in a circle. With `size` the shorter
+    side is scaled to `size` pixels and the centre cut out; without it the first good image sets height and width, and
+    one unlike it is refused when it is read. Raises FileNotFoundError for a folder without classes or images.
     """
 
     def __init__(self, root: str | Path, size: int | None = None):
         self.size = None if size is None else check_whole("size", size, 1)
         self.shape = None if size is None else (3, size, size)
-        super().__init__(root)
+        self.root = Path(root).expanduser()
+        self.classes = sorted(path.name for path in self.root.iterdir() if path.is_dir())
+        if not self.classes:
+            raise FileNotFoundError(f"{root} holds no folders: expected one for each class")
+        self.samples = []
+        for label, name in enumerate(self.classes):
+            paths = sorted((self.root / name).rglob("*"))
+            found = [(str(path), label) for path in paths if path.suffix.lower() in ENDINGS]
+            if not found:
+                raise FileNotFoundError(
+                    f"{self.root / name} holds no images ({', '.join(ENDINGS)}): move some there, or remove it"
+                )
+            self.samples += found
+        self.targets = [label for _, label in self.samples]
         for name in SPLITS.intersection(self.classes):
-            if any(Path(root).glob(f"{name}/*/")):
+            if any(self.root.glob(f"{name}/*/")):
                 raise ValueError(
                     f"{root} holds splits, not classes: take one of them, as {root}/{name}"
                 )
         if self.shape is None:
             self.shape = self._first_shape()
 
-    @staticmethod
-    def make_dataset(directory: str, class_to_idx: dict[str, int], **_: Any) -> list:
-        """Return (path, label) of all images; unlike torchvision follow no links, which may lead around in a circle."""
-        samples = []
-        for name, label in class_to_idx.items():
-            folder = Path(directory, name)
-            paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMG_EXTENSIONS]
-            if not paths:
-                raise FileNotFoundError(
-                    f"{folder} holds no images ({', '.join(IMG_EXTENSIONS)}): move some there, or remove it"
-                )
-            samples += [(str(path), label) for path in paths]
-        return samples
+    def __len__(self) -> int:
+        return len(self.samples)
 
     def _first_shape(self) -> tuple[int, int, int]:
         """The shape of the first image that can be read; Unusable where none can."""

@@ -127,7 +127,7 @@ def judge_shuffled(answer: Callable) -> str | None:
             )
         return "it shuffled the labels that it was given, and the true ones are gone. Leave them, and return new ones."
     if mixed[0] is None:
-        return "it gave back None: is a `return` missing?"
+        return "it returned None: is a `return` missing?"
     one, other = map(torch.as_tensor, mixed)
     if one.shape != labels.shape:
         return f"100 labels went in, and a tensor of shape {tuple(one.shape)} came out."

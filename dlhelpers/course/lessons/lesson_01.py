@@ -41,7 +41,7 @@ def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
         type(kept).__len__(kept) for kept in wrapped
     ]  # len() would refuse what is no whole number
     if None in lengths:
-        return "`__len__` gave back None: is a `return` missing?"
+        return "`__len__` returned None: is a `return` missing?"
     if any(type(length) is not int for length in lengths):
         return "`__len__` must return a whole number, an int: divide with `//`, not with `/`."
     if lengths == [5, 6, 7]:
@@ -59,7 +59,7 @@ def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
         return f"an index below the length of 4 raised an IndexError ({error}). Sample k of yours is sample 2 * k."
     if None in samples:
         k = samples.index(None)
-        return f"the length is right; for index {k}, `__getitem__` gave back None: `return` sample {2 * k}."
+        return f"the length is right; for index {k}, `__getitem__` returned None: `return` sample {2 * k}."
     if not all(isinstance(sample, tuple) and len(sample) == 2 for sample in samples):
         return "a sample came without its label: hand on the whole sample of the wrapped dataset, image and label."
     got = [label for _, label in samples]
@@ -171,7 +171,7 @@ def judge_with_mirrors(answer: Callable[[Dataset], Dataset]) -> str | None:
     wrapped = answer(Numbered(3))
     length = type(wrapped).__len__(wrapped)
     if length is None:
-        return "`__len__` gave back None: is a `return` missing?"
+        return "`__len__` returned None: is a `return` missing?"
     if length == 3:
         return "for three samples it still promises 3. Nobody would ever ask for the mirrored ones."
     if type(length) is not int or length != 6:
@@ -184,7 +184,7 @@ def judge_with_mirrors(answer: Callable[[Dataset], Dataset]) -> str | None:
         except IndexError as error:
             return f"index {k} is below the length of 6 and raised an IndexError ({error}). Which image is it of three?"
         if sample is None:
-            return f"for index {k}, `__getitem__` gave back None: is a `return` missing?"
+            return f"for index {k}, `__getitem__` returned None: is a `return` missing?"
         image, label = sample if isinstance(sample, tuple) and len(sample) == 2 else (None, None)
         if not isinstance(image, Tensor):
             return f"sample {k} is not an image and its label: return both, in this order."
@@ -281,7 +281,7 @@ def judge_windows(answer: Callable[[Tensor, int], Dataset]) -> str | None:
     for days, size in ((10, 3), (5, 5), (4, 1)):
         made = answer(torch.arange(days), size)
         if made is None:
-            return "`make_windows` gave back None: its last line returns the dataset."
+            return "`make_windows` returned None: its last line returns the dataset."
         length, right = type(made).__len__(made), days - size + 1
         told = f"{days} days have {right} windows of {size}, and the length is {length!r}"
         if length == right - 1:
@@ -464,19 +464,19 @@ def judge_first_images(answer: Callable[[Tensor, int], Tensor]) -> str | None:
     images = torch.arange(24.0).view(6, 1, 2, 2)
     few = answer(images, 2)
     if few is None:
-        return "it gave back None: is a `return` missing?"
+        return "it returned None: is a `return` missing?"
     if not isinstance(few, Tensor):
-        return f"it gave back a {type(few).__name__}: one tensor of `count` images is expected."
+        return f"it returned a {type(few).__name__}: one tensor of `count` images is expected."
     if few.shape != (2, 1, 2, 2) or not torch.equal(few, images[:2]):
         return (
-            f"of images of the shape {tuple(images.shape)} the first 2 were asked for, and it gave back a tensor of the"
+            f"of images of the shape {tuple(images.shape)} the first 2 were asked for, and it returned a tensor of the"
             f" shape {tuple(few.shape)}: {(2, 1, 2, 2)} is expected, with the numbers of images 0 and 1."
         )
     held = few.untyped_storage()
     if held.data_ptr() == images.untyped_storage().data_ptr():
         return (
             f"it still holds {held.nbytes()} bytes, those of all 6 images: this is a view. (So is what `.contiguous()`,"
-            " `.detach()` or `.to(...)` give back where nothing has to change.) Which call always copies?"
+            " `.detach()` or `.to(...)` return where nothing has to change.) Which call always copies?"
         )
     if held.nbytes() == images.untyped_storage().nbytes():
         return (

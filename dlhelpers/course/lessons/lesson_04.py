@@ -125,7 +125,7 @@ def judge_train_step(train_step: Callable) -> str | None:
     if weights != [0.4, 0.72, 0.976]:
         return f"a weight is {weights[-1]:g}, not 0.976: take one step a batch, for `loss_fn(model(images), labels)`."
     if given[0] is None:
-        return "the steps are right, and it gave back None: `return` the loss of the batch as well."
+        return "the steps are right, and it returned None: `return` the loss of the batch as well."
     if isinstance(given[0], torch.Tensor):
         return "the loss came back as a tensor, which keeps the record of its forward pass: return it as a number."
     if any(abs(one - other) > 1e-6 for one, other in zip(given, (4.0, 2.56, 1.6384), strict=True)):
@@ -139,7 +139,7 @@ train_step = Exercise(
     "lesson_04.train_step",
     """
     Write `train_step(model, images, labels, loss_fn, optimizer)`: one iteration in five lines, without looking above.
-    Then give back the loss of the batch before the step, as a number.
+    Then return the loss of the batch before the step, as a number.
     """,
     minutes=5,
     judge=judge_train_step,
@@ -219,7 +219,7 @@ def judge_one_epoch(one_epoch: Callable) -> str | None:
     if weight != 0.72:
         return f"after both batches a weight is {weight:g}, not 0.72: one step for each batch."
     if result is None:
-        return "the steps are right, and it gave back None: return the mean loss."
+        return "the steps are right, and it returned None: return the mean loss."
     if isinstance(result, Tensor):
         return "the mean came back as a tensor, which keeps a record of every forward pass: use `loss.item()`."
     known = {

@@ -39,9 +39,9 @@ def judge_on_device(on_device: Callable) -> str | None:
         before = dict(batch)
         moved = on_device(batch, torch.device(place))
         if moved is None:
-            return "it gave back None: is a `return` missing?"
+            return "it returned None: is a `return` missing?"
         if not isinstance(moved, dict) or set(moved) != set(before):
-            return f"it gave back {moved!r:.40}, and a dictionary with the names {', '.join(before)} is expected."
+            return f"it returned {moved!r:.40}, and a dictionary with the names {', '.join(before)} is expected."
         if any(batch[name] is not before[name] for name in before):
             return "it changed the dictionary that it was given: build a new one."
         for name, tensor in moved.items():
@@ -130,7 +130,7 @@ def judge_seconds_of(seconds_of: Callable) -> str | None:
     queue = Queue()
     seconds = seconds_of(queue.work, queue.wait, queue.clock)
     if seconds is None:
-        return "it gave back None: is a `return` missing?"
+        return "it returned None: is a `return` missing?"
     if queue.jobs != 1:
         return f"it called `work()` {queue.jobs} times: once is expected."
     if seconds < 0:
@@ -257,9 +257,9 @@ def judge_mean_loss(mean_loss: Callable) -> str | None:
     reads = count_reads(lambda: given.append(mean_loss(model, batches, loss_fn)), "cpu")
     [mean] = given
     if mean is None:
-        return "it gave back None: is a `return` missing?"
+        return "it returned None: is a `return` missing?"
     if isinstance(mean, torch.Tensor):
-        return "it gave back a tensor: turn the finished mean into a number, with one `.item()`."
+        return "it returned a tensor: turn the finished mean into a number, with one `.item()`."
     if reads > 1:
         return (
             f"it read the device {reads} times for 3 batches: add tensors up while the loop runs, and call `.item()`"

@@ -137,7 +137,7 @@ try_again = Prediction(
     " those hold its tensors.",
     belief="gc.collect() and empty_cache() free what a failed run left; the usual answer to out of memory.",
     wrong={
-        "it runs": "Collecting frees what nobody can reach, and emptying the cache gives back what no tensor uses."
+        "it runs": "Collecting frees what nobody can reach, and emptying the cache returns what no tensor uses."
     },
     hints=["Is there still a name from which one can get to those tensors?"],
 )
@@ -402,7 +402,7 @@ def _judge_search(answer: Callable) -> str | None:
         except torch.OutOfMemoryError:
             return f"{where} it gives up with the error: try half the size after a failure."
         if not isinstance(found, int):
-            return f"{where} it gave back {found!r}: return the size that ran."
+            return f"{where} it returned {found!r}: return the size that ran."
         if found not in device.tried:
             return f"{where} it says {found}, which has not run: return a size once `run` got through with it."
         if found == expected:

@@ -96,7 +96,7 @@ def judge_falling_rate(answer: Callable) -> str | None:
 
     made = answer(torch.optim.SGD([nn.Parameter(torch.zeros(1))]), range(9), 4, 2)
     if not isinstance(made, CosineAnnealingLR):
-        return f"it gave back {made!r:.40}: build the `CosineAnnealingLR` and `return` it."
+        return f"it returned {made!r:.40}: build the `CosineAnnealingLR` and `return` it."
 
     def calls_until_0(batches: int, every: int, epochs: int) -> int | None:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -147,7 +147,9 @@ def judge_start_or_resume(answer: Callable[[Path, nn.Module, Any], History]) -> 
         except FileNotFoundError:
             return "on the first start there is no file yet, and it raised FileNotFoundError: ask `path.exists()`."
         if not isinstance(history, History) or len(history):
-            return f"on the first start it gave back {history!r:.40}: an empty `History()` is expected."
+            return (
+                f"on the first start it returned {history!r:.40}: an empty `History()` is expected."
+            )
         model, optimizer = fresh()
         loader = DataLoader(TensorDataset(torch.ones(4, 2), torch.ones(4, 1)), batch_size=2)
         fit(
@@ -167,7 +169,7 @@ def judge_start_or_resume(answer: Callable[[Path, nn.Module, Any], History]) -> 
     if not isinstance(history, History) or history.epochs != 2:
         found = f"{history.epochs} epochs" if isinstance(history, History) else repr(history)[:40]
         return (
-            f"the weights came back, and in place of a history of 2 epochs it gave back {found}: `fit` would not know"
+            f"the weights came back, and in place of a history of 2 epochs it returned {found}: `fit` would not know"
             " where to go on. `load_checkpoint` returns the history."
         )
     if not memory.state_dict()["state"]:

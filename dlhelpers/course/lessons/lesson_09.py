@@ -44,7 +44,7 @@ def judge_images_per_second(answer: Callable) -> str | None:
                 raise
             return "the time came out as 0: read the clock before the loop over the other batches, and again after it."
         if speed is None:
-            return "it gave back None: is a `return` missing?"
+            return "it returned None: is a `return` missing?"
         if loader.passes > 1:
             return (
                 "it goes through the loader twice, and each pass starts the workers again: call `iter(loader)` once,"
@@ -424,7 +424,7 @@ def judge_whole_batches(answer: Callable[[Tensor, Tensor], object]) -> str | Non
         came = ", ".join(
             type(part).__name__ for part in (batch if isinstance(batch, (tuple, list)) else [batch])
         )
-        return f"`__getitems__` gave back {came or 'nothing'}: two tensors are expected, images and labels."
+        return f"`__getitems__` returned {came or 'nothing'}: two tensors are expected, images and labels."
     if same(batch[0], labels[wanted]) and same(batch[1], images[wanted]):
         return "labels and images are swapped: images come first."
     if not torch.equal(batch[0], images[wanted]):

@@ -38,7 +38,7 @@ def _in_a_child(function: Callable, answer: Callable) -> tuple[LimitedRun, bool]
 
 
 def _broken(run: LimitedRun) -> str | None:
-    """What kept a child from giving back an answer, memory aside."""
+    """What kept a child from returning an answer, memory aside."""
     if run.outcome == "failed":
         return f"your code raised {run.error}"
     if run.outcome == "killed":
@@ -95,14 +95,14 @@ def judge_from_file(answer: Callable[[Path], Dataset]) -> str | None:
             ' `mmap_mode="r"`, and hand out a copy of the row.'
         )
     if told["length"] is None:
-        return "`__len__` gave back None: is a `return` missing?"
+        return "`__len__` returned None: is a `return` missing?"
     if told["length"] != ROWS:
         return f"the file holds {ROWS:,} images, and `__len__` says {told['length']!r:.40}."
     for k, (kind, dtype, shape, number) in zip((0, 3_000, ROWS - 1), told["samples"], strict=True):
         if kind == "NoneType":
-            return "`__getitem__` gave back None: is a `return` missing?"
+            return "`__getitem__` returned None: is a `return` missing?"
         if kind != "Tensor":
-            return f"`__getitem__` gave back a {kind}: make it a tensor with `torch.from_numpy`."
+            return f"`__getitem__` returned a {kind}: make it a tensor with `torch.from_numpy`."
         if shape != (3, 64, 64):
             return f"a sample has the shape {shape}: one image is expected, of shape (3, 64, 64)."
         if dtype != "torch.uint8":
@@ -115,7 +115,7 @@ def judge_from_file(answer: Callable[[Path], Dataset]) -> str | None:
 
 
 def _call(answer: Callable, path: Path) -> Any:
-    """What a learner's function gives back for a file, as plain numbers where it can be."""
+    """What a learner's function returns for a file, as plain numbers where it can be."""
     told = answer(path)
     if isinstance(told, (tuple, list)):  # the root of a negative number is complex
         return [v if v is None else float("nan" if isinstance(v, complex) else v) for v in told]
@@ -135,9 +135,9 @@ def judge_mean_and_std(answer: Callable[[Path], tuple[float, float]]) -> str | N
     if problem := _broken(run):
         return problem
     if run.value == "NoneType":
-        return "it gave back None: is a `return` missing?"
+        return "it returned None: is a `return` missing?"
     if not isinstance(run.value, list) or len(run.value) != 2 or None in run.value:
-        return f"it gave back {run.value}: two numbers are expected, the mean and the standard deviation."
+        return f"it returned {run.value}: two numbers are expected, the mean and the standard deviation."
     mean, std = run.value
     levels = LEVELS / 255
     right, spread = levels.mean(), levels.std()

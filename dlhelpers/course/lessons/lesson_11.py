@@ -86,7 +86,7 @@ def judge_shuffled_copy(answer: Callable) -> str | None:
         path = Path(folder, "copy.npy")
         result = answer(images, labels, path, np.random.default_rng(11))
         if result is None:
-            return "it gave back None in place of the copy's labels: is a `return` missing?"
+            return "it returned None in place of the copy's labels: is a `return` missing?"
         if not path.is_file():
             return "there is no file at `path` afterwards."
         rows = np.load(path).reshape(-1).tolist()
@@ -94,7 +94,7 @@ def judge_shuffled_copy(answer: Callable) -> str | None:
     if sorted(rows) != list(range(count)):
         return "an image is missing from the copy, or there twice: each should be there once."
     if len(found) != count:
-        return f"it gave back {len(found)} labels for {count} images."
+        return f"it returned {len(found)} labels for {count} images."
     if images.most > 1_000:
         return f"it read {images.most} images at once. Keep to 1,000: the file may be larger than memory."
     if rows == list(range(count)):

@@ -162,11 +162,13 @@ def _noting(length: int, taken: list[int]) -> Iterator[int]:
 
 
 def _no_stream(result: object) -> str | None:
-    """What is wrong with what an answer gave back, if no loop can take samples from it one by one."""
+    """What is wrong with what an answer returned, if no loop can take samples from it one by one."""
     if isinstance(result, (list, tuple)):
-        return f"it gave back a {type(result).__name__}: it read everything before giving the first. Use `yield`."
+        return f"it returned a {type(result).__name__}: it read everything before giving the first. Use `yield`."
     if not isinstance(result, Iterable):
-        return f"it gave back {result!r}, which you can't loop over: hand the samples out with `yield`."
+        return (
+            f"it returned {result!r}, which you can't loop over: hand the samples out with `yield`."
+        )
     return None
 
 
@@ -187,7 +189,7 @@ def judge_share(answer: Callable[[Iterable[str], Any], Iterable[str]]) -> str | 
         who = f"worker {worker.id} of {worker.num_workers}" if worker else "the main process"
         try:
             if (result := answer(iter("abcdefghi"), worker)) is None:
-                return f"for {who} it gave back None: is a `return` or a `yield` missing?"
+                return f"for {who} it returned None: is a `return` or a `yield` missing?"
             got.append((who, list(result), expected))
         except (AttributeError, TypeError, ValueError) as error:
             if meant := next((meant for sign, meant in SAID if sign in str(error)), ""):
@@ -224,7 +226,7 @@ def judge_epoch_order(answer: Callable[[list[str], int, int], list[str]]) -> str
     first, given = order(0), list(names)
     if first is None:
         return (
-            "it gave back None. `random.shuffle` returns nothing: it shuffles the list you give it."
+            "it returned None. `random.shuffle` returns nothing: it shuffles the list you give it."
         )
     if not isinstance(first, list) or sorted(first) != names:
         return f"of 10 shards it gave {first!r:.60}: each is expected once, in a list."

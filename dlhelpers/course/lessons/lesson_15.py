@@ -136,7 +136,7 @@ def _honest(project: type) -> str:
     says, right = end.metrics["accuracy"], gave["right"]
     expect(
         abs(says - right) < 0.005 and looks >= HELD_OUT,
-        f"the history says {says:.1%}, the model you gave back gets {right:.1%} of the held-out images, and the run"
+        f"the history says {says:.1%}, the model you returned gets {right:.1%} of the held-out images, and the run"
         f" opened {looks:,} of their files. Was that number measured on training images, on a different model, or not"
         " at all?",
     )
@@ -218,7 +218,7 @@ def _judge_good_images(answer) -> str | None:
                 return "the folder has changed. Leave the damaged file on the disk, and out of the dataset."
             if not isinstance(found, Dataset):
                 problem = "is a `return` missing?" if found is None else "return a dataset."
-                return f"it gave back {type(found).__name__}: {problem}"
+                return f"it returned {type(found).__name__}: {problem}"
             if len(read) > 1:
                 return f"it read {len(read)} images straight away. Pick their numbers: `Subset` reads them later."
         if len(found) == 8:
@@ -280,7 +280,7 @@ def _judge_loaders(answer) -> str | None:
     )
     gave = answer(train, held_out)
     if not (isinstance(gave, (tuple, list)) and len(gave) == 2):
-        return f"it gave back {type(gave).__name__}: return both loaders, as it did."
+        return f"it returned {type(gave).__name__}: return both loaders, as it did."
     first, again, valid = ([batch for batch in gave[k]] for k in (0, 0, 1))
     trained, shown = (torch.cat([some for some, _ in part]).tolist() for part in (first, valid))
     if min(trained) < 0:
