@@ -44,7 +44,7 @@ def test_hints_come_one_at_a_time_and_the_last_stays():
 
 def test_a_task_shows_itself_and_its_solution():
     assert repr(prediction()).startswith(
-        "Predict: How many?\nNot answered yet: put your prediction"
+        "Predict: How many?\nNot answered yet: replace the dots with"
     )
     assert repr(question()).startswith("Question: Is it?\na) Yes\nb) No\nNot answered yet: ")
     assert "EXERCISE" in html(exercise()) and "2 minutes" in html(exercise())
