@@ -11,6 +11,7 @@ import pages
 from addresses import GITHUB, home
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from PIL import Image
 
 from dlhelpers import explore
 
@@ -128,3 +129,5 @@ def _first_page(app, error):
         for path in Path(app.outdir).rglob("*.html"):
             text = path.read_text(encoding="utf-8")
             path.write_text(unneeded.sub("", text), encoding="utf-8")
+        picture = Path(app.outdir, "_images", "sawtooth.png")
+        Image.open(picture).convert("RGB").quantize(64).save(picture, optimize=True)
