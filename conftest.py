@@ -15,8 +15,6 @@ sys.path[:0] = [str(Path(__file__).parent / name) for name in ("tests", "tools",
 from run_notebooks import MAX_PRIVATE, memory_line, set_environment  # noqa: E402  (the line above finds it)
 
 set_environment()
-import torch  # noqa: E402  (in these surroundings)
-
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # in a shell's background; children inherit it
@@ -70,8 +68,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     What other tests answered is not a lesson's business.
     """
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("this machine has no CUDA device")
+    if item.get_closest_marker("gpu"):
+        import torch  # here: it takes seconds, also of the process that only hands out tests
+
+        if not torch.cuda.is_available():
+            pytest.skip("this machine has no CUDA device")
     if type(item.parent).__name__ == "IPyNbFile" and item.parent.kernel is None:
         set_environment()
 

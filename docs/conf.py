@@ -30,9 +30,8 @@ html_title = project
 html_sourcelink_suffix = ""
 html_static_path = ["static"]
 html_favicon = "static/favicon.svg"
-html_extra_path = [
-    "images/sawtooth.png"
-]  # by a name that stays, for pages that show links with a picture
+# by a name that stays, for pages that show links with a picture
+html_extra_path = ["images/sawtooth.png"]
 copybutton_exclude = ".linenos, .gp, .go"
 html_css_files = ["course.css"]
 html_js_files = ["frames.js"]
@@ -59,7 +58,7 @@ def setup(app):
     """Draw the first page and the sheet, let the bare address lead there, and let each explorer's main slider move."""
     app.add_directive("lessons", _drawn(pages.cards))
     app.add_directive("sheet", _drawn(pages.sheet))
-    app.connect("build-finished", _first_page)
+    app.connect("build-finished", _finished)
     app.connect("html-page-context", _moving)
     app.connect("html-page-context", _named)
 
@@ -118,7 +117,8 @@ def _frames(name):
     return f"<label>{escape(label)} {slider}</label><div aria-live='polite'>{figures}</div>"
 
 
-def _first_page(app, error):
+def _finished(app, error):
+    """Write the page of the bare address, and take from all pages what they can do without."""
     if error is None:
         page = '<!doctype html><html lang="en"><head><title>Batches, Epochs, Memory</title>'
         page += '<meta http-equiv="refresh" content="0; url=docs/index.html"></head>'

@@ -4,13 +4,11 @@ Titles, questions and minutes are read from the README's table, which tests comp
 sheet is read from what a lesson printed, so it stays what `make test` compares.
 """
 
-import json
 import re
 from html import escape
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-ROW = re.compile(r"^\| (\d\d) \| \[(.+?)\]\(notebooks/(.+?)\.ipynb\) \| (.+?) \| (\d+) \|", re.M)
+from shown import cells, code, lessons
+
 STOPS = {
     "dataset": "00 01",
     "batches": "02 03",
@@ -250,20 +248,12 @@ SHEET = [
 ]
 
 
-def lessons() -> list[tuple[str, ...]]:
-    """Number, title, file name without its ending, question and minutes of each lesson."""
-    return ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-
-
-def printed(number: str, cells: str, pattern: str) -> list[str]:
+def printed(number: str, names: str, pattern: str) -> list[str]:
     """What a pattern finds in the text that cells of a lesson printed."""
-    [path] = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
-    book = json.loads(path.read_text(encoding="utf-8"))
     text = ""
-    for cell in book["cells"]:
-        if cell["id"] in cells.split():
-            for output in cell["outputs"]:
-                text += "".join(output.get("text") or output["data"]["text/plain"]) + "\n"
+    for name in names.split():
+        for output in cells(number)[name]["outputs"]:
+            text += "".join(output.get("text") or output["data"]["text/plain"]) + "\n"
     return ["".join(found) for found in re.findall(pattern, text)]
 
 
@@ -279,11 +269,10 @@ def cards() -> str:
             shapes += (
                 f"<rect class='{colour}' x='{x}' y='{y}' width='{width}' height='{height}' rx='1'/>"
             )
-        question = re.sub("`(.+?)`", r"<code>\1</code>", escape(question))
         shown += (
             f"<li><a href='../notebooks/{stem}.html'>"
             f"<svg viewBox='0 0 120 60' aria-hidden='true'>{shapes}</svg>"
-            f"<b>{number} {escape(title)}</b><span>{question}</span><small>{minutes} minutes</small></a></li>"
+            f"<b>{number} {escape(title)}</b><span>{code(question)}</span><small>{minutes} minutes</small></a></li>"
         )
     return f"<ol class='stops'>{stops}</ol><ol class='cards'>{shown}</ol>"
 
@@ -291,16 +280,14 @@ def cards() -> str:
 def sheet() -> str:
     """Return the numbers to keep, each with its lesson; ValueError where a lesson prints another number."""
     stems, rows, group = {lesson[0]: lesson[2] for lesson in lessons()}, "", ""
-    for heading, what, how, example, number, cells, pattern in SHEET:
-        found = printed(number, cells, pattern)
+    for heading, what, how, example, number, names, pattern in SHEET:
+        found = printed(number, names, pattern)
         if len(found) != example.count("{}"):
-            raise ValueError(f"lesson {number} does not print {pattern} once in {cells}")
+            raise ValueError(f"lesson {number} does not print {pattern} once in {names}")
         if heading != group:
             group = heading
             rows += f"<tr><th colspan='4' scope='rowgroup'>{heading}</th></tr>"
-        how = re.sub("`(.+?)`", r"<code>\1</code>", escape(how))
-        example = re.sub("`(.+?)`", r"<code>\1</code>", escape(example))
-        example = example.replace("{}", "<b>{}</b>").format(*map(escape, found))
+        example = code(example).replace("{}", "<b>{}</b>").format(*map(escape, found))
         link = f"<a href='../notebooks/{stems[number]}.html' title='lesson {number}'>{number}</a>"
-        rows += f"<tr><td>{what}</td><td>{how}</td><td>{example}</td><td>{link}</td></tr>"
+        rows += f"<tr><td>{what}</td><td>{code(how)}</td><td>{example}</td><td>{link}</td></tr>"
     return f"<table class='sheet'><tbody>{rows}</tbody></table>"

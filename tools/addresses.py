@@ -49,8 +49,7 @@ def home() -> Home:
 def set_up(where: Home, number: str) -> str:
     """Return the text of a lesson's set-up cell, the same in all but for the stamp of the lesson's tasks."""
     tasks = ROOT / "dlhelpers" / "course" / "lessons" / f"lesson_{number}.py"
-    text = tasks.read_bytes().replace(b"\r\n", b"\n") if tasks.is_file() else b""
-    stamp = hashlib.sha256(text).hexdigest()[:8]
+    stamp = hashlib.sha256(tasks.read_bytes().replace(b"\r\n", b"\n")).hexdigest()[:8]
     return f'''\
 from importlib.util import find_spec
 

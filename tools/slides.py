@@ -3,14 +3,14 @@
 python tools/slides.py [FOLDER]    by default build/slides; the PDF takes playwright and Chromium
 """
 
-import json
 import re
 import shutil
 import sys
 from html import escape
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from shown import ROOT, cells, code, lessons
+
 # What a slide says, what it asks the class, and the cells whose output it shows; `*` is the cell's list of points.
 SLIDES = [
     (
@@ -51,12 +51,6 @@ table { font-size: 26px; } code { background: #eef1f5; padding: 0 .2em; }
 """
 
 
-def cells(lesson: str) -> dict[str, dict]:
-    """Return the cells of a lesson by name."""
-    [path] = (ROOT / "notebooks").glob(f"{lesson}_*.ipynb")
-    return {cell["id"]: cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
-
-
 def shown(place: str) -> str:
     """Return what a cell shows, as HTML; for "NN *" the points of a lesson's last section."""
     lesson, name = place.split()
@@ -70,11 +64,6 @@ def shown(place: str) -> str:
     if "text/html" in data:
         return "".join(data["text/html"])
     return f"<pre>{escape(''.join(data['text/plain']).strip(chr(39)))}</pre>"
-
-
-def code(text: str) -> str:
-    """Return a text of Markdown as HTML, with its code in code font."""
-    return re.sub("`(.+?)`", r"<code>\1</code>", escape(" ".join(text.split())))
 
 
 def page() -> str:
@@ -92,11 +81,9 @@ def page() -> str:
 
 def following() -> str:
     """Return the lessons and their questions, from the README's table."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"(?m)^\| (\d\d) \| \[(.+?)\]\(.+?\) \| (.+?) \|", text)
     return "".join(
         f"<li class='next'><b>{number} {title}</b> {code(question)}</li>"
-        for number, title, question in rows
+        for number, title, _, question, _ in lessons()
     )
 
 

@@ -86,10 +86,12 @@ class Classroom:
         writer.writeheader()
         for row in self.tasks:
             stuck = "; ".join(f"{one['file']} ({one['tries']})" for one in row["stuck"])
-            cells = row | {"mistake": row["mistake"], "stuck": stuck}
             # also behind a semicolon, which parts cells where the comma parts decimals
             writer.writerow(
-                {k: re.sub(r"(^|[;,])(?=\s*[=+@-])", r"\1'", str(v)) for k, v in cells.items()}
+                {
+                    k: re.sub(r"(^|[;,])(?=\s*[=+@-])", r"\1'", str(v))
+                    for k, v in (row | {"stuck": stuck}).items()
+                }
             )
         return file.getvalue().rstrip("\n")
 
