@@ -105,11 +105,8 @@ def _draw(image, chances, how):
     ax.bar_label(bars, [f"{chance:.0f}" for chance in chances], fontsize=9)
     axis = "digit, and what the network gives it (%)"
     ax.set(xticks=range(10), yticks=[], ylim=(0, 112), xlabel=axis, frame_on=False)
-    shown = show(
+    return show(
         ax,
         f"The network says {first}, with {chances[first]:.0f} %, then {second}, with {chances[second]:.0f} %. (Drawn:"
         f" {how}.)",
     )
-    # white ink stays white on a dark page, where the frame would turn it black
-    shown.html = shown.html.replace('style="', 'style="filter:none !important;', 1)
-    return shown

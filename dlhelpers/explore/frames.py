@@ -2,9 +2,6 @@
 
 A widget wraps ipywidgets 7.7 (Colab) or 8 and uses only what both have. Their page sends the next value of a slider
 once the kernel has dealt with the last one, so a fast drag skips positions and never piles up redraws.
-
-Pictures keep a light ground, since a page may strip styles and must stay readable then. Where a page is known to be
-dark, the style turns a picture's lightness around and keeps its hues: one image serves both themes.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,19 +12,16 @@ import ipywidgets
 from dlhelpers.base.widgets import view_of
 from dlhelpers.show.plots import Picture
 
-# The variable is the width of a control's label. .93 makes white the ground of a dark JupyterLab.
+# The variable is the width of a control's label.
 STYLE = """<style>
 .dl-explorer {--jp-widgets-inline-label-width: 180px; flex-flow: row wrap; gap: 0 24px}
 .dl-explorer > .widget-html {flex: 1 1 400px}
 .dl-explorer p, .dl-explorer ol {line-height: 1.4; margin: 0 0 8px; white-space: normal}
 .dl-explorer ol {padding-left: 1.4em}
 .dl-explorer small {display: block; font-size: 13px; width: 300px}
-.dl-explorer img {border-radius: 8px}
 .dl-explorer .widget-label {text-align: left}
 .dl-explorer .widget-checkbox .widget-label-basic {white-space: normal; line-height: 1.3}
 .dl-explorer input[type=number] {font-weight: bold; text-align: right}
-:is([data-jp-theme-light=false], [data-theme=dark], [theme=dark], .vscode-dark) .dl-explorer img
-{filter: invert(.93) hue-rotate(180deg) !important}
 </style>"""
 
 

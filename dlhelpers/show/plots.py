@@ -15,11 +15,20 @@ from weakref import WeakKeyDictionary
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from matplotlib.text import Text
 from torch import Tensor
 
 from dlhelpers.base.checks import check_kind
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+# Where a page is known to be dark, a drawing's lightness turns around and its hues stay: one image serves both themes.
+# A page that strips styles shows it on white. .93 makes white the ground of a dark JupyterLab.
+DARK = """<style>
+:is([data-jp-theme-light=false], [data-theme=dark], [theme=dark], .vscode-dark) .dl-drawing
+{filter: invert(.93) hue-rotate(180deg) !important}
+</style>"""
+GREY = "#767676"  # to be read on white and on black
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 sentences: WeakKeyDictionary[Axes, str] = WeakKeyDictionary()  # what `show` says of each drawing
@@ -30,14 +39,18 @@ class Picture:
 
     def __init__(self, ax: Axes, alt: str):
         buffer = io.BytesIO()
-        ax.figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight", facecolor="white")
+        photographs = bool(ax.figure.findobj(AxesImage))  # keep their colours in any theme
+        ground, kind = ("none", "dl-photographs") if photographs else ("white", "dl-drawing")
+        for word in ax.figure.findobj(Text) if photographs else ():
+            word.set_color(GREY)
+        ax.figure.savefig(buffer, format="png", dpi=144, bbox_inches="tight", facecolor=ground)
         plt.close(ax.figure)  # or the notebook would show it a second time
         pixels = int.from_bytes(buffer.getvalue()[16:20], "big")  # the width, in a PNG's header
         width = pixels * 2 // 3  # stored sharper than it is shown
         data = base64.b64encode(buffer.getvalue()).decode()
         self.alt = alt
-        look = f'alt="{escape(alt)}" width="{width}" style="max-width:100%"'
-        self.html = f'<img {look} src="data:image/png;base64,{data}">'
+        look = f'alt="{escape(alt)}" class="{kind}" width="{width}" style="max-width:100%;border-radius:8px"'
+        self.html = f'{DARK}<img {look} src="data:image/png;base64,{data}">'
 
     def __repr__(self) -> str:
         return f"Figure: {self.alt}"
