@@ -722,7 +722,7 @@ class Firsts(torch.nn.Module):
 
 PLANNED = {"samples": 2_404, "batch_size": 256, "epochs": 4, "micro_batch_size": 64}
 FLAT = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64 * 64, 3))
-PLANNED |= {"shape": (3, 64, 64), "model": FLAT}
+PLANNED |= {"shape": (3, 64, 64), "model": FLAT, "optimizer_fn": torch.optim.Adam}
 
 
 def past(epochs, *, loss=lambda epoch: 1 / epoch, valid=None, **fields):
@@ -1678,7 +1678,8 @@ JUDGED = {
         (project(samples=2_000), "count the files of `train` that can be read."),
         (project(batch_size=32), "it has 76 batches, the last of 4. A step has to learn from 256"),
         (project(epochs=5), "5 epochs see 12,020 samples, and the budget is 10,000"),
-        (project(shape=None), "it has no peak: give `plan` shape="),
+        (project(shape=None), "it has no peak: that takes both shape="),
+        (project(optimizer_fn=torch.optim.SGD), "its peak has 0 bytes for the optimizer"),
         (
             project(model=network(), micro_batch_size=None),
             "of one step, but only 88.00 MB are allowed: which part is the largest",

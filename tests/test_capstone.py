@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import time
+from functools import cache
 
 import pytest
 import torch
@@ -84,11 +85,11 @@ def test_the_worked_solution_meets_all_six(tmp_path, monkeypatch):
     table = capstone.report(solved)
     assert states(solved) == ["met"] * 6 and table.notes == ["6 of 6 met."]
     yours = [row[2] for row in table.rows]
-    assert yours[0] == "40 steps, 9,616 samples, 23.43 MB at the peak"
+    assert yours[0] == "40 steps, 9,616 samples, 23.97 MB at the peak"
     assert yours[2] == "9,616 samples, as planned" and yours[4].endswith("of 600 new images")
     assert "report.html is saved" in capstone.save_report(solved)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "6 of 6 met." in page and "Put it together" in page and "23.43 MB" in page
+    assert "6 of 6 met." in page and "Put it together" in page and "23.97 MB" in page
     monkeypatch.setenv("DLHELPERS_PROGRESS", "/dev/null")
     assert "nowhere to save" in capstone.save_report(solved)
 
@@ -107,12 +108,8 @@ VALIDATES_ON_TRAINING = (
 )
 
 
+NAIVE = ("lr=0.008", "lr=0.001")
 INSUFFICIENT = {
-    "softmax": (
-        [ONE_EPOCH, ("adam =", SOFTMAX)],
-        "learned",
-        r"`accuracy`: [2-5]\d\.\d% of 600 new images",
-    ),
     "validating on training": (
         [ONE_EPOCH, VALIDATES_ON_TRAINING],
         "learned",
@@ -121,11 +118,12 @@ INSUFFICIENT = {
 }
 if FULL:  # what binds is the same as above, or in `judged`
     INSUFFICIENT |= {
-        "the naive rate": (
-            [("lr=0.005", "lr=0.001")],
+        "softmax": (
+            [ONE_EPOCH, ("adam =", SOFTMAX)],
             "learned",
-            r"`accuracy`: ([5-8]\d|9[0-4])\.\d% of",
+            r"`accuracy`: [2-5]\d\.\d% of 600 new images",
         ),
+        "the naive rate": ([NAIVE], "learned", r"`accuracy`: ([5-8]\d|9[0-6])\.\d% of 600"),
         "all at once": ([ONE_EPOCH, *MEMORY], "under_cap", r"`memory`: the run ran out of memory"),
         "learning from held-out": (
             [("epochs=4,", "epochs=2,"), LEARNS_FROM_HELD_OUT],
@@ -144,6 +142,22 @@ def test_what_is_not_enough_is_told_which_requirement_binds(changes, check, bind
     assert lesson_15.planned.check(insufficient).kind == "right"
     reply = getattr(lesson_15, check).check(insufficient)
     assert reply.kind == "wrong" and re.search(binds, reply.text), reply.text
+
+
+def test_the_naive_rate_is_refused_for_its_accuracy(monkeypatch, tmp_path):
+    """Its own 40 steps, with the luckiest seed of ten; in this process, where each file is read once, it is quicker."""
+    monkeypatch.setattr(ImageFiles, "__getitem__", cache(ImageFiles.__getitem__))
+    naive = worked(NAIVE, ("manual_seed(0)", "manual_seed(1)"), ("seed=0", "seed=1"))
+    model, history = naive().train(capstone.data(), tmp_path / "run.pt", 4)
+    images = torch.from_numpy(capstone.draw(0, capstone.EXAM, 2)[0]).float() / 255
+    with torch.inference_mode():
+        exam = 2, torch.cat([model(some).argmax(1) for some in images.split(capstone.CHUNK)])
+    end, looks = history[-1], 4 * capstone.HELD_OUT
+    gave = {"history": history, "right": end.metrics["accuracy"], "looks": looks, "exam": exam}
+    run = LimitedRun("returned", value=gave)
+    monkeypatch.setattr(capstone, "run_limited", lambda *args, **limits: run)
+    reply = lesson_15.learned.check(naive)
+    assert reply.kind == "wrong" and re.search(r"`accuracy`: [89]\d\.\d% of 600", reply.text)
 
 
 # ---- what a judge has to withstand ----

@@ -131,7 +131,7 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explorer):
             "2 taken twice. 2 optimizer steps, the last with 4 samples",
         ),
         (explore_plan, "epochs", 4, "40 optimizer steps from 9,616 samples (10,000 are allowed)"),
-        (explore_plan, "micro-batch (samples)", 1, "13.7 MB at the peak of a step (88 MB are"),
+        (explore_plan, "micro-batch (samples)", 1, "13.2 MB at the peak of a step (88 MB are"),
         (explore_reads, "reads per step", 4, "4 steps take 144 ms. The device waits for 48 ms"),
     ],
 )

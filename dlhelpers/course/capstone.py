@@ -43,7 +43,7 @@ BATCH = 256  # samples that each optimizer step has to learn from
 CAP = 88_000_000  # bytes of private memory
 BUDGET = 10_000  # samples seen in training: seconds would depend on the machine, and on what else it does
 SECONDS = 600  # until a run is stopped: it needs some 20, and ten times that on a busy machine
-ENOUGH = 0.95  # accuracy in the exam
+ENOUGH = 0.98  # accuracy in the exam
 CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate")
 STARTS = ("os.fork", "os.posix_spawn", "os.system", "subprocess.Popen")
 
