@@ -17,10 +17,10 @@ import torch
 from report import Report, options
 from torch import nn
 
-from dlhelpers.course.capped_examples import train, write_packed
 from dlhelpers.machine import human_bytes, run_limited
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+from capped_examples import train, write_packed  # noqa: E402
 from memory_group import MemoryGroup, enter, memory_group  # noqa: E402  (the line above finds it)
 
 IMAGE_BYTES = 3 * 64 * 64 + 8

@@ -5,7 +5,6 @@ command line is wrong.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -75,9 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, about in numbers.items():
         add(name, type=int, help=about)
     add("--drop-last", action="store_true", help="leave out a last batch that is not full")
-    add("--policy", help="of what ranks cannot share: drop, pad or exact (default: exact)")
     add("--shape", help="of one sample's float32 inputs, as 3,32,32 (default: bytes stay unknown)")
-    add("--json", action="store_true", dest="as_json", help="the same as one JSON object")
 
     about = (
         "look through a folder of images before you train on it. Each image of FOLDER/CLASS is decoded once: sizes,"
@@ -118,13 +115,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _plan(shape: str = "", as_json: bool = False, **given: Any) -> int:
+def _plan(shape: str = "", **given: Any) -> int:
     from dlhelpers.measure import plan
 
     if shape:
         given["shape"] = [int(side) for side in shape.split(",")]
     result = plan(**given)
-    print(json.dumps(vars(result)) if as_json else result)
+    print(result)
     return int(not result.batches)
 
 

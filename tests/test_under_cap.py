@@ -4,12 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from capped_examples import every_fourth, write_files
+from capped_examples import write_packed as write
 
-from dlhelpers.course.capped_examples import (
-    every_fourth,
-    write_files,
-)
-from dlhelpers.course.capped_examples import write_packed as write
 from dlhelpers.data import draw_shapes, load
 from dlhelpers.machine import run_limited
 from dlhelpers.packed import PackedDataset

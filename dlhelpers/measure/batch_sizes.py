@@ -7,7 +7,6 @@ the next peak is predicted from those measured, and the study stops before it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -25,9 +24,6 @@ from dlhelpers.machine.memory import (
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn
 from dlhelpers.train.micro_batching import split_batch
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 BUDGET = 0.8  # the part of the memory free at the beginning that a size may be predicted to take
 NEAR_BEST = 0.95  # of the best samples a second: where a larger batch no longer pays
@@ -100,13 +96,6 @@ class BatchSizeStudy(ShownAsTable, list[BatchSizeTrial]):
             f" the smallest with at least {NEAR_BEST:.0%} of the best samples a second."
         )
         return Table(names, rows, notes=[note])
-
-    def plot(self) -> "Axes":
-        """Draw samples a second over the sizes that ran; return the axes, for `show`."""
-        from dlhelpers.show.studies import plot_batch_sizes
-
-        speeds = {trial.batch_size: trial.samples_per_second for trial in self.fitting}
-        return plot_batch_sizes(speeds, self.recommended)
 
 
 def study_batch_sizes(

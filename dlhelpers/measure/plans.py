@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,6 @@ from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undistur
 from dlhelpers.train.history import History
 from dlhelpers.train.ranks import place
 from dlhelpers.train.seeds_and_workers import samplers
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Count = int | None  # None where it cannot be known
 SHARED = Path("/dev/shm")  # where workers put what waits, on Linux
@@ -91,17 +88,6 @@ class Plan(ShownAsTable):
             held = "yes" if 1 / FACTOR <= peak / self.peak_bytes <= FACTOR else "no"
             rows.append(["peak_bytes", human_bytes(self.peak_bytes), human_bytes(peak), held])
         return Table(["what", "planned", "happened", "held"], rows)
-
-    def plot(self) -> "Axes":
-        """Draw what a step holds at its peak, or without a model the counts of an epoch; return the axes, for `show`.
-
-        Raises TypeError where they are unknown.
-        """
-        from dlhelpers.show.studies import plot_bars
-
-        parts = {name: size / 1e6 for name, size in self.peak_parts.items()}
-        counts = {"batches": self.batches, "micro_batches": self.micro_batches}
-        return plot_bars(parts or counts, "MB at a step's peak" if parts else "in an epoch")
 
 
 def plan(

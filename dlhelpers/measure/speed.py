@@ -7,7 +7,7 @@ runs by itself, and the device is waited for only where a measurement begins and
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,9 +17,6 @@ from dlhelpers.data.batch_counts import samples_in
 from dlhelpers.machine.devices import move, synchronize
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn, check_loader
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 SMALL = 0.1  # a time shorter than this part of the other need not hide behind it
 QUIET = 0.5  # beyond this part of what is possible at all, one of the three was disturbed
@@ -108,12 +105,6 @@ class PipelineSpeed(ShownAsTable):
             rows.append([name, f"{speed:,.0f}", f"{milliseconds:.1f}"])
         headers = ["what ran", "samples a second", "milliseconds a batch"]
         return Table(headers, rows, notes=[self.verdict])
-
-    def plot(self) -> "Axes":
-        """Draw the milliseconds a batch as three bars; return the axes, for `show`."""
-        from dlhelpers.show.studies import plot_bars
-
-        return plot_bars(self.milliseconds, "milliseconds a batch", self.verdict)
 
 
 def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 5) -> LoaderSpeed:

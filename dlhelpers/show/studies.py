@@ -1,4 +1,4 @@
-"""Figures of studies, drawn from numbers and lists: batch sizes, speed, runs with several seeds."""
+"""Figures of studies, drawn from numbers and lists: runs with several seeds, and the phases of a few steps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,37 +11,9 @@ from dlhelpers.show.plots import (
     counted,
     finish,
     new_axes,
-    plot_lines,
     rounded,
     sentences,
 )
-
-
-def plot_batch_sizes(speeds: Mapping[int, float], recommended: int) -> Axes:
-    """Draw samples a second by batch size, from the smallest to the largest that ran; the recommended is marked."""
-    ax, sizes, said = new_axes(), list(speeds), "samples a second"
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(sizes, sizes)
-    ax.axvline(recommended, color=PALETTE[4], linestyle=":", label=f"recommended: {recommended}")
-    lines = {said: list(speeds.values())}
-    plot_lines(sizes, lines, xlabel="batch size (samples)", ylabel=said, ax=ax)
-    ax.set_ylim(bottom=0)
-    sentences[ax] += f" Recommended: {recommended}; largest that ran: {sizes[-1]}."
-    return ax
-
-
-def plot_bars(values: Mapping[str, float], unit: str, verdict: str = "") -> Axes:
-    """Draw numbers by name as horizontal bars, each with its value; the sentence ends with the verdict."""
-    ax = new_axes(6.4, 0.7 + 0.5 * len(values))
-    bars = ax.barh(list(values), list(values.values()), height=0.6, color=PALETTE[0])
-    ax.bar_label(bars, [f"{value:,.1f}" for value in values.values()], padding=3)
-    ax.invert_yaxis()
-    ax.margins(x=0.15)
-    ax.set_xlabel(unit)
-    ax.spines[["top", "right"]].set_visible(False)
-    parts = ", ".join(f"{name} {value:.1f}" for name, value in values.items())
-    sentences[ax] = f"{unit.capitalize()}: {parts}. {verdict}"
-    return ax
 
 
 def plot_runs(
