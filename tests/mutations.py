@@ -145,8 +145,8 @@ MUTATIONS = [
     Mutation(
         "broken-off-epoch-lost",
         "train/meter.py",
-        "if self.history is not None:\n            self.history.add",
-        "if self.history is not None and error is None:\n            self.history.add",
+        "if self.history is not None:\n            self.history.append",
+        "if self.history is not None and error is None:\n            self.history.append",
         "What an interrupted epoch has measured is gone.",
         "04",
         "test_meter.py::test_what_breaks_off_is_put_into_the_history_with_the_means_so_far",

@@ -74,11 +74,6 @@ def test_a_folder_of_nothing_but_damaged_images_names_one(folder, capsys):
 def test_links_that_lead_up_are_not_followed(folder):
     (folder / "a" / "up").symlink_to(folder, target_is_directory=True)
     assert inspect_folder(folder).files == 12
-    for target in (folder, folder.parent):
-        (folder / "c").symlink_to(target, target_is_directory=True)
-        with pytest.raises(ValueError, match="c leads up to a folder that holds it: remove"):
-            inspect_folder(folder)
-        (folder / "c").unlink()
 
 
 @pytest.mark.parametrize("name", ["a/\x1b[31m.png", "\x1b[31m/0.png", "\x1b[31m/0.txt"])

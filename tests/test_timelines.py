@@ -44,17 +44,8 @@ def test_the_verdict_on_designed_costs_is_that_of_pipeline_speed(load_ms, train_
 def test_a_step_that_alone_makes_the_verdict_is_called_noise():
     spans = {"waiting for data": [(0, 1), (20, 1), (40, 900)]}
     spans |= {name: [(1, 10), (21, 10), (941, 10)] for name in ("forward", "backward", "optimizer")}
-    seen = Timeline(spans, [(0, 0)], workers=False)
+    seen = Timeline(spans, workers=False)
     assert seen.bound == "too noisy here" and "measure again" in seen.verdict
-
-
-def test_memory_rises_with_the_forward_pass_and_falls_back():
-    model = nn.Sequential(nn.Linear(8, 100_000), nn.ReLU(), nn.Linear(100_000, 3))
-    seen = timeline(model, DataLoader(DATA, batch_size=8), LOSS, steps=2)
-    sizes = [size for _, size in seen.memory]
-    activations = 8 * 100_000 * 4
-    assert activations <= max(sizes) <= 10 * activations + 10 * 4 * 1_100_000
-    assert abs(sizes[-1]) < max(sizes) / 2
 
 
 def test_a_loader_of_one_batch_begins_again_and_one_without_is_refused():
@@ -76,7 +67,7 @@ def test_the_model_and_the_order_of_the_loader_stay_as_they_are():
 
 def test_the_picture_says_who_waits_and_is_small():
     picture = show(timeline(nn.Linear(8, 3), DataLoader(DATA, batch_size=8), LOSS).plot())
-    assert picture.alt.startswith("The loop waits for data") and "MB" in picture.alt
+    assert picture.alt.startswith("The loop waits for data")
     assert len(picture.html) < 150_000
 
 
@@ -84,4 +75,4 @@ def test_the_picture_says_who_waits_and_is_small():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 def test_on_a_gpu_the_device_has_a_lane_of_its_own():
     seen = timeline(nn.Linear(8, 3).cuda(), DataLoader(DATA, batch_size=8), LOSS)
-    assert seen.spans["device"] and max(size for _, size in seen.memory) > 0
+    assert seen.spans["device"]

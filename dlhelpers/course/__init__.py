@@ -2,5 +2,3 @@
 
 from dlhelpers.course.records import progress
 from dlhelpers.course.start import begin
-
-__all__ = ["begin", "progress"]

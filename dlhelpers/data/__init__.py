@@ -6,22 +6,3 @@ from dlhelpers.data.drawn import SHAPES, draw_shapes
 from dlhelpers.data.folders import ImageFiles
 from dlhelpers.data.sampling import POLICIES, BlockShuffleSampler, split_epoch
 from dlhelpers.data.streams import SplitStream, Stream, shuffle_buffer
-
-__all__ = [
-    "BlockShuffleSampler",
-    "ImageDataset",
-    "ImageFiles",
-    "NumberedImages",
-    "POLICIES",
-    "SHAPES",
-    "Shapes",
-    "SplitStream",
-    "Stream",
-    "batches_per_epoch",
-    "count",
-    "describe",
-    "draw_shapes",
-    "load",
-    "shuffle_buffer",
-    "split_epoch",
-]

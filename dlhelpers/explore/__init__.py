@@ -15,22 +15,3 @@ from dlhelpers.explore.shuffle import explore_shuffle
 from dlhelpers.explore.step import explore_step
 from dlhelpers.explore.steps import explore_steps
 from dlhelpers.explore.stream import explore_stream
-
-__all__ = [
-    "explore_averages",
-    "explore_batches",
-    "explore_digit",
-    "explore_gradients",
-    "explore_kinds",
-    "explore_lanes",
-    "explore_memory",
-    "explore_plan",
-    "explore_price",
-    "explore_ranks",
-    "explore_reads",
-    "explore_shuffle",
-    "explore_step",
-    "explore_steps",
-    "explore_stream",
-    "network",
-]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 TRIES = (
@@ -55,10 +55,9 @@ def _draw(load_ms, train_ms, workers, prefetch, uneven):
         bars = ax.barh(y, ends - starts, left=starts, color=colour, edgecolor="white")
         ax.bar_label(bars, turns + 1, label_type="center", fontsize=8, in_layout=False)
     names = [f"worker {k + 1}" for k in range(workers)] or ["main process"]
-    ax.set_yticks(range(lanes + 1), [*names, "device"])
     in_turns = sum(loads) + 12 * train_ms
     axis = "ms, up to the end of an epoch without workers; hatched: waiting"
-    ax.set(xlim=(0, in_turns), ylim=(lanes + 0.5, -0.5), xlabel=axis, frame_on=False)
+    name_rows(ax, [*names, "device"], in_turns, axis)
     waits = sum(end for _, end in loading[-lanes:]) - sum(loads)
     return show(
         ax,

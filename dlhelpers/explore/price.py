@@ -3,7 +3,7 @@
 import torch
 
 from dlhelpers.base.sizes import bytes_of, human_bytes
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 TRIES = (
@@ -42,10 +42,9 @@ def _draw(images, side, dtype, memory):
         ):
             ax.barh(y, width, height=0.6, **look)
     names = [f"{name}\n{human_bytes(size)}" for (name, _), size in zip(rows, prices, strict=True)]
-    ax.set_yticks(range(2), names)
     ax.axvline(limit, color=PALETTE[4])
     axis = f"GB; the line: the memory, {memory}; hatched: what doesn't fit"
-    ax.set(xlim=(0, 3.5 * limit), ylim=(1.5, -0.5), xlabel=axis, frame_on=False)
+    name_rows(ax, names, 3.5 * limit, axis)
     verdict = "fits" if prices[0] <= limit * 1e9 else "does not fit"
     sides = f"3 x {side} x {side}"
     return show(

@@ -4,7 +4,7 @@ from math import cos, pi
 
 import matplotlib.pyplot as plt
 
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, counted, show
 
 TRIES = (
@@ -50,10 +50,9 @@ def _draw(samples, loader_batch, accumulate, epochs, unit):
             text = f"{'step ' * (len(groups) < 5)}{epoch * len(groups) + k + 1}"
             place = group[0][0] + sizes[k] / 2, epoch
             ax.text(*place, text, ha="center", va="center", fontsize=9)
-    ax.set_yticks(range(epochs), [f"epoch {k + 1}" for k in range(epochs)])
+    names = [f"epoch {k + 1}" for k in range(epochs)]
+    name_rows(ax, names, samples, "samples; a box: a loader batch; a colour: a step")
     ax.set_xticks([0, samples])
-    axis = "samples; a box: a loader batch; a colour: a step"
-    ax.set(xlim=(0, samples), ylim=(epochs - 0.5, -0.5), xlabel=axis, frame_on=False)
     below.plot(range(steps + 1), rates, "o-", color=PALETTE[0], markersize=4)
     below.set(xlabel="optimizer steps taken", ylabel="learning rate", ylim=(-0.005, 0.11))
     below.set(xlim=(-0.5, steps + 0.5), xticks=[0, steps], yticks=[0, 0.1])

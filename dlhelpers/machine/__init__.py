@@ -14,20 +14,3 @@ from dlhelpers.machine.devices import (
     synchronize,
 )
 from dlhelpers.machine.memory import memory_budget, memory_use
-
-__all__ = [
-    "autocast",
-    "bytes_of",
-    "cores",
-    "describe_machine",
-    "human_bytes",
-    "loader_options",
-    "memory_budget",
-    "memory_use",
-    "move",
-    "pick_amp_dtype",
-    "pick_device",
-    "run_limited",
-    "seed_everything",
-    "synchronize",
-]

@@ -39,7 +39,6 @@ import torch
 
 from dlhelpers.base.checks import check_kind, check_whole
 from dlhelpers.base.sizes import human_bytes
-from dlhelpers.base.tables import Table
 from dlhelpers.machine.memory import is_out_of_memory, memory_use, tells_out_of_memory
 
 # elsewhere there is no cap, and each call waits for a new Python: system libraries have threads, which a fork does not
@@ -87,18 +86,6 @@ class LimitedRun:
         if self.capped:
             cap = f"under a cap of {human_bytes(self.limit)} of private memory"
         return "\n".join([f"{self.outcome} {cap}", *self.error.splitlines()[:1]])
-
-    def table(self) -> Table:
-        """Return all figures as a table; they differ a little from run to run."""
-        rows = {
-            "outcome": self.outcome,
-            "capped": self.capped,
-            "limit": human_bytes(self.limit),
-            "peak private": human_bytes(self.peak_private),
-            "peak file-backed": human_bytes(self.peak_file_backed),
-            "seconds": f"{self.seconds:.2f}",
-        }
-        return Table(["figure", "value"], rows.items(), notes=self.error.splitlines())
 
 
 def run_limited(target: Callable, *args: object, limit: int, timeout: float = inf) -> LimitedRun:

@@ -6,15 +6,3 @@ from dlhelpers.measure.plans import plan
 from dlhelpers.measure.probes import Waiting, WorkerReport, count_reads
 from dlhelpers.measure.speed import loader_speed, pipeline_speed
 from dlhelpers.measure.timelines import timeline
-
-__all__ = [
-    "Waiting",
-    "WorkerReport",
-    "count_reads",
-    "inspect_folder",
-    "loader_speed",
-    "pipeline_speed",
-    "plan",
-    "study_batch_sizes",
-    "timeline",
-]

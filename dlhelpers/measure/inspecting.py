@@ -76,14 +76,11 @@ def inspect_folder(folder: str | Path) -> FolderReport:
     """Decode each image of FOLDER/CLASS once, with all cores, and return what is there and how to read it.
 
     Links to folders inside a class are not followed; control characters in names are shown as "?". Raises OSError for
-    what is no folder, or has no class or a class without images; ValueError for a folder of splits, a class that is a
-    link to a folder above, and where no image can be decoded.
+    what is no folder, or has no class or a class without images; ValueError for a folder of splits, and where no image
+    can be decoded.
     """
     root = Path(folder)
     files = ImageFiles(root, size=1)  # with a size, images may differ in theirs
-    for name in files.classes:
-        if root.resolve().is_relative_to((root / name).resolve()):
-            raise ValueError(f"{root / name} leads up to a folder that holds it: remove this link")
     sizes, damaged = Counter(), {}
     # on leaving, the pool drops what it has not begun, so an interrupt is quick
     with ThreadPool(cores()) as pool, tqdm_bar(True, total=len(files), unit="image") as bar:

@@ -4,10 +4,8 @@ Counts are exact, and `Plan.compare` checks them against the history of `fit`. T
 small passes of a copy of the model.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +24,6 @@ from dlhelpers.train.ranks import place
 from dlhelpers.train.seeds_and_workers import samplers
 
 Count = int | None  # None where it cannot be known
-SHARED = Path("/dev/shm")  # where workers put what waits, on Linux
 FACTOR = 1.5  # a peak within this factor of the predicted one has held
 
 
@@ -145,7 +142,6 @@ def plan(
     said = describe(DataLoader(range(shares[0]), size, drop_last=said.drop_last))
     pieces, rest = batches_per_epoch(size, micro), batches_per_epoch(said.last_batch, micro)
     early, steps = max(0, said.batches - 1), said.batches * epochs
-    notes = [*said.warnings]
     ends = [f"rank {k:,} takes {taken[k]:,}" for k in sorted({0, ranks - 1})]
     formulas = [
         "as given",
@@ -162,23 +158,17 @@ def plan(
             small = [loader.collate_fn([loader.dataset[0]] * count) for count in (2, 4)]
         each = _bytes(small[0]) // 2
         batch, workers, ahead = largest * each, loader.num_workers, loader.prefetch_factor or 0
-        waiting = workers * ahead * batch
         if model is not None:
             parts = _peak(model, optimizer_fn, small, min(micro, largest)) | {"batch": batch}
-        sizes = [samples * each, batch, waiting, sum(parts.values()) or None]
+        sizes = [samples * each, batch, workers * ahead * batch, sum(parts.values()) or None]
         formulas += [
             f"{samples:,} x {each:,} bytes",
             f"{largest:,} x {each:,} bytes",
             f"{workers} workers x {ahead} x a batch",
             " + ".join(f"{name} {human_bytes(part)}" for name, part in parts.items()),
         ]
-        if SHARED.is_dir() and waiting > (room := shutil.disk_usage(SHARED).free):
-            notes.append(
-                f"{human_bytes(waiting)} wait in workers, and {SHARED} has {human_bytes(room)} free: take fewer"
-                " workers, a smaller prefetch_factor or a larger --shm-size."
-            )
     counts = sum(taken), said.batches, said.last_batch, early * pieces + rest, steps, steps
-    return Plan(epochs, samples, *counts, *sizes, parts, formulas, notes)
+    return Plan(epochs, samples, *counts, *sizes, parts, formulas, said.warnings)
 
 
 def _peak(

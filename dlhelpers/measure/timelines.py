@@ -36,12 +36,10 @@ class Timeline(ShownAsTable):
     """A few training steps in time. Shown as a table of milliseconds per step.
 
     spans    (start, length) in milliseconds of each phase, by its name, one a step; of a GPU those of its kernels
-    memory   (milliseconds, bytes): what the steps hold of the device's memory, beyond what was there before
     workers  whether processes of their own load the batches
     """
 
     spans: dict[str, list[tuple[float, float]]]
-    memory: list[tuple[float, float]]
     workers: bool
 
     @property
@@ -81,10 +79,10 @@ class Timeline(ShownAsTable):
         return Table(["phase", "milliseconds per step"], rows, notes=[self.verdict])
 
     def plot(self) -> "Axes":
-        """Draw a lane for each phase, and below them the memory; return the axes, for `show`."""
+        """Draw a lane for each phase; return the axes, for `show`."""
         from dlhelpers.show.studies import plot_timeline
 
-        return plot_timeline(self.spans, self.memory, self.verdict)
+        return plot_timeline(self.spans, self.verdict)
 
 
 def timeline(
@@ -102,43 +100,35 @@ def timeline(
     """
     check_loader(loader, "train", model)
     trial = Rehearsal(model, loss_fn, optimizer_fn)
-    on_host = trial.device.type == "cpu"
     with undisturbed(loader) as own:
         # as often as it takes: each pass has a batch at least
         batches = chain.from_iterable(repeat(own, steps + 2))
         # libraries are loaded, workers are there, and so is the optimizer's memory
         _step(trial, batches)
         _step(trial, batches)
-        with profile(profile_memory=True) as recorded:
+        with profile() as recorded:
             for _ in range(steps):
                 _step(trial, batches)
     spans: dict[str, list[tuple[float, float]]] = {name: [] for name in PHASES}
-    events, changes = _events(recorded), []
+    events = _events(recorded)
     begin = min(event["ts"] for event in events if event["name"] == PHASES[0])
     for event in events:
-        name, start = event["name"], (event["ts"] - begin) / 1000
-        span = (start, event.get("dur", 0) / 1000)
-        if event.get("cat") == "user_annotation" and name in PHASES:
+        kind, name = event.get("cat"), event["name"]
+        span = ((event["ts"] - begin) / 1000, event["dur"] / 1000)
+        if kind == "user_annotation" and name in PHASES:
             spans[name].append(span)
-        elif event.get("cat") in ON_DEVICE:
+        elif kind in ON_DEVICE:
             spans.setdefault("device", []).append(span)
-        # each change has a moment of its own; a table of operations books it at the end of one
-        elif name == "[memory]" and (event["args"]["Device Type"] == 0) == on_host:
-            changes.append((start, event["args"]["Bytes"]))
-    held, memory = 0.0, [(0.0, 0.0)]
-    for moment, size in sorted(changes):
-        held += size
-        memory.append((moment, held))
-    return Timeline(spans, memory, bool(getattr(loader, "num_workers", 0)))
+    return Timeline(spans, bool(getattr(loader, "num_workers", 0)))
 
 
 def _events(recorded: profile) -> list[dict[str, Any]]:
-    """The complete events of a recording, and its changes of memory; times in microseconds."""
+    """What took time in a recording, in microseconds."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "trace.json")
         recorded.export_chrome_trace(str(file))
         events = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
-    return [event for event in events if event["ph"] in "Xi"]
+    return [event for event in events if event["ph"] == "X"]
 
 
 def _step(trial: Rehearsal, batches: Iterator[Any]) -> None:

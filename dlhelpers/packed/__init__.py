@@ -4,5 +4,3 @@ from dlhelpers.packed.packing import pack_dataset, pack_folder
 from dlhelpers.packed.reader import PackedDataset, to_float
 from dlhelpers.packed.verifying import verify
 from dlhelpers.packed.writer import PackedWriter
-
-__all__ = ["PackedDataset", "PackedWriter", "pack_dataset", "pack_folder", "to_float", "verify"]

@@ -4,15 +4,3 @@ from dlhelpers.base.tables import Table
 from dlhelpers.show.boxes import plot_batches
 from dlhelpers.show.plots import PALETTE, Picture, plot_history, plot_images, plot_lines, show
 from dlhelpers.show.studies import plot_runs
-
-__all__ = [
-    "PALETTE",
-    "Picture",
-    "Table",
-    "plot_batches",
-    "plot_history",
-    "plot_images",
-    "plot_lines",
-    "plot_runs",
-    "show",
-]

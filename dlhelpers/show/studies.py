@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from dlhelpers.show.plots import (
@@ -36,29 +35,18 @@ def plot_runs(
     return finish(ax, xlabel, ylabel, " ".join(parts))
 
 
-def plot_timeline(
-    spans: Mapping[str, Sequence[tuple[float, float]]],
-    memory: Sequence[tuple[float, float]],
-    verdict: str,
-) -> Axes:
-    """Draw a lane of (start, length) in milliseconds for each phase, the first hatched, and the bytes held below."""
-    rows = len(spans)
-    size = (6.4, 1.8 + 0.35 * rows)
-    figure, (ax, below) = plt.subplots(
-        2, figsize=size, sharex=True, layout="constrained", height_ratios=[rows, 3]
-    )
+def plot_timeline(spans: Mapping[str, Sequence[tuple[float, float]]], verdict: str) -> Axes:
+    """Draw a lane of (start, length) in milliseconds for each phase, the first hatched."""
+    ax = new_axes(6.4, 1 + 0.35 * len(spans))
     for row, parts in enumerate(spans.values()):
         look = {"facecolor": PALETTE[row]}
         if row == 0:
             look = {"facecolor": "white", "edgecolor": "#777777", "hatch": "/////"}
         ax.broken_barh(parts, (row - 0.4, 0.8), **look)
-    ax.set_yticks(range(rows), list(spans))
+    ax.set_yticks(range(len(spans)), list(spans))
     ax.invert_yaxis()
     ax.set_title(verdict.partition(",")[0], loc="left", fontsize=10, fontweight="bold")
-    moments, held = zip(*memory, strict=True)
-    below.fill_between(moments, [size / 1e6 for size in held], step="post", color=PALETTE[5])
-    below.set(xlabel="milliseconds", ylabel="MB held")
-    for one in (ax, below):
-        one.spines[["top", "right"]].set_visible(False)
-    sentences[ax] = f"{verdict} The most that is held: {max(held) / 1e6:.1f} MB."
+    ax.set_xlabel("milliseconds")
+    ax.spines[["top", "right"]].set_visible(False)
+    sentences[ax] = verdict
     return ax

@@ -4,18 +4,3 @@ from dlhelpers.train.checkpoints import load_checkpoint, save_checkpoint
 from dlhelpers.train.history import EpochResult, History
 from dlhelpers.train.loop import accuracy, evaluate, fit, train_epoch
 from dlhelpers.train.ranks import Ranks, process_group, rank_device, unwrap
-
-__all__ = [
-    "EpochResult",
-    "History",
-    "Ranks",
-    "accuracy",
-    "evaluate",
-    "fit",
-    "load_checkpoint",
-    "process_group",
-    "rank_device",
-    "save_checkpoint",
-    "train_epoch",
-    "unwrap",
-]

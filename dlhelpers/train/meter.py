@@ -75,7 +75,7 @@ class Meter:
             micro_batches=self.micro_batches,
         )
         if self.history is not None:
-            self.history.add(self.result)
+            self.history.append(self.result)
         if error is None and found is not None:  # else the first error says why
             raise found
 

@@ -91,9 +91,9 @@ def process_group(
         dist.destroy_process_group()
 
 
-def rank_device(prefer: Device | None = None) -> torch.device:
+def rank_device() -> torch.device:
     """Return this rank's device, and make it the current one: the GPU of its number on this machine, or the CPU."""
-    device = pick_device(prefer)
+    device = pick_device()
     if device.type == "cpu" or device.index is not None:
         return device
     number = int(os.environ.get("LOCAL_RANK", 0))
