@@ -41,24 +41,14 @@ class LoaderSpeed:
 
 @dataclass(frozen=True, repr=False)
 class PipelineSpeed(ShownAsTable):
-    """Samples a second of the loader alone, the model alone on one repeated batch, and both together.
+    """How fast the loader alone is, the model alone on one repeated batch, and both together.
 
-    `samples_per_batch` is the mean over the batches timed."""
+    milliseconds       a batch, of each of the three, by name
+    samples_per_batch  the mean over the batches timed
+    """
 
-    loader_only: float
-    model_only: float
-    together: float
+    milliseconds: dict[str, float]
     samples_per_batch: float
-
-    @property
-    def milliseconds(self) -> dict[str, float]:
-        """Milliseconds a batch of each of the three, by name."""
-        milliseconds = 1000 * self.samples_per_batch
-        return {
-            "loader alone": milliseconds / self.loader_only,
-            "model alone": milliseconds / self.model_only,
-            "together": milliseconds / self.together,
-        }
 
     @property
     def bound(self) -> str:
@@ -74,9 +64,10 @@ class PipelineSpeed(ShownAsTable):
     @property
     def verdict(self) -> str:
         """What the three times mean, and what to try."""
-        loader, model, together = (f"{value:.1f} ms" for value in self.milliseconds.values())
+        _, alone, both = self.milliseconds.values()
         # what the model alone would not have taken
-        share = f"{max(0.0, 1 - self.together / self.model_only):.0%} of the time together"
+        share = f"{max(0.0, 1 - alone / both):.0%} of the time together"
+        loader, model, together = (f"{value:.1f} ms" for value in self.milliseconds.values())
         if self.bound == "too noisy here":
             return (
                 f"Too noisy here: {loader} to load, {model} to train on and {together} together do not fit. Something"
@@ -145,12 +136,12 @@ def pipeline_speed(
             train([first])  # libraries are loaded, and the optimizer's memory is there
             learning, _ = _time([first] * (warmup + batches), batches, warmup, train, device)
             together, _ = _time(own, batches, warmup, train, device)
-            speed = PipelineSpeed(
-                loader_only=alone.samples_per_second,
-                model_only=learning.samples_per_second,
-                together=together.samples_per_second,
-                samples_per_batch=together.samples / together.batches,
-            )
+            samples = together.samples / together.batches
+            took = {"loader alone": alone, "model alone": learning, "together": together}
+            milliseconds = {
+                name: 1000 * samples / run.samples_per_second for name, run in took.items()
+            }
+            speed = PipelineSpeed(milliseconds, samples)
             if speed.bound != "too noisy here":
                 break
     return speed

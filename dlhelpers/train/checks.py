@@ -50,9 +50,7 @@ def check_all(
 
 def device_of(model: nn.Module) -> torch.device:
     """Return the device of a model's parameters; the CPU for a model without."""
-    for parameter in model.parameters():
-        return parameter.device
-    return torch.device("cpu")
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
@@ -61,12 +59,8 @@ def check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
         "a torch.optim.Optimizer; build it first, as torch.optim.SGD(model.parameters(), lr=0.1)"
     )
     check_kind("optimizer", optimizer, Optimizer, expected)
-    trained, held = set(), set()
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            trained.add(parameter)
-    for group in optimizer.param_groups:
-        held.update(group["params"])
+    trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
+    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     if held.isdisjoint(trained):
         raise ValueError(
             f"the optimizer holds no parameter of this model that is trained, of which there are {len(trained)}, so"
