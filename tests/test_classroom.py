@@ -41,13 +41,13 @@ def test_every_task_of_a_lesson_that_was_begun_is_counted_in_the_order_of_the_le
 
 def test_a_copy_counts_once_and_the_file_with_more_tries_counts(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "own.json"))
-    record("lesson_00.guessing", done=True, first="right")
+    record("lesson_00.guessing", done=True, right=True)
     progress.export(folder / "me.json")
     shutil.copy(folder / "me.json", folder / "another name.json")
-    record("lesson_00.unseen", done=True, first="right")
+    record("lesson_00.unseen", done=True, right=True)
     progress.export(folder / "me (1).json")
     monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "another learner.json"))
-    record("lesson_00.guessing", done=True, first="right")
+    record("lesson_00.guessing", done=True, right=True)
     progress.export(folder / "equal.json")
     assert rows(folder)["lesson_00.unseen"] == ["1", "0", "4", "1.0"]
     assert rows(folder)["lesson_00.guessing"] == ["2", "0", "3", "1.0"]

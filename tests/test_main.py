@@ -104,7 +104,7 @@ def test_prefetch_says_how_to_use_the_folder(capsys, tmp_path):
 
 def test_what_a_learner_exports_is_pooled_into_a_table(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "progress.json"))
-    record("lesson_01.promised", done=True, first="right")
+    record("lesson_01.promised", done=True, right=True)
     (tmp_path / "class").mkdir()
     handed_in = tmp_path / "class" / "a.json"
     assert run(capsys, "export", handed_in) == (0, [f"{handed_in} is written"], [])

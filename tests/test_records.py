@@ -30,7 +30,7 @@ def question():
 def test_tries_are_counted_and_what_is_done_stays_done():
     task = question()
     task.check("a")
-    first = {"first": "known mistake 1"}
+    first = {"first": "wrong"}
     assert read() == {"count_your_batches.q": {"state": "tried", "tries": 1} | first}
     task.check("b")
     task.check("a")
@@ -43,7 +43,7 @@ NAMES = "lesson_00", "lesson_01"
 def test_two_kernels_lose_nothing_of_each_other():
     code = (
         "import sys; from dlhelpers.course.records import record\n"
-        "for k in range(40): record(f'{sys.argv[1]}.{k}', done=True, first='right')"
+        "for k in range(40): record(f'{sys.argv[1]}.{k}', done=True, right=True)"
     )
     kernels = [subprocess.Popen([sys.executable, "-c", code, name]) for name in NAMES]
     assert [kernel.wait() for kernel in kernels] == [0, 0]
@@ -75,7 +75,7 @@ def test_a_disk_that_refuses_is_told_once_and_stops_no_lesson(tmp_path, monkeypa
 @pytest.mark.skipif(not os.path.exists("/dev/null"), reason="this system has no such file")
 def test_into_dev_null_nothing_is_written(monkeypatch, capsys):
     monkeypatch.setenv("DLHELPERS_PROGRESS", "/dev/null")
-    record("lesson_02.q", done=True, first="right")
+    record("lesson_02.q", done=True, right=True)
     assert read() == {} and progress("lesson_02").rows[0][3] == "open"
     assert capsys.readouterr().out == "" and not os.path.exists("/dev/null.lock")
 
@@ -88,8 +88,8 @@ def test_without_a_variable_progress_is_in_the_home_folder(monkeypatch, tmp_path
 
 
 def test_the_table_has_a_row_a_lesson_or_a_row_a_task_and_says_what_is_next():
-    record("lesson_02.small_loader", done=True, first="wrong")
-    record("lesson_02.batch_of", done=False, first="known mistake 2")
+    record("lesson_02.small_loader", done=True, right=False)
+    record("lesson_02.batch_of", done=False, right=False)
     lessons = progress()
     assert [row[0][:2] for row in lessons.rows] == sorted(row[0][:2] for row in lessons.rows)
     title, marks, done = lessons.rows[2]
@@ -98,7 +98,7 @@ def test_the_table_has_a_row_a_lesson_or_a_row_a_task_and_says_what_is_next():
     assert lessons.notes == ["Next: 00 Start here."]
     tasks = {row[1]: row[2:] for row in progress("lesson_02").rows}
     assert tasks["small_loader"] == ["predict", "done", "1", "wrong"]
-    assert tasks["batch_of"] == ["exercise", "tried", "1", "known mistake"]
+    assert tasks["batch_of"] == ["exercise", "tried", "1", "wrong"]
     assert tasks["independent"] == ["question", "open", "", ""]
     (note,) = progress("lesson_02").notes
     assert note.endswith("done. Next: 03 Weigh your averages.")
@@ -107,7 +107,7 @@ def test_the_table_has_a_row_a_lesson_or_a_row_a_task_and_says_what_is_next():
 
 
 def test_a_learner_exports_what_was_done_and_overwrites_nothing(kept_in, tmp_path):
-    record("lesson_01.promised", done=True, first="right")
+    record("lesson_01.promised", done=True, right=True)
     written = progress.export(tmp_path / "me.json")
     assert json.loads(written.read_text()) == json.loads(kept_in.read_text())
     with pytest.raises(FileExistsError):

@@ -20,8 +20,7 @@ def pool(folder: str | Path) -> Table:
     several files of one learner, the one with the most tries counts. Raises FileNotFoundError for a missing folder and
     ValueError where no file of progress is in it.
     """
-    handed_in: dict[str, dict] = {}
-    notes = []
+    handed_in, notes = {}, []
     for path in sorted(Path(folder).iterdir()):
         try:
             content = read_file(path)

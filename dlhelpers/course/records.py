@@ -75,8 +75,8 @@ def _lesson(name: str) -> Any:
     return importlib.import_module(f"{lessons.__name__}.{name}")
 
 
-def record(name: str, *, done: bool, first: str) -> None:
-    """Count one try of a task; once done, it stays done. Of the first, `first` says how it went: no answers are kept.
+def record(name: str, *, done: bool, right: bool) -> None:
+    """Count one try of a task; once done, it stays done. Of the first it is kept whether it was right, and no answer.
 
     What keeps it from being written, as a full disk or a broken file, is told once, and stops no lesson.
     """
@@ -90,7 +90,7 @@ def record(name: str, *, done: bool, first: str) -> None:
         # another kernel would lose what this one adds, and this one what the other does
         with FileLock(f"{path}.lock", timeout=5):
             content = _own()
-            begun = {"state": "tried", "tries": 0, "first": first}
+            begun = {"state": "tried", "tries": 0, "first": "right" if right else "wrong"}
             task = content["tasks"].setdefault(known, begun)
             task["tries"] += 1
             if done:
@@ -122,11 +122,13 @@ def progress(lesson: str | None = None) -> Table:
         found = _kept(remembered, lesson)
         for task, known in zip(tasks_of(lesson), found, strict=True):
             kept = [known.get(part, "") for part in ("state", "tries", "first")]
-            kept[2] = kept[2].rstrip(" 0123456789")  # which known mistake it was is for a teacher
             rows.append([MARKS[known["state"]], task.name.partition(".")[2], task.kind, *kept])
         headers = ["", "task", "kind", "state", "tries", "first try"]
-        note = f"{_title(lesson)}: {_done(found)} done. Next: {_next(following)}."
-        return Table(headers, rows, notes=[note])
+        return Table(
+            headers,
+            rows,
+            notes=[f"{_title(lesson)}: {_done(found)} done. Next: {_next(following)}."],
+        )
     unfinished = []
     for name in names:
         found = _kept(remembered, name)

@@ -5,7 +5,7 @@ known gets the message that names its misconception, because that is what a lear
 """
 
 from ast import literal_eval
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from html import escape
@@ -124,10 +124,10 @@ class Task:
         self.redraw()
         return said
 
-    def _judged(self, right: bool, text: str, known: Iterable[str], card: bool = False) -> Reply:
-        """Reply to an answer with a text, one of the `known` mistakes' where it was one, and count the try."""
+    def _judged(self, right: bool, text: str, card: bool = False) -> Reply:
+        """Reply to an answer with a text, and count the try."""
         self._tries += 1
-        record(self.name, done=right, first="right" if right else _numbered(text, known))
+        record(self.name, done=right, right=right)
         return self._say("right" if right else "wrong", text, card)
 
 
@@ -194,9 +194,7 @@ class Prediction(Task):
         if self.guess is not ...:
             self._measured = shown  # before a guess the card keeps it to itself
             # done: a prediction is made to be tested, not to be right
-            known = self._known_mistake()
-            first = "right" if self._near(self.guess, self.answer) else _numbered(known, self.wrong)
-            record(self.name, done=True, first=first)
+            record(self.name, done=True, right=self._near(self.guess, self.answer))
         if not self._near(result, self.answer):
             # the reason and the known wrong guesses belong to the answer, not to this result
             return self._say(
@@ -209,7 +207,7 @@ class Prediction(Task):
         if self._near(self.guess, result):
             near = "" if self.guess == result else f", and your {self.guess} is near enough"
             return self._say("right", f"{shown}{near}. {self.because}")
-        why = self.wrong.get(known, "")
+        why = self.wrong.get(self._known_mistake(), "")
         said = [f"it is {shown}, and you predicted {self.guess}.", why, self.because]
         return self._say("missed", " ".join(filter(None, said)))
 
@@ -225,12 +223,6 @@ class Prediction(Task):
         nearest = min(self.wrong, key=lambda known: abs(known - self.guess))
         rounded = min(0.01 * abs(nearest), 0.49)
         return nearest if abs(nearest - self.guess) <= rounded else None
-
-
-def _numbered(mistake: Any, known: Iterable) -> str:
-    """What is kept of a wrong first try: which of the known mistakes it was, by number, and no answer."""
-    known = list(known)
-    return f"known mistake {known.index(mistake) + 1}" if mistake in known else "wrong"
 
 
 def _plain(value: Any) -> Any:
@@ -272,10 +264,12 @@ class Question(Task):
         given = str(letter).strip().lower()
         if given not in self.lettered:
             there = ", ".join(self.lettered)
-            text = f"{letter!r} is not among the answers: write one of {there} in quotes."
-            return self._say("wrong", text, True)
-        known = map(self._explained, self.lettered)
-        return self._judged(self.lettered[given].right, self._explained(given), known, card=True)
+            return self._say(
+                "wrong",
+                f"{letter!r} is not among the answers: write one of {there} in quotes.",
+                True,
+            )
+        return self._judged(self.lettered[given].right, self._explained(given), card=True)
 
     def label(self, letter: str) -> str:
         """Return an answer with its letter."""
@@ -328,7 +322,7 @@ class Exercise(Task):
 
     def check(self, answer: Any) -> Reply:
         """Judge an answer; an empty one is open, and whatever it raises is reported, not raised."""
-        problem: str | None = f"{answer!r} cannot be called: pass a name without brackets."
+        problem = f"{answer!r} cannot be called: pass a name without brackets."
         try:
             if answer is ... or is_blank(answer) or is_given(answer, self.given):
                 raise NotWritten
@@ -347,8 +341,7 @@ class Exercise(Task):
             problem = f"your code was stopped ({self.seconds:g} s at most): does each of its loops come to an end?"
         except Exception as error:  # a learner's code may fail in any way
             problem = f"your code raised {type(error).__name__}: {error}"
-        known = [message for _, message in self.wrong]
-        return self._judged(problem is None, problem or self.praise, known)
+        return self._judged(problem is None, problem or self.praise)
 
     def state(self) -> str:
         """Return the tries, or before the first the minutes that it takes."""

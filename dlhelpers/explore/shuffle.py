@@ -47,8 +47,8 @@ def _draw(block, window, by_class):
     file.set_xlabel("place in the file; white: between two blocks", labelpad=-8)
     foot = counts.cumsum(axis=1) - counts
     places = np.repeat(range(1, 21), 3)
-    look = {"color": np.tile(colours, (20, 1)), "edgecolor": "white"}
-    ax.bar(places, counts.ravel(), bottom=foot.ravel(), **look)
+    each = np.tile(colours, (20, 1))
+    ax.bar(places, counts.ravel(), bottom=foot.ravel(), color=each, edgecolor="white")
     ax.set(xlim=(0.4, 20.6), xticks=[1, 20], yticks=[0, 12], frame_on=False)
     ax.set(xlabel="batch of the epoch; a colour: a class", ylabel="samples")
     held = min(240, block * window)

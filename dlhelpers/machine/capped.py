@@ -104,10 +104,18 @@ def run_limited(target: Callable, *args: object, limit: int, timeout: float = in
     Whatever befalls the child is told by the result. Raises ValueError for a limit under 16 MB or not whole, TypeError
     for a target that cannot be called or sent to another process.
     """
-    expected = "a function, its arguments behind it, as run_limited(train, 3, limit=500_000_000)"
-    check_kind("target", target, Callable, expected)
-    why = " bytes (16 MB): a single thread's stack takes 8 MB; 500 MB is 500_000_000"
-    check_whole("limit", limit, LEAST, why)
+    check_kind(
+        "target",
+        target,
+        Callable,
+        "a function, its arguments behind it, as run_limited(train, 3, limit=500_000_000)",
+    )
+    check_whole(
+        "limit",
+        limit,
+        LEAST,
+        " bytes (16 MB): a single thread's stack takes 8 MB; 500 MB is 500_000_000",
+    )
     call, modules = _packed(target, args)
     surroundings = dict(os.environ) | CHILD, os.getcwd(), sys.path, limit
     with _one_at_a_time, TemporaryDirectory(ignore_cleanup_errors=True) as name:

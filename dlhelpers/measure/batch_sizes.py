@@ -91,11 +91,14 @@ class BatchSizeStudy(ShownAsTable, list[BatchSizeTrial]):
                 speed = f"{trial.samples_per_second:,.0f}"
                 took = ["yes", human_bytes(trial.peak_memory), milliseconds, speed]
             rows.append([trial.batch_size, *took, trial.note])
-        note = (
-            f"largest that ran {self.largest}, fastest {self.fastest}, recommended {self.recommended}:"
-            f" the smallest with at least {NEAR_BEST:.0%} of the best samples a second."
+        return Table(
+            names,
+            rows,
+            notes=[
+                f"largest that ran {self.largest}, fastest {self.fastest}, recommended {self.recommended}:"
+                f" the smallest with at least {NEAR_BEST:.0%} of the best samples a second."
+            ],
         )
-        return Table(names, rows, notes=[note])
 
 
 def study_batch_sizes(

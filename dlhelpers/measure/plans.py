@@ -127,8 +127,14 @@ def plan(
     said = describe(loader)
     samples, size = said.samples, said.batch_size
     if said.last_batch is None:
-        note = "this loader tells too little of itself, as a stream does: count(loader) counts."
-        return Plan(epochs, samples, *[None] * 10, {}, [""] * 8, [note])
+        return Plan(
+            epochs,
+            samples,
+            *[None] * 10,
+            {},
+            [""] * 8,
+            ["this loader tells too little of itself, as a stream does: count(loader) counts."],
+        )
     for sampler in samplers(loader):
         _, world, total = place(sampler)
         if world > 1:
@@ -194,7 +200,7 @@ def _kept(trial: Rehearsal, batch: Any) -> int:
 
     Twice, since backward holds the gradient that comes into a layer and the one that leaves it.
     """
-    kept: dict[int, int] = {}
+    kept = {}
 
     def keep(value: Tensor) -> Tensor:
         kept.update(_memory(value))

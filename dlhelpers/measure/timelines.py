@@ -80,7 +80,7 @@ class Timeline(ShownAsTable):
 
     def plot(self) -> "Axes":
         """Draw a lane for each phase; return the axes, for `show`."""
-        from dlhelpers.show.studies import plot_timeline
+        from dlhelpers.show.plots import plot_timeline
 
         return plot_timeline(self.spans, self.verdict)
 
@@ -109,7 +109,7 @@ def timeline(
         with profile() as recorded:
             for _ in range(steps):
                 _step(trial, batches)
-    spans: dict[str, list[tuple[float, float]]] = {name: [] for name in PHASES}
+    spans = {name: [] for name in PHASES}
     events = _events(recorded)
     begin = min(event["ts"] for event in events if event["name"] == PHASES[0])
     for event in events:

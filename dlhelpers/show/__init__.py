@@ -2,5 +2,12 @@
 
 from dlhelpers.base.tables import Table
 from dlhelpers.show.boxes import plot_batches
-from dlhelpers.show.plots import PALETTE, Picture, plot_history, plot_images, plot_lines, show
-from dlhelpers.show.studies import plot_runs
+from dlhelpers.show.plots import (
+    PALETTE,
+    Picture,
+    plot_history,
+    plot_images,
+    plot_lines,
+    plot_runs,
+    show,
+)

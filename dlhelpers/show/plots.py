@@ -72,14 +72,18 @@ def plot_images(images: Sequence[Tensor], captions: Sequence[object], *, columns
     rows = -(-len(images) // columns)
     ax = new_axes(columns, 1.35 * rows)
     for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        remedy = "a tensor (C, H, W); of a sample (image, label) it is sample[0]"
-        check_kind(f"image {k}", image, Tensor, remedy)
+        check_kind(
+            f"image {k}",
+            image,
+            Tensor,
+            "a tensor (C, H, W); of a sample (image, label) it is sample[0]",
+        )
         pixels = image.detach().cpu().movedim(0, 2)
         if pixels.dtype == torch.uint8:
             pixels = pixels / 255
         x, y = k % columns, 1.35 * (k // columns)
-        look = {"cmap": "gray", "vmin": 0, "vmax": 1, "extent": (x, x + 0.92, y + 0.92, y)}
-        ax.imshow(pixels.clamp(0, 1).numpy(), **look)
+        place = (x, x + 0.92, y + 0.92, y)
+        ax.imshow(pixels.clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1, extent=place)
         ax.text(x + 0.46, y + 1.0, str(caption), ha="center", va="top", fontsize=9)
     ax.set(xlim=(0, columns), ylim=(1.35 * rows, 0), aspect="equal")
     ax.axis("off")
@@ -103,9 +107,9 @@ def plot_lines(
     ax = ax or new_axes()
     parts = [f"{ylabel} against {xlabel}, {rounded(x[0])} to {rounded(x[-1])}."]
     for k, (name, values) in enumerate(series.items()):
-        marker = MARKERS[k % 4] if markers else None
-        look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "marker": marker}
-        ax.plot(x, values, label=name, markersize=4, **look)
+        [line] = ax.plot(x, values, DASHES[k % 4], color=PALETTE[k % 7], label=name, markersize=4)
+        if markers:
+            line.set_marker(MARKERS[k % 4])
         # NaN is not equal to itself; where there is nothing else, it is what is told
         there = [value for value in values if value == value] or values
         low, high = min(there), max(there)
@@ -132,6 +136,43 @@ def plot_history(history: Any, name: str = "loss", *, ax: Axes | None = None) ->
     epochs = sorted({result.epoch for result in history if result.complete})  # the rows of to_dict
     ax = plot_lines(epochs, found, xlabel="epoch", ylabel=name, ax=ax)
     ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def plot_runs(
+    runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw each run, a pair (x, y), as a thin line; runs of one name share colour and dash, so their spread is seen."""
+    ax = ax or new_axes()
+    parts = [f"{ylabel} against {xlabel}."]
+    for k, (name, lines) in enumerate(runs.items()):
+        look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "linewidth": 1.2, "alpha": 0.8}
+        for n, (x, y) in enumerate(lines):
+            ax.plot(x, y, label=None if n else name, **look)
+        ends = [y[-1] for _, y in lines]
+        low, high = rounded(min(ends)), rounded(max(ends))
+        parts.append(f"{name}: {counted(len(ends), 'run')}, ending between {low} and {high}.")
+    return finish(ax, xlabel, ylabel, " ".join(parts))
+
+
+def plot_timeline(spans: Mapping[str, Sequence[tuple[float, float]]], verdict: str) -> Axes:
+    """Draw a lane of (start, length) in milliseconds for each phase, the first hatched."""
+    ax = new_axes(6.4, 1 + 0.35 * len(spans))
+    for row, parts in enumerate(spans.values()):
+        look = {"facecolor": PALETTE[row]}
+        if row == 0:
+            look = {"facecolor": "white", "edgecolor": "#777777", "hatch": "/////"}
+        ax.broken_barh(parts, (row - 0.4, 0.8), **look)
+    ax.set_yticks(range(len(spans)), list(spans))
+    ax.invert_yaxis()
+    ax.set_title(verdict.partition(",")[0], loc="left", fontsize=10, fontweight="bold")
+    ax.set_xlabel("milliseconds")
+    ax.spines[["top", "right"]].set_visible(False)
+    sentences[ax] = verdict
     return ax
 
 

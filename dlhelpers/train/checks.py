@@ -50,15 +50,19 @@ def check_all(
 
 def device_of(model: nn.Module) -> torch.device:
     """Return the device of a model's parameters; the CPU for a model without."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    for parameter in model.parameters():
+        return parameter.device
+    return torch.device("cpu")
 
 
 def check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
     """Refuse what is no optimizer, or would train nothing of this model."""
-    expected = (
-        "a torch.optim.Optimizer; build it first, as torch.optim.SGD(model.parameters(), lr=0.1)"
+    check_kind(
+        "optimizer",
+        optimizer,
+        Optimizer,
+        "a torch.optim.Optimizer; build it first, as torch.optim.SGD(model.parameters(), lr=0.1)",
     )
-    check_kind("optimizer", optimizer, Optimizer, expected)
     trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
     held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     if held.isdisjoint(trained):

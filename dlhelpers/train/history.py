@@ -140,8 +140,8 @@ class History(ShownAsTable, list[EpochResult]):
 
 def _rows(results: Iterable[EpochResult]) -> tuple[list[str], dict[int, dict[str, float]]]:
     """The columns of losses and metrics, as "train_loss", and for each epoch its numbers by column."""
-    names: dict[str, None] = {}
-    rows: dict[int, dict[str, float]] = {}
+    names = {}
+    rows = {}
     for result in results:
         row = rows.setdefault(result.epoch, {})
         for key, value in result.means.items():

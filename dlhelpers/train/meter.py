@@ -126,8 +126,9 @@ class Meter:
         self._sums = [a + b for a, b in zip(self._sums, [total, *totals], strict=True)]
         self.samples += sum(sizes)
         if self.bar is not None:
-            text = f"epoch {self.epoch}, {self.phase} loss {self._means()[0]:.3f}"
-            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.set_postfix_str(
+                f"epoch {self.epoch}, {self.phase} loss {self._means()[0]:.3f}", refresh=False
+            )
         for iteration, loss in zip(iterations, losses, strict=True):
             if not math.isfinite(loss):
                 raise FloatingPointError(

@@ -52,7 +52,7 @@ class Ranks:
 
     def gather(self, value: object) -> list[Any]:
         """Return the values of all ranks, in order; every rank has to call it."""
-        values: list[Any] = [value] * self.world
+        values = [value] * self.world
         if self.world > 1:
             _end_without_launcher()
             dist.all_gather_object(values, value)
@@ -77,7 +77,7 @@ def process_group(
     Raises what torch.distributed says where a variable or a backend is missing, or the port is in use.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
-    place: dict[str, Any] = {}
+    place = {}
     if "WORLD_SIZE" not in os.environ:
         place = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
     elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
