@@ -6,9 +6,8 @@ command line is wrong.
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from inspect import cleandoc
-from typing import Any
 
 from dlhelpers import __version__
 
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser():
     """The commands, each with its arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m dlhelpers",
@@ -44,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dlhelpers {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(run: Callable[..., int | None]) -> Callable:
+    def command(run):
         """Add a command by the name and docstring of its function; return what adds an argument to it.
 
         The function is given what stands on the command line, by name; else its own defaults hold. The list of commands
@@ -102,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _plan(shape: str = "", **given: Any) -> bool:
+def _plan(shape="", **given):
     """Count batches, steps and bytes of a training before it runs.
 
     Each number stands beside its formula; bytes are known with --shape. The exit code is 1 where there is no batch.
@@ -116,7 +115,7 @@ def _plan(shape: str = "", **given: Any) -> bool:
     return not result.batches
 
 
-def _inspect(folder: str) -> bool:
+def _inspect(folder):
     """Look through a folder of images before you train on it.
 
     Each image of FOLDER/CLASS is decoded once: sizes, damaged files, classes, and whether to hold the dataset in
@@ -129,35 +128,35 @@ def _inspect(folder: str) -> bool:
     return bool(report.damaged)
 
 
-def _doctor() -> int:
+def _doctor():
     """Say what would go wrong in a lesson on this machine, and the remedy."""
     from dlhelpers.course.doctor import report
 
     return report()
 
 
-def _prefetch(names: list[str], folder: str = "data") -> None:
+def _prefetch(names, folder="data"):
     """Fetch datasets beforehand, into a folder that can be copied."""
     from dlhelpers.course.prefetch import prefetch
 
     prefetch(names, folder)
 
 
-def _classroom(folder: str) -> None:
+def _classroom(folder):
     """Pool the progress files of a class into one table."""
     from dlhelpers.course.classroom import pool
 
     print(pool(folder))
 
 
-def _export(file: str) -> None:
+def _export(file):
     """Write what was answered here to a file, to hand to a teacher."""
     from dlhelpers.course.records import progress
 
     print(f"{progress.export(file)} is written")
 
 
-def _pack(source: str, target: str, **options: Any) -> None:
+def _pack(source, target, **options):
     """Write a folder of images as one file that can be mapped.
 
     An interrupted pack is finished by the same command, with the same bytes. With --size the shorter side is scaled to
@@ -170,7 +169,7 @@ def _pack(source: str, target: str, **options: Any) -> None:
     print(f"{target} is whole")
 
 
-def _verify(target: str) -> bool:
+def _verify(target):
     """Say whether every byte of a packed dataset is as it was written."""
     from dlhelpers.packed.verifying import verify
 

@@ -45,7 +45,7 @@ class Table:
         return f'<table style="{look}"><thead>{head}</thead><tbody>{body}</tbody></table>{notes}'
 
 
-def _line(tag: str, values: Sequence[str], sides: Sequence[str]) -> str:
+def _line(tag, values, sides):
     cells = ""
     for value, side in zip(values, sides, strict=True):
         scope = ' scope="col"' if tag == "th" else ""

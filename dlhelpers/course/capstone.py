@@ -61,7 +61,7 @@ def draw(start: int, stop: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache
-def _place() -> TemporaryDirectory:
+def _place():
     # Windows keeps what is open
     place = TemporaryDirectory(prefix="capstone-", ignore_cleanup_errors=True)
     for folder, counts in (("", (FILES, HELD_OUT)), ("small", FEW)):
@@ -127,7 +127,7 @@ class _Watch:
                     raise PermissionError(f"it writes {path.name} outside the checkpoint's folder")
 
 
-def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> dict[str, object]:
+def _train(project, folder, checkpoint, epochs):
     """What a project's run gave: its plan afterwards, its history, and what the judge measured of its model."""
     torch.seed()  # a process begins with the same random numbers, and a missing seed would go unnoticed
     one, watch = project(), _Watch(folder, checkpoint.parent)
@@ -172,7 +172,7 @@ def expect(holds: object, otherwise: str) -> None:
 def requirement(name: str, asked: str) -> Callable[[Rule], Rule]:
     """Enter the function below it as the rule of a requirement, after those that were entered before."""
 
-    def enter(rule: Rule) -> Rule:
+    def enter(rule):
         REQUIREMENTS[name] = asked, rule
         return rule
 
@@ -182,7 +182,7 @@ def requirement(name: str, asked: str) -> Callable[[Rule], Rule]:
 def judge(*names: str) -> Callable[[type], str | None]:
     """Return a judge of projects: it gives None where they meet these requirements, else the first that binds."""
 
-    def judged(answer: type) -> str | None:
+    def judged(answer):
         for name in names:
             try:
                 found[name, answer] = "met", REQUIREMENTS[name][1](answer)

@@ -6,7 +6,6 @@ card fits light and dark themes of JupyterLab, Colab and the site alike. Verdict
 """
 
 import re
-from collections.abc import Callable
 from functools import partial
 from html import escape
 from typing import Any
@@ -79,11 +78,11 @@ def alive(task: Any) -> dict[str, Any]:
     style = STYLE.format(kind=task.kind, box=BOX, edge=edge, colour=colour, ink=ink)
     top, below = ipywidgets.HTML(), ipywidgets.HTML()
 
-    def redraw() -> None:
+    def redraw():
         top.value = style + head(task.kind, task.state()) + marked_up(task.prompt)
         below.value = task.last.html()
 
-    def button(text: str, work: Callable[[], object]) -> Any:
+    def button(text, work):
         made = ipywidgets.Button(description=text)
         made.on_click(lambda _: work())
         return made

@@ -51,7 +51,7 @@ def report() -> int:
     return int(not all(finding.good for finding in findings))
 
 
-def _packages() -> list[Finding]:
+def _packages():
     """One finding for each line of what dlhelpers requires, and of its extra `course`."""
     try:
         asked = importlib.metadata.requires("dlhelpers")
@@ -75,7 +75,7 @@ def _packages() -> list[Finding]:
     return findings
 
 
-def _device() -> Finding:
+def _device():
     try:
         found, good = str(pick_device()), True
     except (RuntimeError, ValueError) as error:
@@ -83,7 +83,7 @@ def _device() -> Finding:
     return Finding("device", found, good, "unset DLHELPERS_DEVICE, or set it to cpu")
 
 
-def _room() -> list[Finding]:
+def _room():
     """Is there enough memory, and room in the folders that lessons write to?"""
     start = "start the container with --shm-size=1g, or keep num_workers=0 in lesson 09"
     copy = "lesson 10 writes there: copy the course to another folder"

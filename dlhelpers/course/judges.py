@@ -113,12 +113,12 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
-def _call(function: Callable, arguments: tuple) -> str:
+def _call(function, arguments):
     shown = ", ".join(map(_short, arguments))
     return f"{getattr(function, '__name__', 'your function')}({shown})"
 
 
-def _short(value: object) -> str:
+def _short(value):
     """A value as it is written, a long one cut where it shows; of a function, which shows an address, the kind."""
     if callable(value):
         return "a function"

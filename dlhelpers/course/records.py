@@ -49,7 +49,7 @@ def read_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def _own() -> dict[str, Any]:
+def _own():
     """The content of this learner's file; a new one where there is none."""
     path = progress_file()
     if path and path.exists():
@@ -71,7 +71,7 @@ def key(name: str) -> str:
     return f"{_lesson(lesson).TITLE.lower().replace(' ', '_')}.{task}"
 
 
-def _lesson(name: str) -> Any:
+def _lesson(name):
     return importlib.import_module(f"{lessons.__name__}.{name}")
 
 
@@ -138,20 +138,20 @@ def progress(lesson: str | None = None) -> Table:
     return Table(["lesson", "tasks", "done"], rows, notes=[f"Next: {_next(unfinished)}."])
 
 
-def _kept(remembered: dict[str, dict], lesson: str) -> list[dict]:
+def _kept(remembered, lesson):
     """What is remembered of each task of a lesson."""
     return [remembered.get(key(task.name), OPEN) for task in tasks_of(lesson)]
 
 
-def _done(found: list[dict]) -> str:
+def _done(found):
     return f"{sum(known['state'] == 'done' for known in found)} of {len(found)}"
 
 
-def _title(lesson: str) -> str:
+def _title(lesson):
     return f"{lesson[-2:]} {_lesson(lesson).TITLE}"
 
 
-def _next(left: list[str]) -> str:
+def _next(left):
     return _title(left[0]) if left else "all lessons are done"
 
 

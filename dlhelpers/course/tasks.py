@@ -113,10 +113,10 @@ class Task:
     def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
         return self._open()._repr_mimebundle_()
 
-    def _open(self) -> Reply:
+    def _open(self):
         return Reply("open", f"{self.how}. Stuck? `{self.name}.hint()`", self, card=True)
 
-    def _say(self, kind: str, text: str, card: bool = False) -> Reply:
+    def _say(self, kind, text, card=False):
         """Reply; the card shows what was said of it and its hints, and a reply to a cell below stands there."""
         said = Reply(kind, text, self, card)
         if card or kind in ("hint", "solution"):
@@ -124,7 +124,7 @@ class Task:
         self.redraw()
         return said
 
-    def _judged(self, right: bool, text: str, card: bool = False) -> Reply:
+    def _judged(self, right, text, card=False):
         """Reply to an answer with a text, and count the try."""
         self._tries += 1
         record(self.name, done=right, right=right)
@@ -184,7 +184,7 @@ class Prediction(Task):
         self.guess, self._measured = given, ""
         return self._noted()
 
-    def _noted(self) -> Reply:
+    def _noted(self):
         return self._say("noted", f"{self.guess}. Go on: a cell below has the result.", True)
 
     def reveal(self, result: float | str) -> Reply:
@@ -211,12 +211,12 @@ class Prediction(Task):
         said = [f"it is {shown}, and you predicted {self.guess}.", why, self.because]
         return self._say("missed", " ".join(filter(None, said)))
 
-    def _near(self, guess: float | str, result: float | str) -> bool:
+    def _near(self, guess, result):
         if self.choices or isinstance(result, str):
             return guess == result
         return guess == result or abs(guess - result) <= self.within
 
-    def _known_mistake(self) -> Any:
+    def _known_mistake(self):
         """The known wrong guess that was made, or the nearest one if that is the same number, rounded; else None."""
         if self.choices:
             return self.guess
@@ -225,7 +225,7 @@ class Prediction(Task):
         return nearest if abs(nearest - self.guess) <= rounded else None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value):
     """A number of NumPy, or a tensor that holds one, as Python's own; anything else as it is."""
     return value.item() if getattr(value, "shape", None) == () else value
 
@@ -279,7 +279,7 @@ class Question(Task):
         """Return the question with its answers."""
         return "\n".join([self.prompt, *map(self.label, self.lettered)])
 
-    def _explained(self, letter: str) -> str:
+    def _explained(self, letter):
         why = self.lettered[letter].why
         return f"{self.label(letter)}.\n{why[0].upper()}{why[1:]}"
 

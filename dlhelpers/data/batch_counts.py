@@ -146,7 +146,7 @@ def tensors_in(thing: object) -> list[Tensor]:
     return [part for part in tree_leaves(thing) if isinstance(part, Tensor)]
 
 
-def _answers(dataset: object, beyond: int) -> bool:
+def _answers(dataset, beyond):
     """Whether a dataset has a sample at its length + `beyond`: -1 asks for the last that it promises."""
     try:
         dataset[len(dataset) + beyond]
@@ -155,7 +155,7 @@ def _answers(dataset: object, beyond: int) -> bool:
     return True
 
 
-def _length(thing: object) -> int | None:
+def _length(thing):
     """len(thing), or None where it has none."""
     try:
         return len(thing)
@@ -163,5 +163,5 @@ def _length(thing: object) -> int | None:
         return None
 
 
-def _show(number: int | None) -> str:
+def _show(number):
     return "unknown" if number is None else f"{number:,}"

@@ -131,7 +131,7 @@ def load(
         ) from None
 
 
-def _digits(split: str) -> ImageDataset:
+def _digits(split):
     """Scikit-learn's 1,797 scans of handwritten digits (1, 8, 8); each fifth is a test image.
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998.

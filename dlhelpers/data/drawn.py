@@ -38,7 +38,7 @@ def draw_shapes(
     return images, labels
 
 
-def _inside(label: int, y: np.ndarray, x: np.ndarray, radius: np.ndarray) -> np.ndarray:
+def _inside(label, y, x, radius):
     """Where a circle, square or triangle (label 0, 1, 2) of this radius around (0, 0) holds a point (y, x)."""
     if label == 0:
         return x * x + y * y < radius * radius

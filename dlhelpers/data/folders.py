@@ -62,7 +62,7 @@ class ImageFiles(ImageFolder):
             samples += [(str(path), label) for path in paths]
         return samples
 
-    def _first_shape(self) -> tuple[int, int, int]:
+    def _first_shape(self):
         """The shape of the first image that can be read; Unusable where none can."""
         for index in range(len(self)):
             try:

@@ -112,7 +112,7 @@ class BlockShuffleSampler(Sampler):
         if len(rest):
             yield rest
 
-    def _windows(self) -> Iterator[np.ndarray]:
+    def _windows(self):
         """Yield this rank's indices of an epoch, a window of blocks at a time."""
         seed, number = [self.seed, self.epoch], self.samples_done
         blocks = np.arange(-(-self.samples // self.block), dtype=np.int64)

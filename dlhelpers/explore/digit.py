@@ -4,7 +4,7 @@ from functools import cache
 
 import ipywidgets
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dlhelpers.data import load
 from dlhelpers.explore.frames import Explorer
@@ -28,7 +28,7 @@ def explore_digit(model: nn.Module | None = None) -> Explorer:
     keys = [ipywidgets.Button(layout={"width": "30px", "height": "30px"}) for _ in range(64)]
     seen = {}  # of what was drawn last: its start, its sheet, and the pixels in sight
 
-    def draw(start: str, right: int, down: int, swapped: bool):
+    def draw(start, right, down, swapped):
         if start != seen.get("start"):
             seen.update(start=start, sheet=sheets[start].clone())
         top, left = PAD - down, PAD - right
@@ -48,7 +48,7 @@ def explore_digit(model: nn.Module | None = None) -> Explorer:
     explorer = Explorer(draw, controls, TRIES, [("3", -1, 0, False), ("3", 0, 0, True)])
     explorer.redraw()  # the contrasts were drawn last
 
-    def turn(key: ipywidgets.Button) -> None:
+    def turn(key):
         place = divmod(keys.index(key), 8)
         seen["pixels"][place] = 1 - seen["pixels"][place]
         explorer.redraw()
@@ -63,7 +63,7 @@ def explore_digit(model: nn.Module | None = None) -> Explorer:
 
 
 @cache
-def _sheets() -> dict[str, Tensor]:
+def _sheets():
     """Blank paper, and on such paper the first scan of each digit."""
     scans = load("digits", "train")
     sheets = {"blank": torch.zeros(2 * PAD + 8, 2 * PAD + 8)}
@@ -74,7 +74,7 @@ def _sheets() -> dict[str, Tensor]:
 
 
 @cache
-def _trained() -> nn.Module:
+def _trained():
     """The network of lesson 00 after 40 steps, each on all training scans; the caller's random state is kept."""
     scans = load("digits", "train")
     with torch.random.fork_rng(devices=[]):

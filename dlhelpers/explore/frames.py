@@ -14,7 +14,6 @@ import ipywidgets
 from matplotlib.axes import Axes
 
 from dlhelpers.base.widgets import view_of
-from dlhelpers.show.plots import Picture
 
 # The variable is the width of a control's label. .93 makes white the ground of a dark JupyterLab.
 STYLE = """<style>
@@ -50,7 +49,7 @@ class Explorer:
         self.pictures = [draw(*values) for values in (start, *contrasts)]
         panel, column = ipywidgets.HTML(_page(self.pictures[0])), []
 
-        def redraw(change: object = None) -> None:
+        def redraw(change=None):
             values = (widget.value for widget in column if widget.description)  # no slider has one
             panel.value = _page(draw(*values))
 
@@ -89,5 +88,5 @@ def name_rows(ax: Axes, names: Sequence[str], width: float, xlabel: str) -> None
     ax.set(xlim=(0, width), ylim=(len(names) - 0.5, -0.5), xlabel=xlabel, frame_on=False)
 
 
-def _page(picture: Picture) -> str:
+def _page(picture):
     return f"<p aria-live='polite'><b>{picture.alt}</b></p>{picture.html}"

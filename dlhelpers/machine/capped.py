@@ -26,7 +26,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from io import BytesIO, FileIO
+from io import BytesIO
 from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -164,7 +164,7 @@ class _Pickler(cloudpickle.Pickler):
         return super().reducer_override(obj)
 
 
-def _packed(target: Callable, args: tuple) -> tuple[bytes, list[str]]:
+def _packed(target, args):
     """The call as bytes, and the installed modules that it needs; TypeError where it cannot be sent."""
     file = BytesIO()
     pickler = _Pickler(file)
@@ -181,7 +181,7 @@ def _packed(target: Callable, args: tuple) -> tuple[bytes, list[str]]:
     return file.getvalue(), sorted(filter(_is_installed, pickler.modules))
 
 
-def _is_installed(name: str) -> bool:
+def _is_installed(name):
     """Whether a module belongs to this package or to an installed one, and not to the learner."""
     file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
     return not {"dlhelpers", "site-packages", "dist-packages"}.isdisjoint(file.parts)
@@ -193,7 +193,7 @@ _one_at_a_time = threading.Lock()
 _server: psutil.Popen | None = None
 
 
-def _python(code: str, folder: Path) -> psutil.Popen:
+def _python(code, folder):
     """A new Python that runs one line with the names of this module; what it has to say goes into a folder."""
     start = f"import sys; sys.path[:] = {sys.path}; from dlhelpers.machine.capped import *; "
     with open(folder / "output", "ab") as output:
@@ -208,7 +208,7 @@ def _python(code: str, folder: Path) -> psutil.Popen:
         )
 
 
-def _asked(folder: Path, modules: list[str], timeout: float) -> dict[str, object]:
+def _asked(folder, modules, timeout):
     """Have the server, started where none runs, do the call in a folder; return what it saw of the child."""
     global _server
     # in a process that was forked from this one, the server of this one does not seem to run
@@ -250,9 +250,7 @@ def serve(idle: float) -> None:
     os._exit(0)  # tidying up after PyTorch would take a second
 
 
-def _attended(
-    child: psutil.Process, timeout: float, requests: FileIO | None = None
-) -> dict[str, object]:
+def _attended(child, timeout, requests=None):
     """Look at a child until it ends, and kill it when its time or the machine's memory is over, or nobody waits for it.
 
     Returns the fields of its run as far as they are seen from outside.
@@ -284,14 +282,14 @@ def _attended(
     return fields | peaks | {"seconds": perf_counter() - began}
 
 
-def _kill(child: psutil.Process) -> None:
+def _kill(child):
     """Kill a process and all that it has started."""
     with suppress(psutil.Error):
         for process in [child, *child.children(recursive=True)]:
             process.kill()
 
 
-def _ended_by(code: int) -> dict[str, object]:
+def _ended_by(code):
     """What an exit code (minus a signal's number) says of a process that reported nothing."""
     outcome, how = "failed", f"exit code {code}"
     if code < 0:
@@ -342,7 +340,7 @@ def do_call(folder: str) -> NoReturn:
         os._exit(0)  # no handler of the server runs here
 
 
-def _set_cap(limit: int) -> bool:
+def _set_cap(limit):
     """Cap private memory at what is held plus `limit`; return whether there is a cap."""
     if not LINUX:
         return False
@@ -355,13 +353,13 @@ def _set_cap(limit: int) -> bool:
     return False  # some sandboxes take a limit and do not keep it
 
 
-def _write(path: Path, content: object) -> None:
+def _write(path, content):
     """Write a file that is there whole or not at all."""
     part = path.with_suffix(".part")
     part.write_bytes(pickle.dumps(content))
     part.replace(path)
 
 
-def _read(path: Path) -> object:
+def _read(path):
     """What `_write` has written."""
     return pickle.loads(path.read_bytes())

@@ -142,7 +142,7 @@ def peak_memory(device: torch.device) -> Iterator[SimpleNamespace]:
     else:
         done = Event()
 
-        def watch() -> None:
+        def watch():
             while not done.wait(SAMPLE_SECONDS):
                 peak.bytes = max(peak.bytes, memory_held(device))
 
@@ -156,7 +156,7 @@ def peak_memory(device: torch.device) -> Iterator[SimpleNamespace]:
         peak.bytes = max(peak.bytes, memory_held(device))
 
 
-def _forget_peak() -> bool:
+def _forget_peak():
     """Make the kernel count the peak from here on; False where it cannot."""
     try:
         CLEAR.write_text("5")
@@ -165,7 +165,7 @@ def _forget_peak() -> bool:
     return "VmHWM:" in _text(STATUS)
 
 
-def _group_rooms() -> list[int]:
+def _group_rooms():
     """What is left in each control group with a limit, from this process's own up to the root.
 
     Files that the system may drop do not count as used.
@@ -187,7 +187,7 @@ def _group_rooms() -> list[int]:
     return rooms
 
 
-def _text(file: Path) -> str:
+def _text(file):
     """What a file of the system says; nothing where it is missing or not for this process."""
     try:
         return file.read_text()

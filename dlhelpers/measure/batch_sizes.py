@@ -128,7 +128,7 @@ def study_batch_sizes(
     while sizes[-1] * 2 <= limit:
         sizes.append(sizes[-1] * 2)
 
-    def attempt(size: int) -> BatchSizeTrial:
+    def attempt(size):
         """Run one size, unless it is predicted to take more than is allowed; nothing of it stays alive."""
         (one, low), (other, high) = peaks[-2:]
         need = high + (high - low) * (size - other) // (other - one)

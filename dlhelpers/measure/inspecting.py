@@ -105,7 +105,7 @@ def inspect_folder(folder: str | Path) -> FolderReport:
     )
 
 
-def _look(files: ImageFiles, index: int) -> tuple[int, int] | Unusable:
+def _look(files, index):
     """The (width, height) of an image, or why it cannot be decoded."""
     try:
         _, height, width = files.decode(index).shape

@@ -6,10 +6,9 @@ small passes of a copy of the model.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -177,9 +176,7 @@ def plan(
     return Plan(epochs, samples, *counts, *sizes, parts, formulas, said.warnings)
 
 
-def _peak(
-    model: nn.Module, optimizer_fn: OptimizerFn, small: list[Any], count: int
-) -> dict[str, int]:
+def _peak(model, optimizer_fn, small, count):
     """The bytes that a training step on `count` samples holds at its peak beside the batch, by what they are for.
 
     small  batches of two and of four samples: what autograd keeps of them is a constant and a slope
@@ -195,14 +192,14 @@ def _peak(
     }
 
 
-def _kept(trial: Rehearsal, batch: Any) -> int:
+def _kept(trial, batch):
     """The bytes that autograd keeps in a step beside weights and batch, and twice the largest piece of them.
 
     Twice, since backward holds the gradient that comes into a layer and the one that leaves it.
     """
     kept = {}
 
-    def keep(value: Tensor) -> Tensor:
+    def keep(value):
         kept.update(_memory(value))
         return value.detach()
 
@@ -213,17 +210,17 @@ def _kept(trial: Rehearsal, batch: Any) -> int:
     return sum(kept.values()) + 2 * max(kept.values(), default=0)
 
 
-def _memory(thing: Any) -> dict[int, int]:
+def _memory(thing):
     """The memory behind the tensors of a thing, address to bytes; views share theirs."""
     behind = [part.untyped_storage() for part in tensors_in(thing)]
     return {storage.data_ptr(): storage.nbytes() for storage in behind}
 
 
-def _bytes(thing: Any) -> int:
+def _bytes(thing):
     return sum(_memory(thing).values())
 
 
-def _shown(name: str, value: Count) -> str:
+def _shown(name, value):
     if value is None:
         return "unknown"
     return human_bytes(value) if name.endswith("bytes") else f"{value:,}"

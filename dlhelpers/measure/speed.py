@@ -4,10 +4,9 @@ A clock inside the loop misleads on a GPU, where the host runs ahead. Here nothi
 runs by itself, and the device is waited for only where a measurement begins and ends.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import torch
 from torch import nn
@@ -147,7 +146,7 @@ def pipeline_speed(
     return speed
 
 
-def _drain(batches: Iterator) -> Any:
+def _drain(batches):
     """Do nothing with all batches, and return the first."""
     first = next(batches, None)
     for _ in batches:
@@ -156,17 +155,17 @@ def _drain(batches: Iterator) -> Any:
 
 
 def _time(
-    loader: Iterable,
-    batches: int | None,
-    warmup: int,
-    use: Callable,
-    device: torch.device,
-) -> tuple[LoaderSpeed, Any]:
+    loader,
+    batches,
+    warmup,
+    use,
+    device,
+):
     """How fast `use` takes in what a loader delivers, and what it returns."""
     last = None if batches is None else warmup + batches
     sizes, times = [], [perf_counter()]
 
-    def watched() -> Iterator:
+    def watched():
         for batch in loader:
             sizes.append(samples_in(batch))
             yield batch

@@ -5,12 +5,12 @@ The lanes are those of the host. Where the model lies on a GPU, it has a lane of
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.profiler import profile, record_function
@@ -99,7 +99,7 @@ def timeline(
     return Timeline(spans)
 
 
-def _events(recorded: profile) -> list[dict[str, Any]]:
+def _events(recorded):
     """What took time in a recording, in microseconds."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "trace.json")
@@ -108,7 +108,7 @@ def _events(recorded: profile) -> list[dict[str, Any]]:
     return [event for event in events if event["ph"] == "X"]
 
 
-def _step(trial: Rehearsal, batches: Iterator[Any]) -> None:
+def _step(trial, batches):
     """Take a training step, each phase of it under its name."""
     with record_function(PHASES[0]):
         batch = next(batches, None)

@@ -75,7 +75,7 @@ class Manifest:
         return f"{json.dumps({'sha256': sha256, **content}, indent=1)}\n".encode()
 
 
-def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+def _header(dtype, shape):
     """The first bytes of a `.npy` file, padded so that a longer shape takes no more of them."""
     fields = {"descr": dtype, "fortran_order": False, "shape": shape}
     text = str(fields).ljust(HEADER - 11) + "\n"

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 from dlhelpers.base.checks import shown
-from dlhelpers.packed.manifest import Manifest, find_outer_faults, read_manifest
+from dlhelpers.packed.manifest import find_outer_faults, read_manifest
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class PackedDataset(Dataset):
             )
         return Batch(changed, labels)
 
-    def _open(self) -> Manifest:
+    def _open(self):
         """Map both files, once in each process."""
         manifest = read_manifest(self.folder)
         if faults := find_outer_faults(self.folder, manifest):

@@ -7,7 +7,6 @@ import hashlib
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -77,7 +76,7 @@ def verify(folder: str | Path, *, progress: bool = True) -> Report:
     return Report(tuple(faults), manifest.rows, manifest.bytes)
 
 
-def _compare(stretch: tuple[str, Any, str]) -> tuple[list[str], int]:
+def _compare(stretch):
     """Return what is wrong with a stretch of a file, and its length in bytes."""
     place, content, expected = stretch
     found = hashlib.sha256(content).hexdigest()

@@ -135,7 +135,7 @@ class PackedWriter:
         finally:
             self._close()
 
-    def _begin(self) -> None:
+    def _begin(self):
         """Go on where a stopped writer of the same ended, or begin afresh."""
         journal = self.folder / JOURNAL
         lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
@@ -174,7 +174,7 @@ class PackedWriter:
         self._images = np.empty((self._rows, *self.shape), np.uint8)
         self._labels = np.empty(self._rows, "<i8")
 
-    def _write_block(self) -> None:
+    def _write_block(self):
         """Append the rows that are held to the parts, and then say so in the journal."""
         rows, self._filled = self._filled, 0
         digests = []
@@ -187,7 +187,7 @@ class PackedWriter:
         self.blocks.append(block)
         self.done += rows
 
-    def _write(self, file: BinaryIO, content: bytes | memoryview) -> None:
+    def _write(self, file, content):
         rest = memoryview(content)
         try:
             while rest:
@@ -201,7 +201,7 @@ class PackedWriter:
                 f" then goes on from sample {self.done:,}",
             ) from None
 
-    def _finish(self) -> None:
+    def _finish(self):
         """Write what is left; then swap the old dataset for the new one, which its manifest makes whole."""
         total = self.done + self._filled
         if total == 0 or self.samples not in (None, total):
@@ -232,10 +232,10 @@ class PackedWriter:
         self._journal.close()  # Windows removes no open file
         (self.folder / JOURNAL).unlink()
 
-    def _close(self) -> None:
+    def _close(self):
         self._held.close()
         self._parts = []
 
 
-def _line(content: Any) -> bytes:
+def _line(content):
     return json.dumps(content).encode() + b"\n"

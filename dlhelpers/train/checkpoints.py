@@ -126,7 +126,7 @@ def load_checkpoint(
     return History.from_state_dict(content["history"])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path):
     if not path.is_file():
         raise FileNotFoundError(
             f"there is no checkpoint {path}: check the name; fit(..., checkpoint=path) writes one"
@@ -148,18 +148,18 @@ def _read(path: Path) -> dict[str, Any]:
     ) from error
 
 
-def _shapes(state: dict[str, Any]) -> dict[str, tuple]:
+def _shapes(state):
     """The shape under each name of a model's state; that of another value is ()."""
     return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
 
 
-def _with_state(optimizer: Any, scheduler: Any, scaler: Any) -> dict[str, Any]:
+def _with_state(optimizer, scheduler, scaler):
     """The parts that were given, by name; an idle scaler has no state, and is left out."""
     parts = {"optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     return {name: part for name, part in parts.items() if part is not None and part.state_dict()}
 
 
-def _form(part: Any) -> str:
+def _form(part):
     """What two optimizers, schedulers or scalers must have in common, for one to take the state of the other."""
     sizes = [len(group["params"]) for group in part.state_dict().get("param_groups", ())]
     return f"{type(part).__name__} of {sizes} parameters" if sizes else type(part).__name__

@@ -156,7 +156,7 @@ class CheckedLoss:
             )
         return loss
 
-    def _is_mean(self, whole: Tensor, outputs: Any, targets: Tensor) -> bool:
+    def _is_mean(self, whole, outputs, targets):
         """Whether two parts of a batch, weighed by their samples, give the loss of the whole; ValueError for a sum."""
         n, parts = len(targets), []
         if n < 2 or not isinstance(outputs, Tensor):
@@ -181,7 +181,7 @@ class CheckedLoss:
             )
         return False
 
-    def _explain(self, outputs: Any, labels: Tensor) -> None:
+    def _explain(self, outputs, labels):
         """Raise our message where a loss function cannot take outputs or labels: class numbers that there are not."""
         if not isinstance(outputs, Tensor):
             raise TypeError(

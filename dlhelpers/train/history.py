@@ -4,7 +4,6 @@ A history only remembers. It is filled by the loops, and survives whatever stops
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -90,7 +89,7 @@ class History(ShownAsTable, list[EpochResult]):
         """
         return [value for value, _ in self._found(name)]
 
-    def _found(self, name: str) -> list[tuple[float, EpochResult]]:
+    def _found(self, name):
         """The numbers of a column, each with its epoch."""
         found = []
         for result in self:
@@ -138,7 +137,7 @@ class History(ShownAsTable, list[EpochResult]):
         return Table(headers, cells, notes=notes)
 
 
-def _rows(results: Iterable[EpochResult]) -> tuple[list[str], dict[int, dict[str, float]]]:
+def _rows(results):
     """The columns of losses and metrics, as "train_loss", and for each epoch its numbers by column."""
     names = {}
     rows = {}

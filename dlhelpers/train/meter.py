@@ -111,7 +111,7 @@ class Meter:
         self.micro_batches += 1
         self._waiting.append((self.batches_seen + 1, n, loss.detach(), *values))
 
-    def _read(self) -> None:
+    def _read(self):
         """Wait for the device, add up all that waits, in one read, and refuse a loss that is no number."""
         synchronize(self.device)
         if not self._waiting:
@@ -137,7 +137,7 @@ class Meter:
                     " look for NaN in the data of that batch"
                 )
 
-    def _gather(self) -> None:
+    def _gather(self):
         """Put together what all ranks have seen; alone there is nothing to add."""
         mine = (self._sums, self.samples, self.batches_seen, self.micro_batches)
         sums, samples, batches, parts = zip(*current().gather(mine), strict=True)
@@ -145,6 +145,6 @@ class Meter:
         self.samples = sum(samples)
         self.batches_seen, self.micro_batches = max(batches), max(parts)
 
-    def _means(self) -> list[float]:
+    def _means(self):
         """Means over the samples so far, NaN before the first."""
         return [total / self.samples if self.samples else math.nan for total in self._sums]

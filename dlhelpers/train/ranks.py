@@ -198,7 +198,7 @@ def place(sampler: Any) -> tuple[int, int, int]:
     return getattr(sampler, "rank", 0), getattr(sampler, "world", 1), getattr(sampler, "samples", 0)
 
 
-def _split_of(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
+def _split_of(loader, phase, ranks):
     """What all ranks must have in common about a loader; ValueError where it does not give this rank its own part."""
     splitter = next((s for s in samplers(loader) if place(s)[1] > 1), None)
     rank, world, total = place(splitter)
@@ -219,13 +219,13 @@ def _split_of(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]
     return same
 
 
-def _end_without_launcher() -> None:
+def _end_without_launcher():
     """End this rank where its launcher is gone, since nobody else would."""
     if "TORCHELASTIC_RUN_ID" in os.environ and os.getppid() != PARENT:
         raise SystemExit("the launcher of this rank is gone, so it ends: start the run again")
 
 
-def _own_store(timeout: timedelta) -> dict[str, Any]:
+def _own_store(timeout):
     """Where init_process_group finds the others under torchrun: at a store that this start alone has used.
 
     torchrun's own store outlives a restart, and a rank may read there the address of one that was killed: torch 2.15
