@@ -823,7 +823,7 @@ MUTATIONS = [
     Mutation(
         "copied-without-waiting",
         "machine/devices.py",
-        'non_blocking=device.type == "cuda" and batch.is_pinned())',
+        'non_blocking=device.type == "cuda" and tensor.is_pinned())',
         "non_blocking=True)",
         "On some devices a batch arrives with wrong numbers.",
         "",
@@ -1087,8 +1087,8 @@ MUTATIONS = [
     Mutation(
         "lines-of-other-numbers",
         "show/plots.py",
-        "ax.plot(x, values, label=name",
-        "ax.plot(x, sorted(values), label=name",
+        "ax.plot(x, values, DASHES",
+        "ax.plot(x, sorted(values), DASHES",
         "The figure shows a curve that was never measured.",
         "",
         "test_plots.py::test_lines_draw_the_numbers_they_are_given_and_differ_in_more_than_colour",

@@ -7,7 +7,7 @@ import pytest
 
 from dlhelpers.course import progress
 from dlhelpers.course.classroom import pool
-from dlhelpers.course.records import record, tasks_of
+from dlhelpers.course.records import key, record, tasks_of
 
 
 def hand_in(folder, name, tasks):
@@ -19,9 +19,9 @@ def hand_in(folder, name, tasks):
 def folder(tmp_path):
     folder = tmp_path / "class"
     folder.mkdir()
-    some = {"lesson_01.promised": ("done", 1), "lesson_02.batch_of": ("tried", 4)}
+    some = {key("lesson_01.promised"): ("done", 1), key("lesson_02.batch_of"): ("tried", 4)}
     hand_in(folder, "a.json", some)
-    hand_in(folder, "b.json", {"lesson_01.promised": ("done", 3), "\x1b[2J": ("done", 1)})
+    hand_in(folder, "b.json", {key("lesson_01.promised"): ("done", 3), "\x1b[2J": ("done", 1)})
     hand_in(folder, "c.json", {})
     return folder
 

@@ -44,7 +44,6 @@ class Explorer:
     """
 
     def __init__(self, draw: Callable, controls: Sequence, tries: Sequence, contrasts: Sequence):
-        self.draw, self.controls = draw, controls
         start = [control[1] for control in controls]
         self.pictures = [draw(*values) for values in (start, *contrasts)]
         panel, column = ipywidgets.HTML(_page(self.pictures[0])), []

@@ -19,8 +19,7 @@ from dlhelpers.data.batch_counts import batches_per_epoch, describe, tensors_in
 from dlhelpers.data.sampling import split_epoch
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.history import History
-from dlhelpers.train.ranks import place
-from dlhelpers.train.seeds_and_workers import samplers
+from dlhelpers.train.ranks import place_in
 
 Count = int | None  # None where it cannot be known
 FACTOR = 1.5  # a peak within this factor of the predicted one has held
@@ -134,11 +133,8 @@ def plan(
             [""] * 8,
             ["this loader tells too little of itself, as a stream does: count(loader) counts."],
         )
-    for sampler in samplers(loader):
-        _, world, total = place(sampler)
-        if world > 1:
-            pads = "drop" if getattr(sampler, "drop_last", True) else "pad"
-            samples, ranks, policy = total, world, getattr(sampler, "policy", pads)
+    if place := place_in(loader):
+        samples, ranks, policy = place.samples, place.world, place.policy
     micro = size if micro_batch_size is None else micro_batch_size
     check_whole("micro_batch_size", micro, 1)
     shares = [len(split_epoch(samples, rank=k, world=ranks, policy=policy)) for k in range(ranks)]
