@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from inspect import cleandoc
+from pathlib import Path
 
 from dlhelpers import __version__
 
@@ -136,10 +137,17 @@ def _doctor():
 
 
 def _prefetch(names, folder="data"):
-    """Fetch datasets beforehand, into a folder that can be copied."""
-    from dlhelpers.course.prefetch import prefetch
+    """Fetch datasets beforehand, into a folder that can be copied.
 
-    prefetch(names, folder)
+    What is there already is not fetched again, and the same command finishes a download that failed.
+    """
+    from dlhelpers.data import load
+
+    for name in names:
+        images = load(name, root=folder, download=True)
+        print(f"{name} is there, {len(images):,} training images")
+    use = "Copy the folder anywhere, and let this variable point to it"
+    print(f"{use}: DLHELPERS_DATA={Path(folder).resolve()}")
 
 
 def _classroom(folder):

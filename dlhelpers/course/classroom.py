@@ -40,16 +40,16 @@ def pool(folder: str | Path) -> Table:
         )
     rows = []
     for tasks in map(tasks_of, lesson_names()):
-        found = [
-            [own[key(task.name)] for own in handed_in.values() if key(task.name) in own]
+        found = {
+            task.name: [own[key(task.name)] for own in handed_in.values() if key(task.name) in own]
             for task in tasks
-        ]
-        if not any(found):
+        }
+        if not any(found.values()):
             continue
-        for task, known in zip(tasks, found, strict=True):
+        for name, known in found.items():
             count = Counter(one["state"] for one in known)
             mean = f"{sum(one['tries'] for one in known) / len(known):.1f}" if known else ""
             unseen = len(handed_in) - len(known)
-            rows.append([task.name, count["done"], count["tried"], unseen, mean])
+            rows.append([name, count["done"], count["tried"], unseen, mean])
     headers = ["task", "done", "tried only", "not reached", "tries a learner"]
     return Table(headers, rows, notes=[f"learners: {len(handed_in)}", *notes])

@@ -43,13 +43,13 @@ def _draw(samples, loader_batch, accumulate, epochs, unit):
     heights = {"height_ratios": [epochs, 3], "hspace": 0.9 - 0.1 * epochs}  # faster than a layout
     _, (ax, below) = plt.subplots(2, figsize=(5, 2.3 + 0.4 * epochs), gridspec_kw=heights)
     for epoch in range(epochs):
-        for k, colour in enumerate((PALETTE[5], PALETTE[1])):
-            look = {"facecolor": colour, "edgecolor": "white", "linewidth": 2}
-            ax.broken_barh(sum(groups[k::2], []), (epoch - 0.4, 0.8), **look)
-        for k, group in enumerate(groups if steps <= 12 else ()):
-            text = f"{'step ' * (len(groups) < 5)}{epoch * len(groups) + k + 1}"
-            place = group[0][0] + sizes[k] / 2, epoch
-            ax.text(*place, text, ha="center", va="center", fontsize=9)
+        for k, group in enumerate(groups):
+            look = {"facecolor": PALETTE[1 if k % 2 else 5], "edgecolor": "white", "linewidth": 2}
+            ax.broken_barh(group, (epoch - 0.4, 0.8), **look)
+            if steps <= 12:
+                text = f"{'step ' * (len(groups) < 5)}{epoch * len(groups) + k + 1}"
+                middle = group[0][0] + sizes[k] / 2
+                ax.text(middle, epoch, text, ha="center", va="center", fontsize=9)
     names = [f"epoch {k + 1}" for k in range(epochs)]
     name_rows(ax, names, samples, "samples; a box: a loader batch; a colour: a step")
     ax.set_xticks([0, samples])

@@ -22,7 +22,6 @@ from dlhelpers.train.history import History
 from dlhelpers.train.ranks import place_in
 
 Count = int | None  # None where it cannot be known
-FACTOR = 1.5  # a peak within this factor of the predicted one has held
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,7 +63,7 @@ class Plan(ShownAsTable):
     def compare(self, history: History) -> Table:
         """Return a table of which numbers held in the finished training epochs of `fit`: "yes", "no" or "unknown".
 
-        A peak has held within a factor of 1.5, and only CUDA tells it. Raises KeyError where no epoch was finished.
+        Raises KeyError where no epoch was finished.
         """
         happened = {
             "samples_per_epoch": {*history.column("train_samples")},
@@ -78,10 +77,6 @@ class Plan(ShownAsTable):
             held = "yes" if came == {planned} else "no"
             found = " or ".join(f"{number:,}" for number in sorted(came))
             rows.append([name, _shown(name, planned), found, held if planned else "unknown"])
-        peak = max(result.peak_memory or 0 for result in history)
-        if peak and self.peak_bytes:
-            held = "yes" if 1 / FACTOR <= peak / self.peak_bytes <= FACTOR else "no"
-            rows.append(["peak_bytes", human_bytes(self.peak_bytes), human_bytes(peak), held])
         return Table(["what", "planned", "happened", "held"], rows)
 
 

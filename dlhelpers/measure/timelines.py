@@ -73,7 +73,7 @@ def timeline(
     """Record `steps` training steps of a copy of the model, after two that are not recorded.
 
     A loader with fewer batches begins again, which counts as waiting. Leaves weights, gradients, modes, random states
-    and the loader's generators as they are. Raises what the checks find, and ValueError for a loader without a batch.
+    and the loader's generators as they are. Raises what the checks find.
     """
     check_loader(loader, "train", model)
     trial = Rehearsal(model, loss_fn, optimizer_fn)
@@ -111,13 +111,10 @@ def _events(recorded):
 def _step(trial, batches):
     """Take a training step, each phase of it under its name."""
     with record_function(PHASES[0]):
-        batch = next(batches, None)
-    if batch is None:
-        raise ValueError("the loader gave no batch: give it samples")
-    inputs, labels = split_batch(batch)
+        inputs, labels = split_batch(next(batches))
     trial.optimizer.zero_grad()
     with record_function("forward"):
-        inputs, targets = move(inputs, trial.device), move(labels, trial.device)
+        inputs, targets = move((inputs, labels), trial.device)
         loss = trial.loss_fn(trial.model(inputs), targets, labels)
     with record_function("backward"):
         loss.backward()

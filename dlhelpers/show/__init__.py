@@ -1,10 +1,10 @@
 """Pictures and tables that say in words what they show."""
 
 from dlhelpers.base.tables import Table
-from dlhelpers.show.boxes import plot_batches
 from dlhelpers.show.plots import (
     PALETTE,
     Picture,
+    plot_batches,
     plot_history,
     plot_images,
     plot_lines,

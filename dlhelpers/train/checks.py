@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.base.checks import check_kind, shown
-from dlhelpers.train.micro_batching import part_of
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
 SHAPED_LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
@@ -165,7 +164,7 @@ class CheckedLoss:
         devices = [outputs.device] if outputs.is_cuda else []
         with suppress(Exception), torch.no_grad(), torch.random.fork_rng(devices):
             for cut in (slice(k), slice(k, None)):
-                parts.append(self.loss_fn(part_of(outputs, cut), part_of(targets, cut)).mean())
+                parts.append(self.loss_fn(outputs[cut], targets[cut]).mean())
         if len(parts) < 2:
             return False  # it cannot take a part of a batch
         first, second = parts

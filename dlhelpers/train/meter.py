@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class Meter:
     def __enter__(self) -> Self:
         self._loader = None
         self._waiting: list[tuple] = []  # (iteration, samples, loss, values of each metric)
-        self._sums = [0.0] * (1 + len(self.metrics))  # of the loss and each metric
+        self._sums = np.zeros(1 + len(self.metrics))  # of the loss and each metric
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         self._begin = self._last_read = perf_counter()
@@ -122,8 +123,7 @@ class Meter:
         totals = [torch.cat(value).sum(dtype=wide).view(1) for value in values]
         numbers = torch.cat([torch.stack(losses).to(wide), *totals]).tolist()
         losses, totals = numbers[: len(sizes)], numbers[len(sizes) :]
-        total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
-        self._sums = [a + b for a, b in zip(self._sums, [total, *totals], strict=True)]
+        self._sums += [np.dot(losses, sizes), *totals]
         self.samples += sum(sizes)
         if self.bar is not None:
             self.bar.set_postfix_str(
@@ -141,10 +141,10 @@ class Meter:
         """Put together what all ranks have seen; alone there is nothing to add."""
         mine = (self._sums, self.samples, self.batches_seen, self.micro_batches)
         sums, samples, batches, parts = zip(*current().gather(mine), strict=True)
-        self._sums = [sum(column) for column in zip(*sums, strict=True)]
+        self._sums = sum(sums)
         self.samples = sum(samples)
         self.batches_seen, self.micro_batches = max(batches), max(parts)
 
     def _means(self):
         """Means over the samples so far, NaN before the first."""
-        return [total / self.samples if self.samples else math.nan for total in self._sums]
+        return (self._sums / (self.samples or math.nan)).tolist()
