@@ -16,7 +16,6 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from dlhelpers.base.checks import check_whole
 
-TEST_EVERY = 5  # where a source has no split of its own, each fifth image is a test image
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # in a name, it could take over a terminal
 
@@ -99,28 +98,6 @@ class ImageFiles(ImageFolder):
                 f"{path} is {found} pixels, the first image {first}: a dataset has one size, pass size={side}"
             )
         return pixels, label
-
-
-def image_folder(root: str | Path | None, split: str, size: int | None = None) -> ImageFiles:
-    """Return the images of ROOT/SPLIT/CLASS/*.jpg; without split folders, of ROOT/CLASS/*.jpg, each fifth a test image.
-
-    Raises FileNotFoundError for a folder that is missing or empty.
-    """
-    if root is None:
-        raise ValueError(
-            "load('folder') needs root=: the folder that holds one folder of images for each class"
-        )
-    root = Path(root)
-    if split not in ("train", "test") or (root / "train").is_dir() or (root / "test").is_dir():
-        return ImageFiles(root / split, size)
-    files = ImageFiles(root, size)
-    for_tests = slice(TEST_EVERY - 1, None, TEST_EVERY)
-    if split == "test":
-        files.samples = files.samples[for_tests]
-    else:
-        del files.samples[for_tests]
-    files.targets = [label for _, label in files.samples]
-    return files
 
 
 def decode_image(file: str | Path | BinaryIO, size: int | None = None) -> np.ndarray:
