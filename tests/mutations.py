@@ -100,8 +100,8 @@ MUTATIONS = [
     Mutation(
         "loss-weights-ignored",
         "train/meter.py",
-        "total = sum(loss * size for",
-        "total = sum(loss * sum(sizes) / len(sizes) for",
+        "np.dot(losses, sizes)",
+        "np.mean(losses) * sum(sizes)",
         "The loss becomes the mean of batch means, the very mistake that lesson 03 is about.",
         "03",
         "test_meter.py::test_each_sample_weighs_the_same_in_few_batches_and_in_many",

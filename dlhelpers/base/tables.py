@@ -33,7 +33,7 @@ class Table:
         text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         return "\n".join([*text, *(f"Note: {note}" for note in self.notes)])
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self):
         sides = []
         for column in zip(*self.rows, strict=True):
             numbers = sum(re.fullmatch(NUMBER, value) is not None for value in column)
@@ -60,5 +60,5 @@ class ShownAsTable:
     def __repr__(self) -> str:
         return repr(self.table())
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self):
         return self.table()._repr_html_()

@@ -110,10 +110,10 @@ def runs(project: type, folder: Path, *epochs: int) -> list[LimitedRun]:
 class _Watch:
     """Counts a project's looks at the held-out files, and lets it write beside its checkpoint and nowhere else."""
 
-    def __init__(self, data: Path, place: Path):
+    def __init__(self, data, place):
         self.held_out, self.place, self.looks, self.on = data / "held-out", place, 0, True
 
-    def __call__(self, event: str, args: tuple) -> None:
+    def __call__(self, event, args):
         if not self.on:
             return
         if event in STARTS:
@@ -136,27 +136,32 @@ def _train(project, folder, checkpoint, epochs):
         gave = one.train(folder, checkpoint, epochs)
     finally:
         watch.on = False
-    model, history = gave if isinstance(gave, tuple) and len(gave) == 2 else (None, None)
-    if not (isinstance(model, nn.Module) and isinstance(history, History)):
-        raise TypeError(
-            f"`train` gave back {type(gave).__name__}: return the model and its history"
-        )
-    model.eval()
+    match gave:
+        case nn.Module() as model, History() as history:
+            model.eval()
+        case _:
+            raise TypeError(
+                f"`train` gave back {type(gave).__name__}: return the model and its history"
+            )
     with torch.inference_mode():
         files = DataLoader(ImageFiles(folder / "held-out"), CHUNK)
         right = sum((model(images).argmax(1) == labels).sum().item() for images, labels in files)
         drawn = (draw(k, k + CHUNK, 2)[0] for k in range(0, EXAM, CHUNK))
         exam = [model(torch.from_numpy(images).float() / 255).argmax(1) for images in drawn]
-    found = {"right": right / len(files.dataset), "exam": torch.cat(exam)}
-    return {"plan": one.plan, "history": history, "looks": watch.looks, **found}
+    return {
+        "plan": one.plan,
+        "history": history,
+        "looks": watch.looks,
+        "right": right / len(files.dataset),
+        "exam": torch.cat(exam),
+    }
 
 
 # ---- the requirements ----
 
 Rule = Callable[[type], str]  # from a project to what it has
-REQUIREMENTS: dict[str, tuple[str, Rule]] = {}  # what is asked, and its rule; lesson 15 has them
-# of the last check of a requirement with a class: "met" or "not yet", and what the class has
-found: dict = {}
+REQUIREMENTS = {}  # by name: what is asked, and its rule; lesson 15 has them
+found = {}  # of the last check of a requirement with a class: "met" or "not yet", and what the class has
 
 
 class Unmet(Exception):
@@ -216,8 +221,8 @@ def report(answer: type) -> Table:
         state, yours = found.get((name, answer), ("open", ""))
         rows.append([name, asked, yours, state])
     met = sum(row[-1] == "met" for row in rows)
-    notes = [f"{met} of {len(rows)} met."]
-    return Table(["requirement", "asked", "yours", "state"], rows, notes=notes)
+    headers = ["requirement", "asked", "yours", "state"]
+    return Table(headers, rows, notes=[f"{met} of {len(rows)} met."])
 
 
 def save_report(answer: type) -> str:

@@ -16,8 +16,6 @@ from copy import deepcopy
 from textwrap import dedent
 from typing import Any
 
-Case = tuple[tuple, Any]  # arguments, and the result that is expected
-
 
 class NotWritten(Exception):
     """Raised by a judge that finds nothing to judge yet."""
@@ -67,7 +65,7 @@ def stopped_after(seconds: float) -> Iterator[None]:
 
 
 def judge_cases(
-    function: Callable, cases: Sequence[Case], wrong: Sequence[tuple[Callable, str]]
+    function: Callable, cases: Sequence[tuple[tuple, Any]], wrong: Sequence[tuple[Callable, str]]
 ) -> str | None:
     """Return None where the function gives what each case expects, else what is wrong with it.
 

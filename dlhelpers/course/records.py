@@ -20,7 +20,6 @@ from dlhelpers.base.tables import Table
 from dlhelpers.course import lessons
 from dlhelpers.course.start import say_once
 
-OPEN = {"state": "open"}
 MARKS = {"done": "\u25cf", "tried": "\u25d0", "open": "\u25cb"}  # full, half full and empty circles
 
 
@@ -140,7 +139,7 @@ def progress(lesson: str | None = None) -> Table:
 
 def _kept(remembered, lesson):
     """What is remembered of each task of a lesson."""
-    return [remembered.get(key(task.name), OPEN) for task in tasks_of(lesson)]
+    return [remembered.get(key(task.name), {"state": "open"}) for task in tasks_of(lesson)]
 
 
 def _done(found):

@@ -4,7 +4,7 @@ import sys
 
 import dlhelpers
 
-_said: set[str] = set()
+_said = set()
 
 
 def begin(version: str) -> None:

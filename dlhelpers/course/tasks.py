@@ -66,7 +66,7 @@ class Reply:
             return f"<details>{summary}{said}</details>"
         return said
 
-    def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **options):
         task = self.task
         asked = marked_up(task.words()) if self.card else ""
         html = still(task.kind, head(task.kind, task.state()) + asked + self.html())
@@ -89,7 +89,7 @@ class Task:
     def __post_init__(self) -> None:
         self.prompt = cleandoc(self.prompt).replace("\n", " ")
         self.last = self._open()
-        self.redraw: Callable[[], None] = lambda: None  # the card that was shown last
+        self.redraw = lambda: None  # the card that was shown last
 
     def hint(self) -> Reply:
         """Return the next hint; after the last one, the last again."""
@@ -110,7 +110,7 @@ class Task:
     def __repr__(self) -> str:
         return repr(self._open())
 
-    def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **options):
         return self._open()._repr_mimebundle_()
 
     def _open(self):

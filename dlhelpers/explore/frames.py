@@ -8,7 +8,6 @@ dark, the style turns a picture's lightness around and keeps its hues: one image
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import ipywidgets
 from matplotlib.axes import Axes
@@ -74,7 +73,7 @@ class Explorer:
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.pictures))
 
-    def _repr_mimebundle_(self, **options: object) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **options):
         first, *others = map(_page, self.pictures)
         fold = f"<details><summary>With other values</summary>{''.join(others)}</details>"
         html = f"{STYLE}<div class='dl-explorer'>{first}{self.tries}{fold}</div>"

@@ -24,8 +24,7 @@ def explore_lanes() -> Explorer:
         ("prefetch_factor", 2, 1, 4),
         ("every 5th batch loads 5 times as long", False),
     )
-    contrasts = (160, 120, 0, 2, False), (160, 120, 2, 2, False)
-    return Explorer(_draw, controls, TRIES, contrasts)
+    return Explorer(_draw, controls, TRIES, [(160, 120, 0, 2, False), (160, 120, 2, 2, False)])
 
 
 def _draw(load_ms, train_ms, workers, prefetch, uneven):

@@ -150,12 +150,12 @@ def run_limited(target: Callable, *args: object, limit: int, timeout: float = in
 class _Pickler(cloudpickle.Pickler):
     """Packs functions and classes of a notebook or script by value, and notes them and the modules of others."""
 
-    def __init__(self, file: BytesIO):
+    def __init__(self, file):
         super().__init__(file)
-        self.main: dict[str, object] = {}
-        self.modules: set[str] = set()
+        self.main = {}
+        self.modules = set()
 
-    def reducer_override(self, obj: object) -> object:
+    def reducer_override(self, obj):
         """Note what an object needs."""
         module = getattr(obj, "__module__", None) or getattr(obj, "__name__", "")
         self.modules.add(module)
@@ -190,7 +190,7 @@ def _is_installed(name):
 # ---- the server, seen from here ----
 
 _one_at_a_time = threading.Lock()
-_server: psutil.Popen | None = None
+_server = None  # a psutil.Popen, once it runs
 
 
 def _python(code, folder):

@@ -31,8 +31,8 @@ def pick_device(prefer: Device | None = None) -> torch.device:
     device = torch.device(prefer or os.environ.get("DLHELPERS_DEVICE") or present or "cpu")
     here = ["cpu"]
     if present:
-        numbers = range(torch.accelerator.device_count())
-        here += [present.type, *(f"{present.type}:{k}" for k in numbers)]
+        count = torch.accelerator.device_count()
+        here += [present.type, *(f"{present.type}:{k}" for k in range(count))]
     if str(device) not in here:
         raise ValueError(
             f"device '{device}' is not here: this machine offers {', '.join(here)}. Give no `prefer` and no variable"

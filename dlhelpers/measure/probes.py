@@ -92,7 +92,7 @@ def count_reads(work: Callable[[], object], device: Device) -> int:
 class _Reads(TorchFunctionMode):
     """Counts while its `with` lasts: PyTorch hands it each call about a tensor, and it makes the call."""
 
-    def __init__(self, device: Device):
+    def __init__(self, device):
         super().__init__()
         self.kind, self.reads = torch.device(device).type, 0
 

@@ -87,25 +87,19 @@ def timeline(
             for _ in range(steps):
                 _step(trial, batches)
     spans = {name: [] for name in PHASES}
-    events = _events(recorded)
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "trace.json")
+        recorded.export_chrome_trace(str(file))
+        events = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
     begin = min(event["ts"] for event in events if event["name"] == PHASES[0])
     for event in events:
         kind, name = event.get("cat"), event["name"]
-        span = ((event["ts"] - begin) / 1000, event["dur"] / 1000)
+        span = ((event["ts"] - begin) / 1000, event.get("dur", 0) / 1000)  # in microseconds
         if kind == "user_annotation" and name in PHASES:
             spans[name].append(span)
         elif kind in ON_DEVICE:
             spans.setdefault("device", []).append(span)
     return Timeline(spans)
-
-
-def _events(recorded):
-    """What took time in a recording, in microseconds."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "trace.json")
-        recorded.export_chrome_trace(str(file))
-        events = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
-    return [event for event in events if event["ph"] == "X"]
 
 
 def _step(trial, batches):

@@ -113,11 +113,11 @@ def pack_dataset(
 class _Samples:
     """The samples of a dataset as bytes."""
 
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset):
         self.dataset, self.shape = dataset, None
         self.shape = self.read(0)[0].shape
 
-    def read(self, index: int) -> tuple[np.ndarray, int]:
+    def read(self, index):
         """Return an image, uint8 (C, H, W), and its label; ValueError for an image that does not fit."""
         image, label = self.dataset[index]
         fits = "expected a tensor (C, H, W), uint8 or floats from 0 to 1"
@@ -140,10 +140,10 @@ class _Readings(Dataset):
     As NumPy arrays they come by a pipe: a container may have little of the shared memory that tensors need.
     """
 
-    def __init__(self, source: ImageFiles | _Samples):
+    def __init__(self, source):
         self.source = source
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int] | Unusable:
+    def __getitem__(self, index):
         try:
             return self.source.read(int(index))
         except Unusable as error:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ class PackedWriter:
         self.skipped: list[list[str]] = []
         self._rows = max(1, BLOCK_BYTES // math.prod(self.shape))
         self._settings = _line([self.classes, self.shape, self._rows, self.samples, source])
-        self._parts: list[BinaryIO] = []  # none: not open
+        self._parts = []  # none: not open
         self._held = ExitStack()  # what is closed at the end: the lock and the files
 
     def __enter__(self) -> "PackedWriter":

@@ -23,7 +23,7 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#0
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 WIDE, HIGH = 0.92, 0.6  # the box of a sample
-sentences: WeakKeyDictionary[Axes, str] = WeakKeyDictionary()  # what `show` says of each drawing
+sentences = WeakKeyDictionary()  # what `show` says of each drawing
 
 
 class Picture:
@@ -43,7 +43,7 @@ class Picture:
     def __repr__(self) -> str:
         return f"Figure: {self.alt}"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self):
         return self.html
 
 

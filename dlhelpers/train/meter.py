@@ -42,7 +42,7 @@ class Meter:
 
     def __enter__(self) -> Self:
         self._loader = None
-        self._waiting: list[tuple] = []  # (iteration, samples, loss, values of each metric)
+        self._waiting = []  # (iteration, samples, loss, values of each metric)
         self._sums = np.zeros(1 + len(self.metrics))  # of the loss and each metric
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -60,7 +60,6 @@ class Meter:
         except Exception as caught:  # a device that has failed answers no more
             found = caught
         loss, *metrics = self._means()
-        on_cuda = self.device.type == "cuda"
         self.result = EpochResult(
             self.phase,
             self.epoch,
@@ -71,7 +70,7 @@ class Meter:
             self.optimizer_steps,
             self.skipped_steps,
             perf_counter() - self._begin,
-            torch.cuda.max_memory_allocated(self.device) if on_cuda else None,
+            torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             complete=error is None and found is None,
             micro_batches=self.micro_batches,
         )
