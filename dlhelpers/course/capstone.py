@@ -66,7 +66,7 @@ def _place():
     place = TemporaryDirectory(prefix="capstone-", ignore_cleanup_errors=True)
     for folder, counts in (("", (FILES, HELD_OUT)), ("small", FEW)):
         for seed, name in enumerate(("train", "held-out")):
-            for k, (image, label) in enumerate(zip(*draw(0, counts[seed], seed), strict=True)):
+            for k, (image, label) in enumerate(zip(*draw(0, counts[seed], seed))):
                 file = Path(place.name, folder, name, SHAPES[label], f"{k:04}.jpg")
                 file.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image.transpose(1, 2, 0)).save(file, quality=90)

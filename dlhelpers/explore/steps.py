@@ -27,8 +27,7 @@ def explore_steps() -> Explorer:
         ("epochs", 2, 1, 3),
         ("tell the scheduler the", "optimizer steps", "iterations", "epochs"),
     )
-    contrasts = (20, 4, 2, 2, "iterations"), (20, 4, 2, 2, "epochs")
-    return Explorer(_draw, controls, TRIES, contrasts)
+    return Explorer(_draw, controls, TRIES, [(20, 4, 2, 2, "iterations"), (20, 4, 2, 2, "epochs")])
 
 
 def _draw(samples, loader_batch, accumulate, epochs, unit):

@@ -27,7 +27,6 @@ from dlhelpers.train.micro_batching import split_batch
 
 BUDGET = 0.8  # the part of the memory free at the beginning that a size may be predicted to take
 NEAR_BEST = 0.95  # of the best samples a second: where a larger batch no longer pays
-OUT = "ran out of memory"
 STEPS = 3  # timed at once
 TIMED_SECONDS = 0.2  # small batches are timed again until this is spent
 
@@ -135,7 +134,7 @@ def study_batch_sizes(
         if need > allowed:
             found = f"about {human_bytes(need)} of the {human_bytes(allowed)} allowed"
             return BatchSizeTrial(size, note=f"not run: would take {found}")
-        trial = BatchSizeTrial(size, note=OUT)
+        trial = BatchSizeTrial(size, note="ran out of memory")
         try:
             with peak_memory(device) as peak:
                 batch = make_batch(size)

@@ -104,8 +104,17 @@ def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = ())
     ax = new_axes(min(5.8, 1.5 + 0.42 * widest), min(4.8, 0.6 + 0.36 * len(rows)))
     for y, (name, row) in enumerate(rows.items()):
         colour, hatch = ("white", "////") if name == "left out" else ("#9AD0F5", "")
-        look = {"color": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.6}
-        boxes = ax.bar(range(len(row)), HIGH, WIDE, y, align="edge", **look)
+        boxes = ax.bar(
+            range(len(row)),
+            HIGH,
+            WIDE,
+            y,
+            align="edge",
+            color=colour,
+            hatch=hatch,
+            edgecolor="#333333",
+            linewidth=0.6,
+        )
         ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.6}  # keeps off the hatch
         # inside, so a number needs no room to be found
         ax.bar_label(boxes, row, label_type="center", fontsize=8, bbox=ground, in_layout=False)

@@ -64,7 +64,7 @@ class Meter:
             self.phase,
             self.epoch,
             loss,
-            dict(zip(self.metrics, metrics, strict=True)),
+            dict(zip(self.metrics, metrics)),
             self.samples,
             self.batches_seen,
             self.optimizer_steps,
@@ -116,7 +116,7 @@ class Meter:
         synchronize(self.device)
         if not self._waiting:
             return
-        iterations, sizes, losses, *values = zip(*self._waiting, strict=True)
+        iterations, sizes, losses, *values = zip(*self._waiting)
         self._waiting = []
         wide = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
         totals = [torch.cat(value).sum(dtype=wide).view(1) for value in values]
@@ -128,7 +128,7 @@ class Meter:
             self.bar.set_postfix_str(
                 f"epoch {self.epoch}, {self.phase} loss {self._means()[0]:.3f}", refresh=False
             )
-        for iteration, loss in zip(iterations, losses, strict=True):
+        for iteration, loss in zip(iterations, losses):
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"the {self.phase} loss of epoch {self.epoch}, iteration {iteration} is not a finite number."
@@ -139,7 +139,7 @@ class Meter:
     def _gather(self):
         """Put together what all ranks have seen; alone there is nothing to add."""
         mine = (self._sums, self.samples, self.batches_seen, self.micro_batches)
-        sums, samples, batches, parts = zip(*current().gather(mine), strict=True)
+        sums, samples, batches, parts = zip(*current().gather(mine))
         self._sums = sum(sums)
         self.samples = sum(samples)
         self.batches_seen, self.micro_batches = max(batches), max(parts)

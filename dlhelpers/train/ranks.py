@@ -178,7 +178,7 @@ def agree(
             f"there are {ranks.world} ranks, and the model is {type(model).__name__}: each would train one of its own."
             " Wrap it before you make the optimizer: model = DistributedDataParallel(model)"
         )
-    everyone, lengths = zip(*ranks.gather((facts, batches)), strict=True)
+    everyone, lengths = zip(*ranks.gather((facts, batches)))
     for rank, other in enumerate(everyone):
         for name, one in everyone[0].items():
             if one != other.get(name):
