@@ -2,9 +2,13 @@
 
 import gc
 import math
+import os
+import subprocess
 import sys
+from subprocess import PIPE
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -46,6 +50,25 @@ def test_a_rounded_number_takes_the_next_unit():
         "999.99 kB",
         "1.00 MB",
     ]
+
+
+@linux_only
+def test_what_a_process_maps_never_counts_as_private_even_if_it_ends_under_the_look(monkeypatch):
+    code = "print('here', flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE)
+    child.stdout.readline()
+    held, look = memory_use(child.pid), psutil.Process.memory_info
+
+    def ends_afterwards(process):
+        seen = look(process)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie: its parts are gone
+        return seen
+
+    monkeypatch.setattr(psutil.Process, "memory_info", ends_afterwards)
+    assert held.file_backed > 0 and memory_use(child.pid).private <= held.private
+    with child:
+        child.kill()
 
 
 @linux_only

@@ -78,9 +78,10 @@ def memory_use(pid: int | None = None) -> MemoryUse:
     Source: RssAnon, RssFile and RssShmem of /proc/PID/status (Linux manual page proc_pid_status(5)).
     Raises psutil.NoSuchProcess for a process that is gone.
     """
-    resident = psutil.Process(pid).memory_info().rss
-    parts = re.findall(r"Rss\w+:\s+(\d+) kB", _text(Path(f"/proc/{pid or 'self'}/status")))
-    return MemoryUse(*(1024 * int(part) for part in parts)) if parts else MemoryUse(resident)
+    # the parts first: of a process that ends between two looks the sum would be taken for its private memory
+    if parts := re.findall(r"Rss\w+:\s+(\d+) kB", _text(Path(f"/proc/{pid or 'self'}/status"))):
+        return MemoryUse(*(1024 * int(part) for part in parts))
+    return MemoryUse(psutil.Process(pid).memory_info().rss)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
