@@ -118,8 +118,8 @@ MUTATIONS = [
     Mutation(
         "last-batch-not-summed",
         "train/meter.py",
-        "zip(*self._waiting, strict=True)",
-        "zip(*(self._waiting[:-1] or self._waiting), strict=True)",
+        "zip(*self._waiting)",
+        "zip(*(self._waiting[:-1] or self._waiting))",
         "The last batch of the epoch counts for nothing in loss and accuracy.",
         "03",
         "test_meter.py::test_each_sample_weighs_the_same_in_few_batches_and_in_many",
@@ -519,8 +519,8 @@ MUTATIONS = [
     Mutation(
         "mapped-files-called-private",
         "machine/memory.py",
-        "for part in parts)) if parts else MemoryUse(resident)",
-        "for part in [resident // 1024, *parts[1:]]))",
+        "return MemoryUse(*(1024 * int(part) for part in parts))",
+        "return MemoryUse(1024 * sum(map(int, parts)), *(1024 * int(part) for part in parts[1:]))",
         "A file that is only mapped counts as memory that can run out, the error of reading RSS.",
         "10",
         "test_memory.py::test_a_mapped_file_counts_as_file_backed_and_not_as_private",
@@ -741,8 +741,8 @@ MUTATIONS = [
     Mutation(
         "own-part-reported",
         "train/meter.py",
-        "sums, samples, batches, parts = zip(*current().gather(mine), strict=True)",
-        "sums, samples, batches, parts = zip(mine, strict=True)",
+        "sums, samples, batches, parts = zip(*current().gather(mine))",
+        "sums, samples, batches, parts = zip(mine)",
         "Each rank reports the accuracy of its own part as that of the whole.",
         "13",
         "test_ranks.py::test_evaluation_counts_each_sample_once",
@@ -996,8 +996,8 @@ MUTATIONS = [
     Mutation(
         "held-out-images-learned",
         "course/capstone.py",
-        "zip(*draw(0, counts[seed], seed), strict=True)",
-        "zip(*draw(0, counts[seed], 0), strict=True)",
+        "zip(*draw(0, counts[seed], seed))",
+        "zip(*draw(0, counts[seed], 0))",
         "The project is judged on images that it has learned from.",
         "",
         "test_capstone.py::test_the_data_are_what_the_lesson_says",
