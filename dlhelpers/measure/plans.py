@@ -120,14 +120,8 @@ def plan(
     said = describe(loader)
     samples, size = said.samples, said.batch_size
     if said.last_batch is None:
-        return Plan(
-            epochs,
-            samples,
-            *[None] * 10,
-            {},
-            [""] * 8,
-            ["this loader tells too little of itself, as a stream does: count(loader) counts."],
-        )
+        note = "this loader tells too little of itself, as a stream does: count(loader) counts."
+        return Plan(epochs, samples, *[None] * 10, {}, [""] * 8, [note])
     if place := place_in(loader):
         samples, ranks, policy = place.samples, place.world, place.policy
     micro = size if micro_batch_size is None else micro_batch_size
