@@ -4,7 +4,7 @@ PY   ?= python3
 PORT ?= 8888
 BIN  := .venv/bin
 
-.PHONY: lab test test-full test-oldest test-browser mutants notebooks site binder addresses benchmarks clean
+.PHONY: lab class slides test test-full test-oldest test-browser mutants notebooks site binder addresses benchmarks clean
 
 # It asks for nothing that is there: a touched list, as after a pull, needs no network.
 .venv/.ok: pyproject.toml tools/install.py
@@ -17,6 +17,13 @@ lab: .venv/.ok  # the address it prints, or opens, is that of the first lesson, 
 	  --LabApp.default_url=/lab/tree/my-lessons/00_start_here.ipynb \
 	  $$([ "$$(id -u)" != 0 ] || echo --allow-root) \
 	  $$(command -v xdg-open open >/dev/null 2>&1 || echo --no-browser)
+
+# Without outputs, tests and teacher's notes; TO=FOLDER writes it elsewhere.
+class:  # the course as a folder to hand out
+	@$(PY) tools/lessons.py "$(or $(TO),build/class)"
+
+slides: .venv/.ok  # six slides for a first hour, in build/slides, from the lessons' own pictures
+	@$(BIN)/python tools/slides.py
 
 test: .venv/.ok  # on two cores, a file of tests or a lesson at a time
 	@$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent / name) for name in ("tests", "tools")]
+sys.path[:0] = [str(Path(__file__).parent / name) for name in ("tests", "tools", "docs")]
 from run_notebooks import MAX_PRIVATE, memory_line, set_environment  # noqa: E402  (the line above finds it)
 
 set_environment()

@@ -5,7 +5,9 @@ import sys
 from html import escape
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+import pages
 from addresses import GITHUB, home
 
 from dlhelpers import explore
@@ -14,7 +16,7 @@ HOME = home()
 project = author = "Batches, Epochs, Memory"
 root_doc = "docs/index"
 include_patterns = ["docs/*.md", "notebooks/*.ipynb"]
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx_copybutton"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_mime_priority_overrides = [
@@ -24,6 +26,11 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_sourcelink_suffix = ""
 html_static_path = ["static"]
+html_favicon = "static/favicon.svg"
+html_extra_path = [
+    "images/sawtooth.png"
+]  # by a name that stays, for pages that show links with a picture
+copybutton_exclude = ".linenos, .gp, .go"
 html_css_files = ["course.css"]
 html_js_files = ["frames.js"]
 html_theme_options = {
@@ -32,6 +39,7 @@ html_theme_options = {
     "path_to_docs": "",
     "navbar_persistent": [],  # the one search is that of the sidebar
     "use_repository_button": True,
+    "secondary_sidebar_items": {"**": ["page-toc"], "docs/index": [], "docs/cheat-sheet": []},
     "launch_buttons": {
         "binderhub_url": "https://mybinder.org",
         "colab_url": "https://colab.research.google.com",
@@ -41,12 +49,33 @@ html_theme_options = {
 
 
 FRAMES = 8  # of an explorer, at most 300 kB together
+ABOUT = "How data meets the training loop in PyTorch: sixteen lessons in which you predict, then measure."
 
 
 def setup(app):
-    """Let the bare address of the site lead to its first page, and the main slider of each explorer move."""
+    """Draw the first page and the sheet, let the bare address lead there, and let each explorer's main slider move."""
+    app.add_directive("lessons", pages.Lessons)
+    app.add_directive("sheet", pages.Sheet)
     app.connect("build-finished", _first_page)
     app.connect("html-page-context", _moving)
+    app.connect("html-page-context", _named)
+
+
+def _named(app, page, template, context, doctree):
+    """Put a lesson's number before its title, and say what the site is to those who show links."""
+    if page.startswith("notebooks/"):
+        number = page.removeprefix("notebooks/")[:2]
+        context["title"] = f"{number} {context['title']}"
+        context["body"] = context["body"].replace("<h1>", f"<h1>{number} ", 1)
+    title = escape(context.get("title", project), quote=True)
+    tags = (
+        f'<meta name="description" content="{ABOUT}"><meta property="og:title" content="{title}">'
+    )
+    tags += f'<meta property="og:description" content="{ABOUT}">'
+    owner, name = HOME.repository.split("/")
+    picture = f"https://{owner}.github.io/{name}/sawtooth.png"
+    tags += f'<meta property="og:image" content="{picture}">'
+    context["metatags"] = context.get("metatags", "") + tags
 
 
 def _moving(app, page, template, context, doctree):

@@ -55,10 +55,19 @@ def test_each_lesson_has_its_launch_link_in_the_readme():
     assert [path.name for path in LESSONS if path.name not in found] == []
 
 
+def test_on_a_package_index_each_picture_and_link_of_the_readme_leads_to_the_repository():
+    text = addresses.full((ROOT / "README.md").read_text(encoding="utf-8"), ELSEWHERE)
+    assert re.findall(r"\]\((?!https://)", text) == []
+    own = re.findall(r"https://github.com/someone/fork/(raw|blob)/my/trunk/([^)]+)\)", text)
+    assert ("raw", "docs/images/sawtooth.png") in own and ("blob", "docs/teaching.md") in own
+    assert [path for _, path in own if not (ROOT / path).exists()] == []
+
+
 def test_a_move_reaches_every_file_and_a_second_one_changes_nothing(tmp_path, monkeypatch):
     for name in ("notebooks", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "README.md", tmp_path)
+    for name in ("README.md", "CITATION.cff"):
+        shutil.copy(ROOT / name, tmp_path)
     here = addresses.home()
     monkeypatch.setattr(addresses, "ROOT", tmp_path)
     changed = addresses.rewritten(ELSEWHERE)
@@ -69,7 +78,9 @@ def test_a_move_reaches_every_file_and_a_second_one_changes_nothing(tmp_path, mo
         for link in links(text):
             assert "/someone/fork/" in link
             assert ("/blob/my/trunk/" if link.startswith(COLAB) else "/my%2Ftrunk?") in link
-        assert path.suffix == ".md" or "someone/fork/archive/refs/heads/my/trunk.zip" in text
+        if path.name == "CITATION.cff":
+            assert 'github.com/someone/fork"' in text and "version: 9.9.9" in text
+        assert path.suffix != ".ipynb" or "someone/fork/archive/refs/heads/my/trunk.zip" in text
     assert addresses.rewritten(ELSEWHERE) == {}
     assert addresses.rewritten(here) == before, "and back"
 

@@ -89,8 +89,8 @@ def tracked():
 
 
 def test_the_top_level_is_what_the_course_needs_and_no_more():
-    expected = """README.md LICENSE pyproject.toml environment.yml binder Makefile .ci .gitignore conftest.py
-                  notebooks dlhelpers tests benchmarks docs examples tools"""
+    expected = """README.md LICENSE CITATION.cff pyproject.toml environment.yml binder Makefile .ci .gitignore
+                  conftest.py notebooks dlhelpers tests benchmarks docs examples tools .github .devcontainer"""
     assert {path.relative_to(ROOT).parts[0] for path in tracked()} == set(expected.split())
 
 

@@ -37,6 +37,30 @@ def test_tries_are_counted_and_what_is_done_stays_done():
     assert read() == {"count_your_batches.q": {"state": "done", "tries": 3} | first}
 
 
+def test_what_the_first_edition_kept_by_the_number_of_a_lesson_goes_on(kept_in):
+    kept_in.parent.mkdir()
+    kept_in.write_text(json.dumps({"tasks": {"lesson_02.q": {"state": "tried", "tries": 7}}}))
+    question().check("b")
+    assert read() == {"count_your_batches.q": {"state": "done", "tries": 8}}
+
+
+@pytest.mark.parametrize(
+    ("old", "now"),
+    [
+        ("lesson_04.handed_over", "use_the_device.handed_over"),  # it has moved
+        ("lesson_04.forgotten_zero", "write_the_loop.forgotten_zero"),
+        ("lesson_07.one_worker", "feed_the_device.one_worker"),
+        ("lesson_08.block_order", "shuffle_on_disk.block_order"),
+        ("lesson_05.gone", "choose_a_batch_size.gone"),
+        ("lesson_99.unheard_of", "lesson_99.unheard_of"),
+    ],
+)
+def test_a_task_of_the_first_edition_is_found_where_it_is_now(kept_in, old, now):
+    kept_in.parent.mkdir()
+    kept_in.write_text(json.dumps({"tasks": {old: {"state": "done", "tries": 2}}}))
+    assert read() == {now: {"state": "done", "tries": 2}}
+
+
 NAMES = "lesson_00", "lesson_01"
 
 

@@ -1,5 +1,6 @@
 """Tests of the site that `make site` builds: it is whole, works offline, reads well aloud and on a phone."""
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -7,20 +8,24 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
+from addresses import home
 from lab import CHROMIUM
 
 pytest.importorskip(
     "myst_nb", reason="the site is built by `make site`, which installs sphinx and myst-nb"
 )
+pages = pytest.importorskip("pages", reason="it needs what `make site` installs")
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [
     "docs/index.html",
+    "docs/cheat-sheet.html",
     "docs/symptoms.html",
     "docs/teaching.html",
     "docs/contributing.html",
     "docs/many-machines.html",
+    "docs/changelog.html",
     *(f"notebooks/{path.stem}.html" for path in LESSONS),
 ]
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
@@ -121,10 +126,35 @@ def test_the_bare_address_leads_to_the_first_page_and_each_lesson_is_in_the_menu
 
 def test_the_launch_links_are_those_of_the_course(site):
     links = " ".join(Page(site / "notebooks" / f"{LESSONS[0].stem}.html").links)
-    lesson = LESSONS[0].name
-    assert (
-        f"blob/main/notebooks/{lesson}" in links and f"urlpath=lab/tree/notebooks/{lesson}" in links
-    )
+    lesson, branch = LESSONS[0].name, home().branch
+    assert f"blob/{branch}/notebooks/{lesson}" in links
+    assert f"urlpath=lab/tree/notebooks/{lesson}" in links
+
+
+def test_the_first_page_has_a_card_for_each_lesson_and_the_sheet_a_number_of_most(site):
+    first = (site / "docs/index.html").read_text(encoding="utf-8")
+    for number, title, stem, question, minutes in pages.lessons():
+        card = first.partition(f"<a href='../notebooks/{stem}.html'>")[2].partition("</a>")[0]
+        told = re.sub("<.+?>", " ", card).split()
+        expected = f"{number} {title} {question.replace('`', '')} {minutes} minutes".split()
+        assert [word for word in told if word] == expected
+        page = Page(site / "notebooks" / f"{stem}.html")
+        assert f"<h1>{number} {title}" in (site / "notebooks" / f"{stem}.html").read_text("utf-8")
+        assert page.headings[0] == 1
+    sheet = (site / "docs/cheat-sheet.html").read_text(encoding="utf-8")
+    assert "75 images: <b>25.3%</b> is right, and the usual loop prints <b>19.8%</b>" in sheet
+
+
+def test_a_number_of_the_sheet_that_no_lesson_prints_stops_the_build():
+    assert pages.printed("02", "reveal-small", r"Result: (\d+)") == ["3"]
+    assert pages.printed("02", "reveal-small", "no such text") == []
+
+
+def test_the_first_page_is_light(site):
+    path = site / "docs/index.html"
+    loaded = [source for source in Page(path).loaded if not source.startswith("data:")]
+    files = [path, *((path.parent / urlparse(source).path) for source in loaded)]
+    assert sum(file.stat().st_size for file in files) < 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +182,27 @@ def test_no_page_scrolls_sideways(site, browser, name, screen):
 
 
 @pytest.mark.browser
+def test_nothing_moves_while_the_first_page_loads(site, browser):
+    page = browser.new_page(viewport=DESK)
+    page.goto((site / "docs/index.html").as_uri(), wait_until="load")
+    moved = """new Promise(done => { let sum = 0;
+      new PerformanceObserver(list => list.getEntries().forEach(shift => { sum += shift.value; }))
+        .observe({type: "layout-shift", buffered: true});
+      setTimeout(() => done(sum), 500); })"""
+    assert page.evaluate(moved) < 0.1  # what web.dev calls good
+    page.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @each_page
-def test_the_accessibility_checker_finds_no_serious_fault(site, browser, name):
+def test_the_accessibility_checker_finds_no_serious_fault(site, browser, name, theme):
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
     )
-    page = browser.new_page(viewport=DESK)
+    page = browser.new_page(viewport=DESK, color_scheme=theme)
     page.goto((site / name).as_uri())
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
     faults = axe.Axe().run(page).response["violations"]
     page.close()
     serious = [fault for fault in faults if fault["impact"] in ("serious", "critical")]

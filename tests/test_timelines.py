@@ -1,4 +1,4 @@
-"""Tests of `measure.timelines`: lanes that add up, a verdict on who waits, and a small picture."""
+"""Tests of `measure.timelines`: lanes that add up, a verdict as `pipeline_speed` gives it, and a small picture."""
 
 import time
 
@@ -7,11 +7,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dlhelpers.measure import Waiting, timeline
+from dlhelpers.measure import Waiting, pipeline_speed, timeline
+from dlhelpers.measure.timelines import Timeline
 from dlhelpers.show import show
 
 DATA = TensorDataset(torch.randn(64, 8), torch.randint(3, (64,)))
 LOSS = nn.CrossEntropyLoss()
+TRAINING = "forward", "backward", "optimizer"
 
 
 class Slow(nn.Module):
@@ -26,14 +28,37 @@ class Slow(nn.Module):
         return self.layer(inputs)
 
 
-@pytest.mark.parametrize(("load_ms", "train_ms"), [(5, 2), (0, 150), (60, 0)])
-def test_the_verdict_on_designed_costs_says_who_waits(load_ms, train_ms):
-    loader = DataLoader(Waiting(DATA, load_ms), batch_size=4)
-    seen = timeline(Slow(train_ms), loader, LOSS)
+@pytest.mark.parametrize(
+    ("load_ms", "train_ms", "workers", "bound"),
+    [(5, 2, 0, "no overlap"), (0, 150, 0, "compute"), (60, 0, 0, "data"), (20, 10, 1, "data")],
+)
+def test_the_verdict_on_designed_costs_is_that_of_pipeline_speed(load_ms, train_ms, workers, bound):
+    loader = DataLoader(Waiting(DATA, load_ms), batch_size=4, num_workers=workers)
+    model = Slow(train_ms)
+    seen = timeline(model, loader, LOSS)
+    assert seen.bound == bound == pipeline_speed(model, loader, LOSS, batches=8, warmup=2).bound
     taken = seen.milliseconds
-    assert taken["forward"] >= train_ms and taken["waiting for data"] >= 4 * load_ms
-    share = taken["waiting for data"] / sum(taken.values())
-    assert f"The loop waits for data {share:.0%} of the time." in repr(seen)
+    assert taken["forward"] >= train_ms and (workers or taken["waiting for data"] >= 4 * load_ms)
+    assert "The loop waits for data" in repr(seen) and "forward" in repr(seen)
+
+
+@pytest.mark.parametrize(
+    ("kernels_ms", "bound", "share"), [(120, "compute", "27%"), (10, "data", "91%")]
+)
+def test_a_gpu_that_works_while_the_host_waits_is_not_called_idle(kernels_ms, bound, share):
+    """The host hands out three steps in no time, and waits 32 ms for each batch."""
+    spans = {"waiting for data": [(35 * step, 32) for step in range(3)]}
+    spans |= {name: [(35 * step + 32, 1) for step in range(3)] for name in TRAINING}
+    spans["device"] = [(40 + kernels_ms / 2 * half, kernels_ms / 2) for half in range(6)]
+    seen = Timeline(spans, workers=True)
+    assert seen.bound == bound and f"waits for data {share} of the time" in seen.verdict
+
+
+def test_a_step_that_alone_makes_the_verdict_is_called_noise():
+    spans = {"waiting for data": [(0, 1), (20, 1), (40, 900)]}
+    spans |= {name: [(1, 10), (21, 10), (941, 10)] for name in TRAINING}
+    seen = Timeline(spans, workers=False)
+    assert seen.bound == "too noisy here" and "measure again" in seen.verdict
 
 
 def test_a_loader_of_one_batch_begins_again():

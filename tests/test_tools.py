@@ -17,9 +17,11 @@ import install
 import lessons
 import pictures
 import pytest
+import slides
 import torch
 
 ROOT = Path(__file__).parent.parent
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # ---- the install: make and tools/install.py as they are, and a stand-in for the Python in .venv ----
 
@@ -186,6 +188,41 @@ def test_what_the_learner_wrote_stays_and_a_new_edition_is_put_beside_it_once(co
     mine.write_text("{", encoding="utf-8")  # broken off while it was saved
     lessons.main(course)
     assert mine.read_text(encoding="utf-8") == "{"
+
+
+def test_a_class_gets_a_folder_in_which_the_course_opens_as_here(tmp_path):
+    target = tmp_path / "for the class"
+    command = [sys.executable, ROOT / "tools" / "lessons.py"]
+    subprocess.run([*command, target], check=True)
+    for lesson in (ROOT / "notebooks").glob("*.ipynb"):
+        handed = json.loads((target / "notebooks" / lesson.name).read_text(encoding="utf-8"))
+        assert not any(cell.get("outputs") for cell in handed["cells"])
+    start = "import dlhelpers; print(dlhelpers.__file__)"
+    run = [sys.executable, "-c", start]
+    where = subprocess.run(run, cwd=target, env=os.environ | {"PYTHONPATH": ""}, stdout=-1).stdout
+    assert Path(where.decode().strip()).is_relative_to(target)
+    subprocess.run([sys.executable, target / "tools" / "lessons.py"], check=True)
+    assert len(list((target / "my-lessons").glob("*.ipynb"))) == len(LESSONS)
+    again = subprocess.run([*command, target], capture_output=True, text=True)
+    assert again.returncode == 1 and "name a new folder" in again.stderr
+
+
+def test_the_slides_show_what_lessons_show_and_their_numbers_are_printed_there():
+    page = slides.page()
+    assert page.count("<section>") == len(slides.SLIDES) == 6
+    assert "http" not in re.sub("<svg.+?>", "", page), "it has to work without a network"
+    printed = " ".join(
+        "".join(output.get("text") or output["data"]["text/plain"])
+        for lesson in ("02", "03")
+        for cell in slides.cells(lesson).values()
+        for output in cell.get("outputs", [])
+        if "text" in output or "data" in output
+    )
+    words = " ".join(title + question for title, question, _ in slides.SLIDES)
+    for number in re.findall(r"\d+(?:\.\d+)?", words.replace("Lesson 00", "")):
+        assert number in printed
+    for place in (place for _, _, places in slides.SLIDES for place in places):
+        assert slides.shown(place) and slides.shown(place) in page
 
 
 # ---- the README ----

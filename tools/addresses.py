@@ -1,4 +1,4 @@
-"""Write the course's address, which stands in pyproject.toml alone, into every set-up cell, launch link and badge.
+"""Write the course's address, which stands in pyproject.toml alone, into every set-up cell, launch link and citation.
 
 python tools/addresses.py             after a change of [project.urls] Repository or [tool.course] branch
 python tools/addresses.py --remote    take both from this clone: where `origin` is on GitHub, and the branch it is on
@@ -89,9 +89,19 @@ def page(text: str, where: Home) -> str:
         rf"({COLAB})[^/)\s]+/[^/)\s]+/blob/[^)\s]+?(?=/notebooks/)": f"{where.repository}/blob/{where.branch}",
         rf"({BINDER})[^/)\s]+/[^/)\s]+/[^?)\s]+": in_binder(where),
         rf"(git clone {GITHUB})[^/\s]+/[^/\s;]+": where.repository,
+        rf'(repository-code: "{GITHUB})[^"]+': where.repository,
+        r"(?m)^(version: )\S+$": where.version,
     }
     for address, new in moved.items():
         text = re.sub(address, rf"\g<1>{new}", text)
+    return text
+
+
+def full(text: str, where: Home) -> str:
+    """Return a Markdown text in which pictures and links within the repository have their full addresses."""
+    for kind, opening in {"raw": r"!\[[^\]]*\]\(", "blob": r"\]\("}.items():
+        address = f"{GITHUB}{where.repository}/{kind}/{where.branch}/"
+        text = re.sub(rf"({opening})(?!https:)", rf"\g<1>{address}", text)
     return text
 
 
@@ -120,12 +130,13 @@ def rewritten(where: Home) -> dict[Path, str]:
     files = [
         *(ROOT / "notebooks").glob("*.ipynb"),
         ROOT / "README.md",
+        ROOT / "CITATION.cff",
         *(ROOT / "docs").glob("*.md"),
     ]
     changed = {}
     for path in sorted(files):
         text = path.read_text(encoding="utf-8")
-        new = page(text, where) if path.suffix == ".md" else lesson(text, where, path.name)
+        new = lesson(text, where, path.name) if path.suffix == ".ipynb" else page(text, where)
         if new != text:
             changed[path] = new
     return changed

@@ -2,14 +2,20 @@
 
 No stored output answers before the learner does, and a pull never meets what the learner has written. A copy that is
 there is never written over: where the lesson has changed since, the new edition is put beside it.
+
+With the name of a new folder, as in `make class`: write the course there as a class gets it, without outputs, tests and
+teacher's notes. In that folder `make lab` works as here.
 """
 
 import hashlib
 import json
+import shutil
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "my-lessons"  # beside notebooks/, so that their links hold
+HANDED_OUT = "dlhelpers docs/images tools LICENSE Makefile README.md environment.yml pyproject.toml"
 
 
 def main(root: Path = ROOT) -> None:
@@ -28,7 +34,26 @@ def main(root: Path = ROOT) -> None:
                 )
         if not copy.exists():
             book["metadata"]["edition"] = edition
-            copy.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write(book, copy)
+
+
+def hand_out(target: Path, root: Path = ROOT) -> None:
+    """Write what a class needs into a new folder; FileExistsError where one is."""
+    (target / "notebooks").mkdir(parents=True)
+    for lesson in sorted((root / "notebooks").glob("*.ipynb")):
+        write(cleared(lesson), target / "notebooks" / lesson.name)
+    for name in HANDED_OUT.split():
+        if (root / name).is_dir():
+            leave = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(root / name, target / name, ignore=leave)
+        else:
+            shutil.copy(root / name, target / name)
+    print(f"{target} is ready to be handed out")
+
+
+def write(book: dict, path: Path) -> None:
+    """Write a notebook as JupyterLab does."""
+    path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def cleared(lesson: Path) -> dict:
@@ -49,4 +74,7 @@ def edition_of(copy: Path) -> "str | None":
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        hand_out(Path(sys.argv[1])) if sys.argv[1:] else main()
+    except FileExistsError as error:
+        sys.exit(f"{error.filename} is there already: name a new folder, or remove that one first")

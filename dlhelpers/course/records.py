@@ -10,6 +10,7 @@ import json
 import os
 import pkgutil
 import secrets
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ from dlhelpers.course import lessons
 from dlhelpers.course.start import say_once
 
 MARKS = {"done": "\u25cf", "tried": "\u25d0", "open": "\u25cb"}  # full, half full and empty circles
+# The first edition kept tasks by the number of their lesson: these are its titles.
+TITLES = """
+    start_here count_your_dataset count_your_batches weigh_your_averages write_the_loop choose_a_batch_size
+    count_your_steps feed_the_device outgrow_your_memory stream_your_data leave_one_machine put_it_together
+""".split()
+FIRST_EDITION = {f"lesson_{number:02}": title for number, title in enumerate(TITLES)}
 
 
 def progress_file() -> Path | None:
@@ -45,7 +52,27 @@ def read_file(path: Path) -> dict[str, Any]:
         good = False
     if not good:
         raise ValueError(f"{path.name!r} is no file of progress")
+    for name in [name for name in content["tasks"] if name.startswith("lesson_")]:
+        content["tasks"][_second_edition(name)] = content["tasks"].pop(name)
     return content
+
+
+def _second_edition(name):
+    """The key of a task of the first edition, as lesson_04.handed_over, which may have moved to another lesson."""
+    lesson, _, task = name.partition(".")
+    kept = f"{FIRST_EDITION.get(lesson, lesson)}.{task}"
+    now = _keys_of_today().get(task, [kept])
+    return kept if kept in now else now[0]
+
+
+@cache
+def _keys_of_today():
+    """The keys of all tasks, by what they are called in their lesson."""
+    keys = {}
+    for lesson in lesson_names():
+        for one in tasks_of(lesson):
+            keys.setdefault(one.name.partition(".")[2], []).append(key(one.name))
+    return keys
 
 
 def _own():

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
+from statistics import mean, median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from torch.profiler import profile, record_function
 
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.machine.devices import move
+from dlhelpers.measure.speed import SMALL
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn, check_loader
 from dlhelpers.train.micro_batching import split_batch
@@ -34,9 +36,11 @@ class Timeline(ShownAsTable):
     """A few training steps in time. Shown as a table of milliseconds per step.
 
     spans    (start, length) in milliseconds of each phase, by its name, one a step; of a GPU those of its kernels
+    workers  whether processes of their own load the batches
     """
 
     spans: dict[str, list[tuple[float, float]]]
+    workers: bool
 
     @property
     def milliseconds(self) -> dict[str, float]:
@@ -45,10 +49,35 @@ class Timeline(ShownAsTable):
         return {name: sum(ms for _, ms in parts) / steps for name, parts in self.spans.items()}
 
     @property
+    def bound(self) -> str:
+        """What to improve first, as `pipeline_speed` says it; "too noisy here" where a single step decides."""
+        found = {self._bound(mean), self._bound(median)}
+        return found.pop() if len(found) == 1 else "too noisy here"
+
+    def _bound(self, middle):
+        waiting, *working = (middle([ms for _, ms in self.spans[name]]) for name in PHASES)
+        # a GPU works on while the host waits; where it is the slower of the two, loading is hidden behind it
+        if waiting <= SMALL * sum(working) or self._device > waiting + sum(working):
+            return "compute"
+        return "no overlap" if not self.workers and SMALL * waiting < sum(working) else "data"
+
+    @property
+    def _device(self):
+        """Milliseconds per step in which a GPU works; 0 without one."""
+        return self.milliseconds.get("device", 0.0)
+
+    @property
     def verdict(self) -> str:
         """What the lanes show, in a sentence."""
         waiting, *working = (self.milliseconds[name] for name in PHASES)
-        return f"The loop waits for data {waiting / (waiting + sum(working)):.0%} of the time."
+        share = waiting / max(waiting + sum(working), self._device)
+        meaning = {
+            "data": "data-bound: make loading faster",
+            "compute": "compute-bound: a faster loader would hardly help",
+            "no overlap": "no overlap: loading and training take turns, so try num_workers=1",
+            "too noisy here": "too noisy here: one step differs from the others, so measure again",
+        }
+        return f"The loop waits for data {share:.0%} of the time, {meaning[self.bound]}."
 
     def table(self) -> Table:
         """Return the milliseconds per step of each phase, and the verdict."""
@@ -99,7 +128,7 @@ def timeline(
             spans[name].append(span)
         elif kind in ON_DEVICE:
             spans.setdefault("device", []).append(span)
-    return Timeline(spans)
+    return Timeline(spans, bool(getattr(loader, "num_workers", 0)))
 
 
 def _step(trial, batches):

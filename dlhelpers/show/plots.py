@@ -208,7 +208,7 @@ def plot_timeline(spans: Mapping[str, Sequence[tuple[float, float]]], verdict: s
         ax.broken_barh(parts, (row - 0.4, 0.8), **look)
     ax.set_yticks(range(len(spans)), list(spans))
     ax.invert_yaxis()
-    ax.set_title(verdict, loc="left", fontsize=10, fontweight="bold")
+    ax.set_title(verdict.partition(",")[0], loc="left", fontsize=10, fontweight="bold")
     ax.set_xlabel("milliseconds")
     ax.spines[["top", "right"]].set_visible(False)
     sentences[ax] = verdict
