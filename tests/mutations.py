@@ -100,8 +100,8 @@ MUTATIONS = [
     Mutation(
         "loss-weights-ignored",
         "train/meter.py",
-        "total = sum(loss * size for",
-        "total = sum(loss * sum(sizes) / len(sizes) for",
+        "np.dot(losses, sizes)",
+        "np.mean(losses) * sum(sizes)",
         "The loss becomes the mean of batch means, the very mistake that lesson 03 is about.",
         "03",
         "test_meter.py::test_each_sample_weighs_the_same_in_few_batches_and_in_many",
@@ -118,8 +118,8 @@ MUTATIONS = [
     Mutation(
         "last-batch-not-summed",
         "train/meter.py",
-        "zip(*self._waiting, strict=True)",
-        "zip(*(self._waiting[:-1] or self._waiting), strict=True)",
+        "zip(*self._waiting)",
+        "zip(*(self._waiting[:-1] or self._waiting))",
         "The last batch of the epoch counts for nothing in loss and accuracy.",
         "03",
         "test_meter.py::test_each_sample_weighs_the_same_in_few_batches_and_in_many",
@@ -145,8 +145,8 @@ MUTATIONS = [
     Mutation(
         "broken-off-epoch-lost",
         "train/meter.py",
-        "if self.history is not None:\n            self.history.add",
-        "if self.history is not None and error is None:\n            self.history.add",
+        "if self.history is not None:\n            self.history.append",
+        "if self.history is not None and error is None:\n            self.history.append",
         "What an interrupted epoch has measured is gone.",
         "04",
         "test_meter.py::test_what_breaks_off_is_put_into_the_history_with_the_means_so_far",
@@ -741,8 +741,8 @@ MUTATIONS = [
     Mutation(
         "own-part-reported",
         "train/meter.py",
-        "sums, samples, batches, parts = zip(*current().gather(mine), strict=True)",
-        "sums, samples, batches, parts = zip(mine, strict=True)",
+        "sums, samples, batches, parts = zip(*current().gather(mine))",
+        "sums, samples, batches, parts = zip(mine)",
         "Each rank reports the accuracy of its own part as that of the whole.",
         "13",
         "test_ranks.py::test_evaluation_counts_each_sample_once",
@@ -823,7 +823,7 @@ MUTATIONS = [
     Mutation(
         "copied-without-waiting",
         "machine/devices.py",
-        'non_blocking=device.type == "cuda" and batch.is_pinned())',
+        'non_blocking=device.type == "cuda" and tensor.is_pinned())',
         "non_blocking=True)",
         "On some devices a batch arrives with wrong numbers.",
         "",
@@ -1096,8 +1096,8 @@ MUTATIONS = [
     Mutation(
         "lines-of-other-numbers",
         "show/plots.py",
-        "ax.plot(x, values, label=name",
-        "ax.plot(x, sorted(values), label=name",
+        "ax.plot(x, values, DASHES",
+        "ax.plot(x, sorted(values), DASHES",
         "The figure shows a curve that was never measured.",
         "",
         "test_plots.py::test_lines_draw_the_numbers_they_are_given_and_differ_in_more_than_colour",

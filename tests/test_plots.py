@@ -28,7 +28,7 @@ def history(**columns):
     results = History()
     for phase, values in {"train": [2.0, 1.5], "valid": [2.5, 1.75], **columns}.items():
         for epoch, loss in enumerate(values, 1):
-            results.add(EpochResult(phase, epoch, loss, {"accuracy": loss / 10}))
+            results.append(EpochResult(phase, epoch, loss, {"accuracy": loss / 10}))
     return results
 
 
@@ -112,7 +112,7 @@ def test_a_history_is_drawn_over_whole_epochs():
 
 def test_an_epoch_that_was_broken_off_leaves_a_gap_or_no_line():
     broken_off = history(valid=[2.5])
-    broken_off.add(EpochResult("valid", 2, 9.0, complete=False))
+    broken_off.append(EpochResult("valid", 2, 9.0, complete=False))
     ax = plot_history(broken_off)
     assert list(ax.get_lines()[1].get_ydata()) == pytest.approx([2.5, math.nan], nan_ok=True)
     assert "valid loss: 2.5 throughout." in show(ax).alt

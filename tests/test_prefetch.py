@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import FashionMNIST
 
-from dlhelpers.course.prefetch import prefetch
+from dlhelpers.__main__ import _prefetch as prefetch
 from dlhelpers.data import load
 
 

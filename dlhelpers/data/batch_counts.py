@@ -58,8 +58,9 @@ def describe(loader: DataLoader) -> LoaderSummary:
 
     Raises TypeError for anything but a DataLoader.
     """
-    expected = "a DataLoader; count(...) takes any iterable of batches"
-    check_kind("loader", loader, DataLoader, expected)
+    check_kind(
+        "loader", loader, DataLoader, "a DataLoader; count(...) takes any iterable of batches"
+    )
     stream = isinstance(loader.dataset, IterableDataset)
     size, drop = loader.batch_size, loader.drop_last
     drawn = loader.dataset if stream or size is None else loader.sampler

@@ -39,7 +39,6 @@ import torch
 
 from dlhelpers.base.checks import check_kind, check_whole
 from dlhelpers.base.sizes import human_bytes
-from dlhelpers.base.tables import Table
 from dlhelpers.machine.memory import is_out_of_memory, memory_use, tells_out_of_memory
 
 # elsewhere there is no cap, and each call waits for a new Python: system libraries have threads, which a fork does not
@@ -88,18 +87,6 @@ class LimitedRun:
             cap = f"under a cap of {human_bytes(self.limit)} of private memory"
         return "\n".join([f"{self.outcome} {cap}", *self.error.splitlines()[:1]])
 
-    def table(self) -> Table:
-        """Return all figures as a table; they differ a little from run to run."""
-        rows = {
-            "outcome": self.outcome,
-            "capped": self.capped,
-            "limit": human_bytes(self.limit),
-            "peak private": human_bytes(self.peak_private),
-            "peak file-backed": human_bytes(self.peak_file_backed),
-            "seconds": f"{self.seconds:.2f}",
-        }
-        return Table(["figure", "value"], rows.items(), notes=self.error.splitlines())
-
 
 def run_limited(target: Callable, *args: object, limit: int, timeout: float = inf) -> LimitedRun:
     """Run `target(*args)` in a fresh process that may take `limit` bytes of private memory beyond what it starts with.
@@ -117,10 +104,18 @@ def run_limited(target: Callable, *args: object, limit: int, timeout: float = in
     Whatever befalls the child is told by the result. Raises ValueError for a limit under 16 MB or not whole, TypeError
     for a target that cannot be called or sent to another process.
     """
-    expected = "a function, its arguments behind it, as run_limited(train, 3, limit=500_000_000)"
-    check_kind("target", target, Callable, expected)
-    why = " bytes (16 MB): a single thread's stack takes 8 MB; 500 MB is 500_000_000"
-    check_whole("limit", limit, LEAST, why)
+    check_kind(
+        "target",
+        target,
+        Callable,
+        "a function, its arguments behind it, as run_limited(train, 3, limit=500_000_000)",
+    )
+    check_whole(
+        "limit",
+        limit,
+        LEAST,
+        " bytes (16 MB): a single thread's stack takes 8 MB; 500 MB is 500_000_000",
+    )
     call, modules = _packed(target, args)
     surroundings = dict(os.environ) | CHILD, os.getcwd(), sys.path, limit
     with _one_at_a_time, TemporaryDirectory(ignore_cleanup_errors=True) as name:
@@ -157,8 +152,8 @@ class _Pickler(cloudpickle.Pickler):
 
     def __init__(self, file: BytesIO):
         super().__init__(file)
-        self.main: dict[str, object] = {}
-        self.modules: set[str] = set()
+        self.main = {}
+        self.modules = set()
 
     def reducer_override(self, obj: object) -> object:
         """Note what an object needs."""
@@ -195,7 +190,7 @@ def _is_installed(name: str) -> bool:
 # ---- the server, seen from here ----
 
 _one_at_a_time = threading.Lock()
-_server: psutil.Popen | None = None
+_server = None  # a psutil.Popen, once it runs
 
 
 def _python(code: str, folder: Path) -> psutil.Popen:

@@ -88,7 +88,7 @@ class Timeline(ShownAsTable):
 
     def plot(self) -> "Axes":
         """Draw a lane for each phase, and below them the memory; return the axes, for `show`."""
-        from dlhelpers.show.studies import plot_timeline
+        from dlhelpers.show.plots import plot_timeline
 
         return plot_timeline(self.spans, self.memory, self.verdict)
 
@@ -156,7 +156,7 @@ def _step(trial: Rehearsal, batches: Iterator[Any]) -> None:
     inputs, labels = split_batch(batch)
     trial.optimizer.zero_grad()
     with record_function("forward"):
-        inputs, targets = move(inputs, trial.device), move(labels, trial.device)
+        inputs, targets = move((inputs, labels), trial.device)
         loss = trial.loss_fn(trial.model(inputs), targets, labels)
     with record_function("backward"):
         loss.backward()

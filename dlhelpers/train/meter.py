@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,8 +42,8 @@ class Meter:
 
     def __enter__(self) -> Self:
         self._loader = None
-        self._waiting: list[tuple] = []  # (iteration, samples, loss, values of each metric)
-        self._sums = [0.0] * (1 + len(self.metrics))  # of the loss and each metric
+        self._waiting = []  # (iteration, samples, loss, values of each metric)
+        self._sums = np.zeros(1 + len(self.metrics))  # of the loss and each metric
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         self._begin = self._last_read = perf_counter()
@@ -59,23 +60,22 @@ class Meter:
         except Exception as caught:  # a device that has failed answers no more
             found = caught
         loss, *metrics = self._means()
-        on_cuda = self.device.type == "cuda"
         self.result = EpochResult(
             self.phase,
             self.epoch,
             loss,
-            dict(zip(self.metrics, metrics, strict=True)),
+            dict(zip(self.metrics, metrics)),
             self.samples,
             self.batches_seen,
             self.optimizer_steps,
             self.skipped_steps,
             perf_counter() - self._begin,
-            torch.cuda.max_memory_allocated(self.device) if on_cuda else None,
+            torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             complete=error is None and found is None,
             micro_batches=self.micro_batches,
         )
         if self.history is not None:
-            self.history.add(self.result)
+            self.history.append(self.result)
         if error is None and found is not None:  # else the first error says why
             raise found
 
@@ -116,19 +116,19 @@ class Meter:
         synchronize(self.device)
         if not self._waiting:
             return
-        iterations, sizes, losses, *values = zip(*self._waiting, strict=True)
+        iterations, sizes, losses, *values = zip(*self._waiting)
         self._waiting = []
         wide = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
         totals = [torch.cat(value).sum(dtype=wide).view(1) for value in values]
         numbers = torch.cat([torch.stack(losses).to(wide), *totals]).tolist()
         losses, totals = numbers[: len(sizes)], numbers[len(sizes) :]
-        total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
-        self._sums = [a + b for a, b in zip(self._sums, [total, *totals], strict=True)]
+        self._sums += [np.dot(losses, sizes), *totals]
         self.samples += sum(sizes)
         if self.bar is not None:
-            text = f"epoch {self.epoch}, {self.phase} loss {self._means()[0]:.3f}"
-            self.bar.set_postfix_str(text, refresh=False)
-        for iteration, loss in zip(iterations, losses, strict=True):
+            self.bar.set_postfix_str(
+                f"epoch {self.epoch}, {self.phase} loss {self._means()[0]:.3f}", refresh=False
+            )
+        for iteration, loss in zip(iterations, losses):
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"the {self.phase} loss of epoch {self.epoch}, iteration {iteration} is not a finite number."
@@ -139,11 +139,11 @@ class Meter:
     def _gather(self) -> None:
         """Put together what all ranks have seen; alone there is nothing to add."""
         mine = (self._sums, self.samples, self.batches_seen, self.micro_batches)
-        sums, samples, batches, parts = zip(*current().gather(mine), strict=True)
-        self._sums = [sum(column) for column in zip(*sums, strict=True)]
+        sums, samples, batches, parts = zip(*current().gather(mine))
+        self._sums = sum(sums)
         self.samples = sum(samples)
         self.batches_seen, self.micro_batches = max(batches), max(parts)
 
     def _means(self) -> list[float]:
         """Means over the samples so far, NaN before the first."""
-        return [total / self.samples if self.samples else math.nan for total in self._sums]
+        return (self._sums / (self.samples or math.nan)).tolist()
