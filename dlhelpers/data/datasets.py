@@ -32,8 +32,9 @@ class ImageDataset(Dataset):
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]):
         if len(images) != len(labels):
-            found = f"{len(images)} images but {len(labels)} labels"
-            raise ValueError(f"{found}: expected one label an image, in order")
+            raise ValueError(
+                f"{len(images)} images but {len(labels)} labels: expected one label an image, in order"
+            )
         self.images, self.labels, self.classes = images, labels, list(classes)
 
     def __len__(self) -> int:

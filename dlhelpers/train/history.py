@@ -1,4 +1,4 @@
-"""What each epoch gave: one frozen result an epoch and phase, and the list of them that `fit` returns.
+"""What each epoch gave: one result an epoch and phase, and the list of them that `fit` returns.
 
 A history only remembers. It is filled by the loops, and survives whatever stops them.
 """
@@ -11,7 +11,7 @@ from typing import Self
 from dlhelpers.base.tables import ShownAsTable, Table
 
 
-@dataclass(frozen=True)
+@dataclass
 class EpochResult:
     """One pass over a loader: exact means over its samples, and what it took.
 

@@ -98,9 +98,9 @@ def train_epoch(
             scaler.update()
             before, scale = scale, scaler.get_scale()
             if scale < before:  # gradients overflowed in float16, and the scaler left the step out
-                meter.skipped_steps += 1
+                meter.result.skipped_steps += 1
                 continue
-            meter.optimizer_steps += 1
+            meter.result.optimizer_steps += 1
             if scheduler is not None:
                 scheduler.step()
     return meter.result

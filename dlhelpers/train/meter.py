@@ -34,15 +34,11 @@ class Meter:
     metrics: Mapping[str, Metric]
     history: History | None
     bar: Any
-    samples: int = 0  # of those that were read
-    batches_seen: int = 0
-    micro_batches: int = 0
-    optimizer_steps: int = 0
-    skipped_steps: int = 0
 
     def __enter__(self) -> Self:
+        self.result = EpochResult(self.phase, self.epoch, math.nan, complete=False)
         self._loader = None
-        self._waiting = []  # (iteration, samples, loss, values of each metric)
+        self._waiting: list[tuple] = []  # (iteration, samples, loss, values of each metric)
         self._sums = np.zeros(1 + len(self.metrics))  # of the loss and each metric
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -50,47 +46,38 @@ class Meter:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        found = None
+        result = self.result
         if error is not None:
             let_go(self._loader)  # the error may have ended its workers
         try:
             self._read()
             if error is None:
                 self._gather()
-        except Exception as caught:  # a device that has failed answers no more
-            found = caught
-        loss, *metrics = self._means()
-        self.result = EpochResult(
-            self.phase,
-            self.epoch,
-            loss,
-            dict(zip(self.metrics, metrics)),
-            self.samples,
-            self.batches_seen,
-            self.optimizer_steps,
-            self.skipped_steps,
-            perf_counter() - self._begin,
-            torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
-            complete=error is None and found is None,
-            micro_batches=self.micro_batches,
-        )
-        if self.history is not None:
-            self.history.append(self.result)
-        if error is None and found is not None:  # else the first error says why
-            raise found
+                result.complete = True
+        except Exception:  # a device that has failed answers no more
+            if error is None:  # else the first error says why
+                raise
+        finally:
+            result.loss, *metrics = self._means()
+            result.metrics = dict(zip(self.metrics, metrics))
+            result.seconds = perf_counter() - self._begin
+            if self.device.type == "cuda":
+                result.peak_memory = torch.cuda.max_memory_allocated(self.device)
+            if self.history is not None:
+                self.history.append(result)
 
     def batches(self, loader: Iterable) -> Iterator[Any]:
         """Yield the loader's batches, and now and then read the device after one."""
         self._loader = loader
         for batch in loader:
             yield batch
-            self.batches_seen += 1
+            self.result.batches += 1
             if self.bar is not None:
                 self.bar.update(1)
             if perf_counter() - self._last_read > READ_SECONDS:
                 self._read()
                 self._last_read = perf_counter()
-        if not self.batches_seen:
+        if not self.result.batches:
             raise ValueError(
                 f"the {self.phase} loader gave no batch: its dataset is empty, or it can be read only once, as a"
                 " generator, and is at its end. Give a DataLoader, or a list of batches"
@@ -108,8 +95,8 @@ class Meter:
                     f" ({n},). Leave out the mean: the epoch's mean is taken over all samples"
                 )
             values.append(value)
-        self.micro_batches += 1
-        self._waiting.append((self.batches_seen + 1, n, loss.detach(), *values))
+        self.result.micro_batches += 1
+        self._waiting.append((self.result.batches + 1, n, loss.detach(), *values))
 
     def _read(self) -> None:
         """Wait for the device, add up all that waits, in one read, and refuse a loss that is no number."""
@@ -123,7 +110,7 @@ class Meter:
         numbers = torch.cat([torch.stack(losses).to(wide), *totals]).tolist()
         losses, totals = numbers[: len(sizes)], numbers[len(sizes) :]
         self._sums += [np.dot(losses, sizes), *totals]
-        self.samples += sum(sizes)
+        self.result.samples += sum(sizes)
         if self.bar is not None:
             self.bar.set_postfix_str(
                 f"epoch {self.epoch}, {self.phase} loss {self._means()[0]:.3f}", refresh=False
@@ -138,12 +125,12 @@ class Meter:
 
     def _gather(self) -> None:
         """Put together what all ranks have seen; alone there is nothing to add."""
-        mine = (self._sums, self.samples, self.batches_seen, self.micro_batches)
+        result = self.result
+        mine = (self._sums, result.samples, result.batches, result.micro_batches)
         sums, samples, batches, parts = zip(*current().gather(mine))
-        self._sums = sum(sums)
-        self.samples = sum(samples)
-        self.batches_seen, self.micro_batches = max(batches), max(parts)
+        self._sums, result.samples = sum(sums), sum(samples)
+        result.batches, result.micro_batches = max(batches), max(parts)
 
     def _means(self) -> list[float]:
         """Means over the samples so far, NaN before the first."""
-        return (self._sums / (self.samples or math.nan)).tolist()
+        return (self._sums / (self.result.samples or math.nan)).tolist()
