@@ -68,7 +68,7 @@ def test_digits_are_scikit_learns_scans_and_no_scan_is_in_both_splits():
 
 
 def test_no_test_image_of_the_shapes_is_a_training_image():
-    train, test = load("shapes", size=8), load("shapes", "test", size=8)
+    train, test = load("shapes"), load("shapes", "test")
     assert (len(train), len(test)) == (8_000, 2_000)
     seen = {image.numpy().tobytes() for image, _ in train}
     assert len(seen) == 8_000 and not any(image.numpy().tobytes() in seen for image, _ in test)

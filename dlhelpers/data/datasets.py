@@ -95,14 +95,12 @@ def load(
     *,
     root: str | Path | None = None,
     download: bool = False,
-    size: int = 32,
 ) -> Dataset:
     """Return the dataset called `name`: "digits", "shapes", "cifar10" or "fashion_mnist".
 
     split     "train" or "test"
     root      where files lie, else the variable DLHELPERS_DATA, else .cache/dlhelpers in the home folder
     download  fetch "cifar10" or "fashion_mnist" where they are missing; nothing is ever fetched unasked
-    size      side in pixels of the generated "shapes"
 
     Raises ValueError for an unknown name or split, FileNotFoundError for missing data. For a folder of images there is
     `ImageFiles`.
@@ -113,7 +111,7 @@ def load(
         raise ValueError(f"split is {split!r}: expected 'train' or 'test'")
     if name == "shapes":
         length, seed = (8_000, 0) if split == "train" else (2_000, 1)
-        return Shapes(length, size, seed=seed)
+        return Shapes(length, seed=seed)
     if name == "digits":
         return _digits(split)
     # imported here: it takes seconds, and only these datasets need it

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
@@ -131,10 +131,8 @@ def timeline(
         # each change has a moment of its own; a table of operations books it at the end of one
         elif name == "[memory]" and (event["args"]["Device Type"] == 0) == on_host:
             changes.append((start, event["args"]["Bytes"]))
-    held, memory = 0.0, [(0.0, 0.0)]
-    for moment, size in sorted(changes):
-        held += size
-        memory.append((moment, held))
+    moments, sizes = zip((0.0, 0), *sorted(changes))
+    memory = list(zip(moments, accumulate(sizes)))
     return Timeline(spans, memory, bool(getattr(loader, "num_workers", 0)))
 
 

@@ -173,7 +173,7 @@ def plot_lines(
     return finish(ax, xlabel, ylabel, " ".join(parts))
 
 
-def plot_history(history: Any, name: str = "loss", *, ax: Axes | None = None) -> Axes:
+def plot_history(history: Any, name: str = "loss") -> Axes:
     """Draw a loss or metric over the finished epochs, one line for each phase; return the axes.
 
     history  as `fit` returns it
@@ -186,7 +186,7 @@ def plot_history(history: Any, name: str = "loss", *, ax: Axes | None = None) ->
         there = ", ".join(columns) or "no finished epoch"
         raise KeyError(f"no {name!r} in this history: it has {there}")
     epochs = sorted({result.epoch for result in history if result.complete})  # the rows of to_dict
-    ax = plot_lines(epochs, found, xlabel="epoch", ylabel=name, ax=ax)
+    ax = plot_lines(epochs, found, xlabel="epoch", ylabel=name)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 

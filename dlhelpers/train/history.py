@@ -5,6 +5,7 @@ A history only remembers. It is filled by the loops, and survives whatever stops
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -42,8 +43,8 @@ class EpochResult:
         return {"loss": self.loss, **self.metrics}
 
     def value(self, name: str) -> float:
-        """The loss, a metric or a field by its name; AttributeError for any other."""
-        return self.means[name] if name in self.means else getattr(self, name)
+        """The loss, a metric or a field by its name; KeyError for any other."""
+        return (vars(self) | self.means)[name]
 
 
 class History(ShownAsTable, list[EpochResult]):
@@ -95,9 +96,9 @@ class History(ShownAsTable, list[EpochResult]):
         found = []
         for result in self:
             key = name.removeprefix(f"{result.phase}_")
-            known = key in result.means or hasattr(result, key)
-            if result.complete and known and key != name:
-                found.append((result.value(key), result))
+            if result.complete and key != name:
+                with suppress(KeyError):
+                    found.append((result.value(key), result))
         if not found:
             columns = ", ".join(self.to_dict()) or "no finished epoch yet"
             raise KeyError(f"no column {name!r}: this history has {columns}")
