@@ -57,3 +57,18 @@ def draw_panel(panel: Mapping[str, Any], ax: Axes) -> None:
     ax.grid(axis="x", alpha=0.3)
     ax.set_title(fill(panel["title"], 60), loc="left", fontsize=10)
     ax.set_xlabel(panel["unit"])
+
+
+def draw_bars(bars: Mapping[str, float], unit: str, sentence: str, path: Path) -> None:
+    """Draw numbers by name as bars, and write a PNG file that has the chart in words in its metadata."""
+    plt.switch_backend("Agg")
+    figure, ax = plt.subplots(figsize=(7.5, 0.8 + 0.5 * len(bars)), layout="constrained")
+    names = [fill(name, 40) for name in bars]
+    drawn = ax.barh(names, list(bars.values()), height=0.6, color=PALETTE[0])
+    ax.bar_label(drawn, [f"{value:.1f}" for value in bars.values()], padding=3)
+    ax.axvline(1, color="#777777", linestyle="--")  # as fast as the peer
+    ax.invert_yaxis()
+    ax.set_xlabel(unit)
+    ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110, metadata={"Software": None, "Description": sentence})
+    plt.close(figure)
