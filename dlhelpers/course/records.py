@@ -47,8 +47,12 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(_beginning(path))
         for task in content["tasks"].values():
-            told = type(task["tries"]) is int and type(task.get("first", "")) is str
-            if not told or task["state"] not in ("tried", "done") or not 0 < task["tries"] < 1_000_000:
+            if (
+                task["state"] not in ("tried", "done")
+                or type(task["tries"]) is not int
+                or not 0 < task["tries"] < 1_000_000
+                or type(task.get("first", "")) is not str
+            ):
                 raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{path.name!r} is no file of progress") from None
