@@ -187,6 +187,17 @@ def test_other_ends_are_named(end, outcome, text):
     assert run.outcome == outcome and run.error.startswith(text) and run.value is None
 
 
+@linux_only
+def test_a_server_that_is_killed_during_a_call_is_told_and_the_next_call_has_another(fresh_server):
+    def end_server():
+        psutil.Process().parent().kill()
+        time.sleep(1)
+
+    run = run_limited(end_server, limit=LIMIT)
+    assert (run.outcome, run.error) == ("killed", "ended by SIGKILL without a result")
+    assert run_limited(lambda: 1, limit=LIMIT).value == 1
+
+
 @posix_only
 def test_a_timeout_kills_the_child_and_what_it_started(tmp_path):
     def start_another():

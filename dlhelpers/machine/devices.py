@@ -61,7 +61,7 @@ def move(batch: object, device: Device) -> object:
     """
     device = torch.device(device)
 
-    def moved(tensor):
+    def moved(tensor: Tensor) -> Tensor:
         return tensor.to(device, non_blocking=device.type == "cuda" and tensor.is_pinned())
 
     return tree_map_only(Tensor, moved, batch)

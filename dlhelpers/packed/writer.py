@@ -169,7 +169,7 @@ class PackedWriter:
         self._images = np.empty((self._rows, *self.shape), np.uint8)
         self._labels = np.empty(self._rows, "<i8")
 
-    def _manifest(self):
+    def _manifest(self) -> Manifest:
         """Of the blocks that are on the disk."""
         return Manifest(self.shape, self.classes, tuple(self.blocks))
 

@@ -40,11 +40,11 @@ def micro_batches(batch: object, size: int | None) -> list[tuple[Any, Tensor, fl
 def part_of(inputs: Any, cut: slice) -> Any:
     """Return the samples of a part of a batch, whatever the form of its inputs; what is one for all stays whole."""
 
-    def texts(part):  # one for each sample
+    def texts(part: Any) -> bool:  # one for each sample
         several = isinstance(part, (list, tuple))
         return several and all(isinstance(text, (str, bytes)) for text in part)
 
-    def taken(part):
+    def taken(part: Any) -> Any:
         divides = part.ndim if isinstance(part, Tensor) else texts(part)
         return part[cut] if divides else part
 
