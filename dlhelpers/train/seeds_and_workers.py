@@ -46,7 +46,8 @@ def samplers(loader: Iterable) -> list[Any]:
     """Return what decides on a DataLoader's order: its sampler, batch sampler, and the sampler inside that."""
     batches = getattr(loader, "batch_sampler", None)
     found = (getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None))
-    return [part for part in found if part is not None]
+    # each once, by what it is: a list cannot be hashed, and compares by its content
+    return list({id(part): part for part in found if part is not None}.values())
 
 
 def generators_of(loader: Iterable) -> list[torch.Generator]:
