@@ -462,6 +462,15 @@ def all_at_once(samples, size, random):
     yield from samples
 
 
+def one_too_many(samples, size, random):
+    buffer = []
+    for sample in samples:
+        buffer.append(sample)
+        if len(buffer) > size:
+            yield buffer.pop(random.randrange(len(buffer)))
+    yield from shuffled(buffer, random)
+
+
 def in_a_list(samples, size, random):
     return list(all_at_once(samples, size, random))
 
@@ -1477,6 +1486,7 @@ JUDGED = {
             "it returned a list: it read everything before giving the first. Use `yield`.",
         ),
         (all_at_once, "with a buffer of 4, 10 samples were held at once"),
+        (one_too_many, "a sample came 4 places early, and 3 is the most"),
         (own_numbers, "draw from the `random` that you are given"),
         (
             buffered(lambda buffer, random: buffer.pop(0), shuffled),
@@ -1553,6 +1563,7 @@ JUDGED = {
             ordered(lambda epoch, seed: Random(f"{seed}, {epoch}"), copy=lambda shards: shards),
             "Shuffle a copy.",
         ),
+        (ordered(lambda epoch, seed: Random((seed, epoch))), "no tuple or list as its seed"),
         (ordered(lambda epoch, seed: Random(seed)), "epochs 0 and 1 have the same order: the"),
         (ordered(lambda epoch, seed: Random(seed * epoch)), "the same order with seed 0: the"),
         (ordered(lambda epoch, seed: Random(epoch)), "seeds 0 and 1 give the same order"),
