@@ -121,7 +121,8 @@ class Classroom:
             words = textwrap.wrap(_said(row), 52, max_lines=2, placeholder=" ...")
             ax.text(1.7, y, "\n".join(words), linespacing=1.05, **look)
         ax.set_yticks(range(len(rows)), map(_short, rows), fontsize=20, color=grey)
-        for x, text in ((0, "right at the first try"), (1.52, "people   commonest mistake")):
+        heads = ((0, "right at the first try"), (1.46, "people"), (1.7, "commonest mistake"))
+        for x, text in heads:
             ax.text(x, -0.65, text, fontsize=18, color=grey)
         ax.set(xlim=(0, 4.4), ylim=(DRAWN - 0.4, -1), xticks=[])
         ax.tick_params(length=0)
@@ -272,7 +273,7 @@ def _mistakes(task: Any) -> dict[str, str]:
 
 def _said(row: dict[str, Any]) -> str:
     """What a row tells of wrong first tries."""
-    unknown = "" if row["right"] == row["first_tries"] else "of many kinds: ask what they did"
+    unknown = "" if row["right"] == row["first_tries"] else "not recorded: ask what they did"
     return row["mistake"] or unknown
 
 
