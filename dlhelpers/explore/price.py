@@ -7,7 +7,7 @@ from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 TRIES = (
-    "How many images of 224 x 224 fit into 2 GB as float32? And as uint8, the type of a decoded photo?",
+    "How many images of 224 x 224 fit into 2 GB as float32? And as uint8, with one byte per number?",
     "Halve the side of the images. What does that do to the price, and why not half?",
     "Move the number of images from one end to the other. Which bar doesn't care?",
 )
@@ -30,10 +30,10 @@ def explore_price() -> Explorer:
 
 
 def _draw(images, side, dtype, memory):
-    shape, dtype = (3, side, side), getattr(torch, dtype)
+    shape = 3, side, side
     limit = int(memory.removesuffix(" GB"))
     rows = ("eager: all kept", images), ("lazy: one batch", 32)
-    prices = [bytes_of(shape, dtype, count) for _, count in rows]
+    prices = [bytes_of(shape, getattr(torch, dtype), count) for _, count in rows]
     ax = new_axes(5.8, 2)
     for y, size in enumerate(prices):
         for width, look in (
@@ -47,7 +47,7 @@ def _draw(images, side, dtype, memory):
     axis = f"GB; the line: the memory, {memory}; hatched: what doesn't fit"
     ax.set(xlim=(0, 3.5 * limit), ylim=(1.5, -0.5), xlabel=axis, frame_on=False)
     verdict = "fits" if prices[0] <= limit * 1e9 else "does not fit"
-    sides = f"3 x {side} x {side}"
+    sides = f"3 x {side} x {side}, {dtype},"
     return show(
         ax,
         f"{images:,} images of {sides} take {human_bytes(prices[0])}, and that {verdict} into {memory}. A batch of 32"
