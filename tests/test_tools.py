@@ -198,6 +198,8 @@ def test_a_class_gets_a_folder_in_which_the_course_opens_as_here(tmp_path):
     for lesson in (ROOT / "notebooks").glob("*.ipynb"):
         handed = json.loads((target / "notebooks" / lesson.name).read_text(encoding="utf-8"))
         assert not any(cell.get("outputs") for cell in handed["cells"])
+    links = re.findall(r"\]\((?!https:)(.+?)\)", (target / "README.md").read_text("utf-8"))
+    assert len(links) > 16 and all((target / link).exists() for link in links)
     start = "import dlhelpers; print(dlhelpers.__file__)"
     run = [sys.executable, "-c", start]
     where = subprocess.run(run, cwd=target, env=os.environ | {"PYTHONPATH": ""}, stdout=-1).stdout

@@ -9,13 +9,15 @@ teacher's notes. In that folder `make lab` works as here.
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = "my-lessons"  # beside notebooks/, so that their links hold
-HANDED_OUT = "dlhelpers docs/images docs/set-up.md tools LICENSE Makefile README.md environment.yml pyproject.toml"
+HANDED_OUT = """dlhelpers docs/images docs/set-up.md docs/LICENSE tools LICENSE Makefile README.md environment.yml
+pyproject.toml"""
 
 
 def main(root: Path = ROOT) -> None:
@@ -48,6 +50,13 @@ def hand_out(target: Path, root: Path = ROOT) -> None:
             shutil.copytree(root / name, target / name, ignore=leave)
         else:
             shutil.copy(root / name, target / name)
+    readme = target / "README.md"
+
+    def link(found: re.Match[str]) -> str:
+        return found[0] if (target / found[2]).exists() else found[1]
+
+    text = re.sub(r"\[([^\[\]]+)\]\((?!https:)([^)]+)\)", link, readme.read_text(encoding="utf-8"))
+    readme.write_text(text, encoding="utf-8")  # what was not handed out is only named
     print(f"{target} is ready to be handed out")
 
 

@@ -37,14 +37,15 @@ SLIDES = [
     ("And now?", "Lesson 00 at home, then a question a week.", []),
 ]
 STYLE = """
+html { scroll-snap-type: y mandatory; }
 body { margin: 0; font: 26px/1.4 system-ui, sans-serif; color: #1f2430; background: #fff; }
 section { box-sizing: border-box; min-height: 100vh; padding: 4vh 6vw; display: flex; flex-direction: column;
-  justify-content: center; gap: 2vh; break-after: page; border-bottom: 1px solid #d0d5dd; }
+  justify-content: center; gap: 2vh; break-after: page; scroll-snap-align: start; border-bottom: 1px solid #d0d5dd; }
 h2 { font-size: 48px; line-height: 1.15; margin: 0; } p { margin: 0; } li { margin: .3em 0; }
 .ask { color: #005a8d; font-weight: 600; }
 .shown { display: flex; gap: 3vw; align-items: center; justify-content: space-around; }
 .shown img { width: auto; flex: 1 1 0; min-width: 0; max-width: 52vw; max-height: 56vh; object-fit: contain; }
-.two { columns: 2; } .next { font-size: 20px; list-style: none; }
+.two { columns: 2; font-size: 21px; margin: 0; } .next { font-size: 20px; list-style: none; }
 pre { margin: 0; font-size: 30px; white-space: pre-wrap; }
 table { font-size: 26px; } code { background: #eef1f5; padding: 0 .2em; }
 @page { size: 1280px 720px; margin: 0; } @media print { section { height: 720px; min-height: 0; border: 0; } }
