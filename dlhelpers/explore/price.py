@@ -47,6 +47,6 @@ def _draw(images, side, dtype, memory):
     verdict = "fits" if whole <= limit * 1e9 else "does not fit"
     return show(
         ax,
-        f"{images:,} images of 3 x {side} x {side}, {dtype}, take {human_bytes(whole)}, and that {verdict} into {memory}."
-        f" A batch of 32 takes {human_bytes(batch)}.",
+        f"{images:,} images of 3 x {side} x {side}, {dtype}, take {human_bytes(whole)}, and that {verdict} into"
+        f" {memory}. A batch of 32 takes {human_bytes(batch)}.",
     )
