@@ -49,8 +49,8 @@ class Classroom:
     notes: list[str]
 
     def __repr__(self) -> str:
-        begun = {_lesson(row) for row in self.tasks if row["reached"]}
-        shown = [row for row in self.tasks if _lesson(row) in begun]
+        shown = [row for row in self.tasks if row["reached"]]
+        begun = {_lesson(row) for row in shown}
         # what the columns before it need, so that a mistake keeps to its own
         width = max((len(_short(row)) for row in shown), default=0) + 35
         width = max(40, shutil.get_terminal_size((120, 24)).columns - width)
@@ -60,7 +60,7 @@ class Classroom:
             by = row["made_by"] or ""
             lines.append([_short(row), row["reached"], _percent(row), by, words[0]])
             lines += [["", "", "", "", more] for more in words[1:]]
-        tasks = Table(["task", "reached", "right first", "made by", "commonest mistake"], lines)
+        tasks = Table(["task", "reached", "right first", "people", "commonest mistake"], lines)
         parts = [repr(tasks)] if lines else []
         stuck = [(one, row) for row in self.tasks for one in row["stuck"]]
         stuck.sort(key=lambda pair: -pair[0]["tries"])
@@ -70,7 +70,10 @@ class Classroom:
         notes = [f"learners: {self.learners}", *self.notes]
         if len(stuck) > STUCK_SHOWN:
             notes.append(f"{len(stuck) - STUCK_SHOWN} more are stuck, with fewer tries")
+        missed = [row for row in self.tasks if _lesson(row) in begun and not row["reached"]]
         unseen = [name[-2:] for name in lesson_names() if name not in begun]
+        if missed:
+            notes.append(f"nobody has reached {', '.join(map(_short, missed))}")
         if unseen and begun:
             notes.append(f"nobody has begun lesson {', '.join(unseen)}")
         return "\n\n".join([*parts, "\n".join(f"Note: {note}" for note in notes)])
@@ -118,7 +121,7 @@ class Classroom:
             words = textwrap.wrap(_said(row), 52, max_lines=2, placeholder=" ...")
             ax.text(1.7, y, "\n".join(words), linespacing=1.05, **look)
         ax.set_yticks(range(len(rows)), map(_short, rows), fontsize=20, color=grey)
-        for x, text in ((0, "right at the first try"), (1.52, "by   commonest mistake")):
+        for x, text in ((0, "right at the first try"), (1.52, "people   commonest mistake")):
             ax.text(x, -0.65, text, fontsize=18, color=grey)
         ax.set(xlim=(0, 4.4), ylim=(DRAWN - 0.4, -1), xticks=[])
         ax.tick_params(length=0)
@@ -145,6 +148,8 @@ def pool(folder: str | Path) -> Classroom:
     handed_in: dict[object, tuple[str, dict[str, dict]]] = {}
     known, notes = all_tasks(), []
     for path in sorted(Path(folder).iterdir()):
+        if path.name.startswith("."):
+            continue  # half written, or the system's own
         name = _safe(path.name)
         try:
             content = read_file(path)
@@ -267,9 +272,7 @@ def _mistakes(task: Any) -> dict[str, str]:
 
 def _said(row: dict[str, Any]) -> str:
     """What a row tells of wrong first tries."""
-    if not row["reached"]:
-        return "nobody has reached it"
-    unknown = "" if row["right"] == row["first_tries"] else "none that the task knows"
+    unknown = "" if row["right"] == row["first_tries"] else "of many kinds: ask what they did"
     return row["mistake"] or unknown
 
 

@@ -195,8 +195,11 @@ def export(path: str | Path) -> Path:
     Raises OSError where the file of progress cannot be read, ValueError where it is broken.
     """
     text = json.dumps(_own(), indent=1)
-    with Path(path).open("x", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with Path(path).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise FileExistsError(f"{str(path)!r} is there already: choose another name") from None
     return Path(path)
 
 

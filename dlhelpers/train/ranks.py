@@ -18,9 +18,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
-from dlhelpers.data.sampling import BlockShuffleSampler, split_epoch
+from dlhelpers.data.sampling import split_epoch
 from dlhelpers.machine.devices import Device, pick_device
 from dlhelpers.train.micro_batching import split_batch
 from dlhelpers.train.seeds_and_workers import samplers
@@ -200,17 +200,15 @@ class Place(NamedTuple):
 
 
 def place_in(loader: Iterable) -> Place | None:
-    """Return the place that torch's sampler or ours has in a loader; None where no sampler splits."""
+    """Return the place that a sampler of torch's kind or of ours has in a loader; None where no sampler splits."""
     for sampler in samplers(loader):
-        if isinstance(sampler, DistributedSampler):
-            policy = "drop" if sampler.drop_last else "pad"
-            place = Place(sampler, sampler.rank, sampler.num_replicas, len(sampler.dataset), policy)
-        elif isinstance(sampler, BlockShuffleSampler):
-            place = Place(sampler, sampler.rank, sampler.world, sampler.samples, sampler.policy)
-        else:
-            continue
-        if place.world > 1:
-            return place
+        theirs = hasattr(sampler, "num_replicas")  # named as in torch's
+        world = getattr(sampler, "num_replicas" if theirs else "world", 1)
+        if world > 1:
+            samples = len(sampler.dataset) if theirs else sampler.samples
+            policy = "drop" if getattr(sampler, "drop_last", False) else "pad"
+            policy = getattr(sampler, "policy", policy)
+            return Place(sampler, sampler.rank, world, samples, policy)
     return None
 
 
