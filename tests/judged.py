@@ -1041,7 +1041,7 @@ JUDGED = {
         (every_other(sample=lambda dataset, k: dataset[::2][k]), "a slice is none"),
         (every_other(lambda n: n), "must return the number of samples you keep"),
         (everything_at_once, "it fetched 4 at once: keep the dataset"),
-        (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four. Round up."),
+        (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four."),
         (every_other(lambda n: None), "`__len__` returned None: is a `return` missing?"),
         (every_other(sample=lambda dataset, k: dataset[k]), "Sample k of yours is sample 2 * k."),
         (
