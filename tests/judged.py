@@ -531,14 +531,15 @@ def copied(
     labels=lambda labels, order, random: labels[order],
     order=lambda count, random: random.permutation(count),
     step=1_000,
+    read=lambda images, part: images[part],
 ):
-    """A learner's shuffled_copy with its own idea of the order, of the labels, and of how much to read at once."""
+    """A learner's shuffled_copy with its own idea of the order, of the labels, and of what to read at once."""
 
     def shuffled_copy(images, given, path, random):
         drawn = order(len(images), random)
         copy = np.lib.format.open_memmap(path, "w+", images.dtype, images.shape)
         for k in range(0, len(images), step):
-            copy[k : k + step] = images[drawn[k : k + step]]
+            copy[k : k + step] = read(images, drawn[k : k + step])
         return labels(given, drawn, random)
 
     return shuffled_copy
@@ -1427,11 +1428,11 @@ JUDGED = {
         (3, "pass a name without brackets"),
         (
             copied(labels=lambda labels, order, random: random.permutation(labels)),
-            "somebody else's",
+            "order the labels exactly as you ordered the images",
         ),
         (
             copied(labels=lambda labels, *_: np.random.default_rng(0).permutation(labels)),
-            "How often do you draw an order?",
+            "order the labels exactly as",
         ),
         (
             copied(labels=lambda labels, order, random: labels),
@@ -1442,7 +1443,8 @@ JUDGED = {
             "it returned 1000 labels",
         ),
         (copied(labels=lambda labels, order, random: None), "is a `return` missing?"),
-        (copied(labels=lambda labels, order, random: labels[np.argsort(order)]), "somebody else's"),
+        (copied(labels=lambda labels, order, random: labels[np.argsort(order)]), "and you return"),
+        (copied(read=lambda images, part: images[np.sort(part)]), "whose label is"),
         (copied(order=lambda count, random: np.arange(count)), "still in file order: shuffle them"),
         (
             copied(order=lambda count, random: random.integers(count, size=count)),
@@ -1467,7 +1469,7 @@ JUDGED = {
             lambda kept: DataLoader(
                 kept, 32, sampler=own_loading()(kept).sampler, collate_fn=tuple
             ),
-            "`collate_fn=tuple` is for datasets that hand out whole batches",
+            "`Mapped` needs `collate_fn=tuple`",
         ),
         (own_loading(lambda kept: kept), "your code raised"),
         (own_loading(block=4, window=96), "it mixes 96 blocks of 4: 4 blocks of 96 are expected"),

@@ -9,9 +9,9 @@ from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, counted, show
 
 TRIES = (
-    "Keep the window at 1, and change the block until the batches are mixed. What did it cost?",
+    "Keep the window at 1, and change the block until the batches are mixed. What does it cost?",
     "Back to blocks of 24. What's the smallest window that gives 2.9 classes per batch? How many samples does it hold?",
-    "Untick sorted by class: now the file has been shuffled once. How few requests and samples held are enough?",
+    "Untick sorted by class: now the file has been shuffled once. What's the smallest window that mixes the batches?",
 )
 
 
@@ -44,7 +44,7 @@ def _draw(block, window, by_class):
     if block > 3:  # else the borders would hide the samples
         file.vlines(range(block, 240, block), 0, 1, color="white", linewidth=2)
     file.set(xticks=[0, 240], yticks=[], frame_on=False)
-    file.set_xlabel("position in the file; white: block borders", labelpad=-8)
+    file.set_xlabel("position in the file; lines: block borders", labelpad=-8)
     foot = counts.cumsum(axis=1) - counts
     places = np.repeat(range(1, 21), 3)
     look = {"color": np.tile(colours, (20, 1)), "edgecolor": "white"}

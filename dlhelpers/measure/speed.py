@@ -97,7 +97,7 @@ class PipelineSpeed(ShownAsTable):
             )
         return (
             f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
-            f" the model costs {share}. Try num_workers=1, or fewer workers where they take the model's cores."
+            f" the model costs {share}. Try num_workers=1; or, if workers take the model's cores, fewer of them."
         )
 
     def table(self) -> Table:
