@@ -740,11 +740,11 @@ def past(epochs, *, loss=lambda epoch: 1 / epoch, valid=None, **fields):
     history, as_planned = History(), {"samples": 2_404, "batches": 10, "optimizer_steps": 10}
     as_planned |= {"micro_batches": 38, "seconds": perf_counter()}
     for epoch in range(1, epochs + 1):
-        history.add(EpochResult("train", epoch, loss(epoch), **as_planned | fields))
+        history.append(EpochResult("train", epoch, loss(epoch), **as_planned | fields))
     if valid:
         samples, right = valid
         counts = {"samples": samples, "batches": 8}
-        history.add(EpochResult("valid", epochs, 1.0, {"accuracy": right}, **counts))
+        history.append(EpochResult("valid", epochs, 1.0, {"accuracy": right}, **counts))
     return history
 
 
@@ -796,7 +796,7 @@ def going_on(loss=lambda epoch, done: 1 / epoch):
         done = history.epochs
         for epoch in range(done + 1, epochs + 1):
             counts = {"samples": 300, "optimizer_steps": 2, "seconds": perf_counter()}
-            history.add(EpochResult("train", epoch, loss(epoch, done), **counts))
+            history.append(EpochResult("train", epoch, loss(epoch, done), **counts))
         torch.save(history.state_dict(), checkpoint)
         return Firsts(), history
 

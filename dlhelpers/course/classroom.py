@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
-from dlhelpers.course.records import key, lesson_names, read_file, tasks_of
+from dlhelpers.course.records import all_tasks, lesson_names, read_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,8 +143,7 @@ def pool(folder: str | Path) -> Classroom:
     one with the most tries counts. Raises FileNotFoundError for a missing folder.
     """
     handed_in: dict[object, tuple[str, dict[str, dict]]] = {}
-    known = {key(task.name): task for lesson in lesson_names() for task in tasks_of(lesson)}
-    notes = []
+    known, notes = all_tasks(), []
     for path in sorted(Path(folder).iterdir()):
         name = _safe(path.name)
         try:
@@ -180,7 +179,7 @@ def pool(folder: str | Path) -> Classroom:
             if task in tasks and tasks[task]["state"] == "tried"
         }
         if tries:
-            worst = max(tries, key=lambda task: tries[task])
+            worst = max(tries, key=tries.get)
             stuck.setdefault(worst, []).append({"file": name, "tries": tries[worst]})
     rows = []
     for kept, task in known.items():

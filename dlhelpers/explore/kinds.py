@@ -1,6 +1,6 @@
 """Where the bytes of a training are: what has to stay, what may be dropped, and what a monitor adds up."""
 
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 LIMIT = 4  # GB of a pretended container
@@ -54,10 +54,9 @@ def _draw(kept, start, size, workers, batch_size):
         left += part
     ax.barh(1, resident, height=0.6, color="#999999")
     names = f"each page counted once\n{left:.2f} GB", f"resident, added up\n{resident:.2f} GB"
-    ax.set_yticks((0, 1), names)
     ax.axvline(LIMIT, color=PALETTE[4])
     axis = "GB; blue: anonymous, yellow: shared, hatched: pages of the file; red: the limit"
-    ax.set(xlim=(0, 4 * LIMIT), ylim=(1.5, -0.5), frame_on=False)
+    name_rows(ax, names, 4 * LIMIT, "")
     ax.set_xlabel(axis, fontsize=9, loc="right")
     verdict = "fits" if needed <= LIMIT else "does not fit"
     return show(

@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgba_array
 
 from dlhelpers.data.sampling import BlockShuffleSampler
 from dlhelpers.explore.frames import Explorer
@@ -39,7 +39,7 @@ def _draw(block, window, by_class):
 
     heights = {"height_ratios": [1, 5], "hspace": 0.8}  # faster than a layout
     _, (file, ax) = plt.subplots(2, figsize=(5.8, 2.9), gridspec_kw=heights)
-    colours = np.array([to_rgb(PALETTE[label]) for label in range(3)])
+    colours = to_rgba_array(PALETTE[:3])
     file.imshow(colours[labels][None], aspect="auto", extent=(0, 240, 0, 1))
     if block > 3:  # else the borders would hide the samples
         file.vlines(range(block, 240, block), 0, 1, color="white", linewidth=2)
@@ -47,8 +47,8 @@ def _draw(block, window, by_class):
     file.set_xlabel("position in the file; lines: block borders", labelpad=-8)
     foot = counts.cumsum(axis=1) - counts
     places = np.repeat(range(1, 21), 3)
-    look = {"color": np.tile(colours, (20, 1)), "edgecolor": "white"}
-    ax.bar(places, counts.ravel(), bottom=foot.ravel(), **look)
+    each = np.tile(colours, (20, 1))
+    ax.bar(places, counts.ravel(), bottom=foot.ravel(), color=each, edgecolor="white")
     ax.set(xlim=(0.4, 20.6), xticks=[1, 20], yticks=[0, 12], frame_on=False)
     ax.set(xlabel="batch of the epoch; one colour per class", ylabel="samples")
     held = min(240, block * window)
