@@ -1356,6 +1356,7 @@ JUDGED = {
         (lambda path: in_blocks(path, size=2_048), "Take fewer images at a time"),
         (lambda path: in_blocks(path, scale=1), "scale the bytes to 0 to 1"),
         (means_of_blocks, "the last block is short. Lesson 03"),
+        (lambda path: (12_288 * in_blocks(path)[0], 0.3), "divided by the number of images"),
         (
             lambda path: (in_blocks(path)[0], means_of_blocks(path)[1]),
             "Inside a block it's small",
