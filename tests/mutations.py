@@ -836,7 +836,7 @@ MUTATIONS = [
         "if not batches:",
         "if not samples:",
         "A loader that drops its only batch is found late, without its numbers and the remedy.",
-        "02",
+        "",
         "test_checks.py::test_loaders_without_a_batch_are_refused_before_any_training",
     ),
     Mutation(

@@ -18,7 +18,7 @@ def texts(ax):
 
 def test_batches_are_drawn_as_rows_of_numbered_boxes():
     ax = plot_batches([[3, 1], [0]], [2])
-    assert texts(ax) == ["3", "1", "batch 1", "0", "batch 2", "2", "left out"]
+    assert texts(ax) == ["3", "1", "batch 0", "0", "batch 1", "2", "left out"]
     assert [bool(patch.get_hatch()) for patch in ax.patches] == [False, False, False, True]
     assert "samples" in ax.get_xlabel()
     assert show(ax).alt == "4 samples in 2 batches, the last of 1; 1 left out."
