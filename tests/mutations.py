@@ -854,7 +854,7 @@ MUTATIONS = [
         "if drop and rest:",
         "if drop and not rest:",
         "Validation leaves samples out, so its result depends on the batch size, and nobody says so.",
-        "03",
+        "",
         "test_checks.py::test_validation_that_leaves_samples_out_is_told_once_at_the_callers_line",
     ),
     Mutation(
