@@ -1099,6 +1099,7 @@ JUDGED = {
     ],
     "lesson_04.learn": [
         (learning("step"), "no gradient was computed: call `loss.backward()`"),
+        (lambda loss, optimizer: optimizer.step(loss), "`step()` takes no loss"),
         (learning("backward"), "the gradients are there and no weight has moved"),
         (learning("step", "backward"), "`step()` came before there was a gradient"),
         (learning("backward", "clear", "step"), "the gradients were cleared before the step"),
