@@ -462,6 +462,15 @@ def all_at_once(samples, size, random):
     yield from samples
 
 
+def one_too_many(samples, size, random):
+    buffer = []
+    for sample in samples:
+        buffer.append(sample)
+        if len(buffer) > size:
+            yield buffer.pop(random.randrange(len(buffer)))
+    yield from shuffled(buffer, random)
+
+
 def in_a_list(samples, size, random):
     return list(all_at_once(samples, size, random))
 
@@ -522,14 +531,15 @@ def copied(
     labels=lambda labels, order, random: labels[order],
     order=lambda count, random: random.permutation(count),
     step=1_000,
+    read=lambda images, part: images[part],
 ):
-    """A learner's shuffled_copy with its own idea of the order, of the labels, and of how much to read at once."""
+    """A learner's shuffled_copy with its own idea of the order, of the labels, and of what to read at once."""
 
     def shuffled_copy(images, given, path, random):
         drawn = order(len(images), random)
         copy = np.lib.format.open_memmap(path, "w+", images.dtype, images.shape)
         for k in range(0, len(images), step):
-            copy[k : k + step] = images[drawn[k : k + step]]
+            copy[k : k + step] = read(images, drawn[k : k + step])
         return labels(given, drawn, random)
 
     return shuffled_copy
@@ -730,11 +740,11 @@ def past(epochs, *, loss=lambda epoch: 1 / epoch, valid=None, **fields):
     history, as_planned = History(), {"samples": 2_404, "batches": 10, "optimizer_steps": 10}
     as_planned |= {"micro_batches": 38, "seconds": perf_counter()}
     for epoch in range(1, epochs + 1):
-        history.add(EpochResult("train", epoch, loss(epoch), **as_planned | fields))
+        history.append(EpochResult("train", epoch, loss(epoch), **as_planned | fields))
     if valid:
         samples, right = valid
         counts = {"samples": samples, "batches": 8}
-        history.add(EpochResult("valid", epochs, 1.0, {"accuracy": right}, **counts))
+        history.append(EpochResult("valid", epochs, 1.0, {"accuracy": right}, **counts))
     return history
 
 
@@ -786,7 +796,7 @@ def going_on(loss=lambda epoch, done: 1 / epoch):
         done = history.epochs
         for epoch in range(done + 1, epochs + 1):
             counts = {"samples": 300, "optimizer_steps": 2, "seconds": perf_counter()}
-            history.add(EpochResult("train", epoch, loss(epoch, done), **counts))
+            history.append(EpochResult("train", epoch, loss(epoch, done), **counts))
         torch.save(history.state_dict(), checkpoint)
         return Firsts(), history
 
@@ -1031,7 +1041,7 @@ JUDGED = {
         (every_other(sample=lambda dataset, k: dataset[::2][k]), "a slice is none"),
         (every_other(lambda n: n), "must return the number of samples you keep"),
         (everything_at_once, "it fetched 4 at once: keep the dataset"),
-        (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four. Round up."),
+        (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four."),
         (every_other(lambda n: None), "`__len__` returned None: is a `return` missing?"),
         (every_other(sample=lambda dataset, k: dataset[k]), "Sample k of yours is sample 2 * k."),
         (
@@ -1425,11 +1435,11 @@ JUDGED = {
         (3, "pass a name without brackets"),
         (
             copied(labels=lambda labels, order, random: random.permutation(labels)),
-            "somebody else's",
+            "order the labels exactly as you ordered the images",
         ),
         (
             copied(labels=lambda labels, *_: np.random.default_rng(0).permutation(labels)),
-            "How often do you draw an order?",
+            "order the labels exactly as",
         ),
         (
             copied(labels=lambda labels, order, random: labels),
@@ -1440,7 +1450,8 @@ JUDGED = {
             "it returned 1000 labels",
         ),
         (copied(labels=lambda labels, order, random: None), "is a `return` missing?"),
-        (copied(labels=lambda labels, order, random: labels[np.argsort(order)]), "somebody else's"),
+        (copied(labels=lambda labels, order, random: labels[np.argsort(order)]), "and you return"),
+        (copied(read=lambda images, part: images[np.sort(part)]), "whose label is"),
         (copied(order=lambda count, random: np.arange(count)), "still in file order: shuffle them"),
         (
             copied(order=lambda count, random: random.integers(count, size=count)),
@@ -1465,7 +1476,7 @@ JUDGED = {
             lambda kept: DataLoader(
                 kept, 32, sampler=own_loading()(kept).sampler, collate_fn=tuple
             ),
-            "`collate_fn=tuple` is for datasets that hand out whole batches",
+            "`Mapped` needs `collate_fn=tuple`",
         ),
         (own_loading(lambda kept: kept), "your code raised"),
         (own_loading(block=4, window=96), "it mixes 96 blocks of 4: 4 blocks of 96 are expected"),
@@ -1484,6 +1495,7 @@ JUDGED = {
             "it returned a list: it read everything before giving the first. Use `yield`.",
         ),
         (all_at_once, "with a buffer of 4, 10 samples were held at once"),
+        (one_too_many, "a sample came 4 places early, and 3 is the most"),
         (own_numbers, "draw from the `random` that you are given"),
         (
             buffered(lambda buffer, random: buffer.pop(0), shuffled),
@@ -1560,6 +1572,7 @@ JUDGED = {
             ordered(lambda epoch, seed: Random(f"{seed}, {epoch}"), copy=lambda shards: shards),
             "Shuffle a copy.",
         ),
+        (ordered(lambda epoch, seed: Random((seed, epoch))), "no tuple or list as its seed"),
         (ordered(lambda epoch, seed: Random(seed)), "epochs 0 and 1 have the same order: the"),
         (ordered(lambda epoch, seed: Random(seed * epoch)), "the same order with seed 0: the"),
         (ordered(lambda epoch, seed: Random(epoch)), "seeds 0 and 1 give the same order"),

@@ -40,8 +40,8 @@ def _draw(hundredths, steps, clear):
     ax.plot(path[-1], losses[-1], "o", color=PALETTE[0], markersize=14)
     if abs(path[-1] - BOTTOM) > REACH:
         ax.text(BOTTOM, 0.8 * REACH**2, "the ball is off the picture", ha="center")
-    limits = {"xlim": (BOTTOM - REACH, BOTTOM + REACH), "ylim": (-1.5, REACH**2)}
-    ax.set(**limits, xlabel="weight", ylabel="loss", frame_on=False)
+    ax.set(xlim=(BOTTOM - REACH, BOTTOM + REACH), ylim=(-1.5, REACH**2), frame_on=False)
+    ax.set(xlabel="weight", ylabel="loss")
     return show(
         ax,
         f"At a rate of {rate:.2f} the ball {_manner(hundredths, clear)}. In {counted(steps, 'step')} the weight goes"

@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from unittest import mock
 
 import numpy as np
@@ -26,11 +27,12 @@ READS = set(
 )
 
 
+@dataclass(eq=False)
 class Waiting(Dataset):
     """A dataset whose samples come `milliseconds` late, as from a slow disk: the core is free meanwhile."""
 
-    def __init__(self, dataset: Dataset, milliseconds: float):
-        self.dataset, self.milliseconds = dataset, milliseconds
+    dataset: Dataset
+    milliseconds: float
 
     def __len__(self) -> int:
         return len(self.dataset)
