@@ -1109,6 +1109,7 @@ JUDGED = {
     ],
     "lesson_04.learn": [
         (learning("step"), "no gradient was computed: call `loss.backward()`"),
+        (lambda loss, optimizer: optimizer.step(loss), "`step()` takes no loss"),
         (learning("backward"), "the gradients are there and no weight has moved"),
         (learning("step", "backward"), "`step()` came before there was a gradient"),
         (learning("backward", "clear", "step"), "the gradients were cleared before the step"),
@@ -1212,6 +1213,12 @@ JUDGED = {
     ],
     "lesson_05.mean_loss": [
         (mean_of(lambda loss, n: loss.item() * n), "it read the device 3 times for 3 batches"),
+        (
+            lambda model, batches, loss_fn: (
+                torch.tensor([loss_fn(model(x), y).detach() for x, y in batches]).mean().item()
+            ),
+            "`torch.tensor` of a list reads each tensor",
+        ),
         (mean_of(lambda loss, n: loss * n, lambda total, n, k: total / n), "it returned a tensor"),
         (
             mean_of(lambda loss, n: loss, lambda total, n, k: (total / k).item()),
