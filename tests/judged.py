@@ -239,6 +239,32 @@ def divided_so_far(model, loader, loss_fn, optimizer, every):
     return steps
 
 
+def whole_group(model, loader, loss_fn, optimizer, every):
+    """A learner's accumulate whose every group goes through the model at once."""
+    batches, steps = list(loader), 0
+    for k in range(0, len(batches), every):
+        images, labels = map(torch.cat, zip(*batches[k : k + every], strict=True))
+        loss_fn(model(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        steps += 1
+    return steps
+
+
+def one_backward(model, loader, loss_fn, optimizer, every):
+    """A learner's accumulate that adds up losses, and keeps what the layers hold for all of them."""
+    steps = total = samples = 0
+    for iteration, (images, labels) in enumerate(loader, 1):
+        total += loss_fn(model(images), labels) * len(labels)
+        samples += len(labels)
+        if iteration % every == 0 or iteration == len(loader):
+            (total / samples).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            steps, total, samples = steps + 1, 0, 0
+    return steps
+
+
 def falling(calls):
     """A learner's falling_rate with its own idea of the calls."""
 
@@ -1249,6 +1275,8 @@ JUDGED = {
         (divided_so_far, "before its group is complete"),
         (accumulated(again=False), "start a new count after each step"),
         (accumulated(clear=False), "Is the gradient cleared after each step"),
+        (whole_group, "4 backward passes for 12 loader batches"),
+        (one_backward, "4 backward passes for 12 loader batches"),
         (accumulated(give=lambda steps: None), "it returned None in place of their number, 2"),
     ],
     "lesson_08.falling_rate": [
@@ -1259,6 +1287,7 @@ JUDGED = {
         (falling(lambda n, k, e: (n // k + 1) * e), "come out even there's no rest"),
         (falling(lambda n, k, e: n // k * e), "forgets the step that the rest of each epoch makes"),
         (falling(lambda n, k, e: -(-n * e // k)), "lets groups run on into the next epoch"),
+        (falling(lambda n, k, e: -(-(2 * n - 1) // k) * e), "it counted images"),
         (
             falling(lambda n, k, e: -(-n // k) * e + 1),
             "for batches, every, epochs = (9, 4, 2) gives 7, and 6 is expected",
