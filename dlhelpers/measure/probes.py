@@ -84,7 +84,7 @@ def count_reads(work: Callable[[], object], device: Device) -> int:
     Each of them makes a loop wait for a GPU; copies and masks (`x.cpu()`, `x[mask]`) may wait too and are not counted.
     The half-second read of `train.epoch_sums` is off meanwhile, in this process, since its number depends on the clock.
     """
-    with mock.patch.object(meter, "READ_SECONDS", math.inf), _Reads(device) as counter:
+    with mock.patch.object(epoch_sums, "READ_SECONDS", math.inf), _Reads(device) as counter:
         work()
     return counter.reads
 
