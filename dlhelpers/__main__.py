@@ -8,6 +8,8 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from inspect import cleandoc
+from pathlib import Path
 from typing import Any
 
 from dlhelpers import __version__
@@ -21,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     run = options.pop("run")
     try:
-        return run(**options)
+        return int(run(**options) or 0)
     except KeyboardInterrupt:
         problem = "interrupted: the same command goes on from here"
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
@@ -44,15 +46,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dlhelpers {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(run: Callable[..., int], about: str) -> Callable:
-        """Add a command by the name of its function; return what adds an argument to it.
+    def command(run: Callable[..., int | None]) -> Callable:
+        """Add a command by the name and docstring of its function; return what adds an argument to it.
 
-        The function is given what stands on the command line, by name; else its own defaults hold. The list of commands
-        shows the first sentence of `about`.
+        The function is given what stands on the command line, by name; else its own defaults hold. It returns the exit
+        code, or whether it found a fault. The list of commands shows the docstring's first sentence.
         """
-        name = run.__name__.strip("_")
+        about = cleandoc(run.__doc__)
         added = commands.add_parser(
-            name,
+            run.__name__.strip("_"),
             help=about.partition(".")[0],
             description=about,
             argument_default=argparse.SUPPRESS,
@@ -60,11 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added.add_argument
 
-    about = (
-        "count batches, steps and bytes of a training before it runs. Each number stands beside its formula; bytes are"
-        " known with --shape. The exit code is 1 where there is no batch."
-    )
-    add = command(_plan, about)
+    add = command(_plan)
     numbers = {
         "--samples": "in the dataset",
         "--batch-size": "samples in a batch, on each rank",
@@ -79,20 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--shape", help="of one sample's float32 inputs, as 3,32,32 (default: bytes stay unknown)")
     add("--json", action="store_true", dest="as_json", help="the same as one JSON object")
 
-    about = (
-        "look through a folder of images before you train on it. Each image of FOLDER/CLASS is decoded once: sizes,"
-        " damaged files, classes, and whether to hold the dataset in memory, map it or stream it. The exit code is 1"
-        " where an image is damaged."
-    )
-    add = command(_inspect, about)
+    add = command(_inspect)
     add("folder", help="holds one folder of images for each class")
 
-    about = (
-        "write a folder of images as one file that can be mapped. An interrupted pack is finished by the same command,"
-        " with the same bytes. With --size the shorter side is scaled to N pixels and the centre cut out. All images"
-        " become upright RGB; transparency is dropped, and of 16 bits the upper 8 are kept."
-    )
-    add = command(_pack, about)
+    add = command(_pack)
     add("source", help="a folder of class folders with images")
     add("target", help="the folder to write")
     add("--size", type=int, help="side of the images in pixels")
@@ -101,21 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--skip-bad", action="store_const", const="skip", dest="on_error", help=about)
     add("--overwrite", action="store_true", help="replace a dataset, once the new one is finished")
 
-    add = command(_verify, "say whether every byte of a packed dataset is as it was written")
+    add = command(_verify)
     add("target", help="the folder that holds the dataset")
 
-    command(_doctor, "say what would go wrong in a lesson on this machine, and the remedy")
+    command(_doctor)
 
-    add = command(_prefetch, "fetch datasets beforehand, into a folder that can be copied")
+    add = command(_prefetch)
     add("names", nargs="+", help="cifar10, fashion_mnist")
     add("--folder", help="where to (default: data)")
 
-    about = (
-        "show from the progress files of a class where its first tries went wrong. For each task: the share of right"
-        " first tries and the commonest mistake; then who is stuck at which task, by the name of the file. The exit"
-        " code is 1 where no learner could be read."
-    )
-    add = command(_classroom, about)
+    add = command(_classroom)
     add("folder", help="holds the JSON file of each learner")
     add("--json", action="store_const", const="json", dest="form", help="all of it, for a program")
     add(
@@ -124,70 +107,98 @@ def _parser() -> argparse.ArgumentParser:
     add("--picture", metavar="FILE", help="also draw it, without names: a .png, .pdf or .svg")
     add("--watch", action="store_true", help="print it anew when files come, until Ctrl+C")
 
-    add = command(_export, "write what was answered here to a file, to hand to a teacher")
+    add = command(_export)
     add("file", help="a new JSON file")
     return parser
 
 
-def _plan(shape: str = "", as_json: bool = False, **given: Any) -> int:
+def _plan(shape: str = "", as_json: bool = False, **given: Any) -> bool:
+    """Count batches, steps and bytes of a training before it runs.
+
+    Each number stands beside its formula; bytes are known with --shape. The exit code is 1 where there is no batch.
+    """
     from dlhelpers.measure import plan
 
     if shape:
         given["shape"] = [int(side) for side in shape.split(",")]
     result = plan(**given)
     print(json.dumps(vars(result)) if as_json else result)
-    return int(not result.batches)
+    return not result.batches
 
 
-def _inspect(folder: str) -> int:
+def _inspect(folder: str) -> bool:
+    """Look through a folder of images before you train on it.
+
+    Each image of FOLDER/CLASS is decoded once: sizes, damaged files, classes, and whether to hold the dataset in
+    memory, map it or stream it. The exit code is 1 where an image is damaged.
+    """
     from dlhelpers.measure import inspect_folder
 
     report = inspect_folder(folder)
     print(report)
-    return int(bool(report.damaged))
+    return bool(report.damaged)
 
 
 def _doctor() -> int:
+    """Say what would go wrong in a lesson on this machine, and the remedy."""
     from dlhelpers.course.doctor import report
 
     return report()
 
 
-def _prefetch(names: list[str], folder: str = "data") -> int:
-    from dlhelpers.course.prefetch import prefetch
+def _prefetch(names: list[str], folder: str = "data") -> None:
+    """Fetch datasets beforehand, into a folder that can be copied.
 
-    prefetch(names, folder)
-    return 0
+    What is there already is not fetched again, and the same command finishes a download that failed.
+    """
+    from dlhelpers.data import load
+
+    for name in names:
+        images = load(name, root=folder, download=True)
+        print(f"{name} is there, {len(images):,} training images")
+    use = "Copy the folder anywhere, and let this variable point to it"
+    print(f"{use}: DLHELPERS_DATA={Path(folder).resolve()}")
 
 
 def _classroom(folder: str, **options: Any) -> int:
+    """Show from the progress files of a class where its first tries went wrong.
+
+    For each task: the share of right first tries and the commonest mistake; then who is stuck at which task, by the
+    name of the file. The exit code is 1 where no learner could be read.
+    """
     from dlhelpers.course.classroom import report
 
     return report(folder, **options)
 
 
-def _export(file: str) -> int:
+def _export(file: str) -> None:
+    """Write what was answered here to a file, to hand to a teacher."""
     from dlhelpers.course.records import progress
 
     print(f"{progress.export(file)} is written")
-    return 0
 
 
-def _pack(source: str, target: str, **options: Any) -> int:
+def _pack(source: str, target: str, **options: Any) -> None:
+    """Write a folder of images as one file that can be mapped.
+
+    An interrupted pack is finished by the same command, with the same bytes. With --size the shorter side is scaled to
+    N pixels and the centre cut out. All images become upright RGB; transparency is dropped, and of 16 bits the upper 8
+    are kept.
+    """
     from dlhelpers.packed.packing import pack_folder
 
     print(pack_folder(source, target, **options))
     print(f"{target} is whole")
-    return 0
 
 
-def _verify(target: str) -> int:
+def _verify(target: str) -> bool:
+    """Say whether every byte of a packed dataset is as it was written."""
     from dlhelpers.packed.verifying import verify
 
     report = verify(target)
     print(report)
     print(f"{target} is {'as it was written' if report.ok else 'damaged'}")
-    return int(not report.ok)
+    return not report.ok
 
 
 if __name__ == "__main__":

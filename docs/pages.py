@@ -222,7 +222,7 @@ SHEET = [
         "Share",
         "the batch of a step",
         "ranks x batch size",
-        "16 ranks on 1,438 scans: {} steps in an epoch",
+        "8 ranks of 32 on 1,438 scans: {} steps in an epoch",
         "13",
         "reveal-unchanged",
         r"has (\d+) optimizer",

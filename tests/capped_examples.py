@@ -1,20 +1,26 @@
-"""What tests and benchmarks run in a child process, under a cap on memory or until it is killed, like lesson 10."""
+"""What tests and a benchmark run in a child process, under a cap on memory or until it is killed, like lesson 10.
 
+Its functions travel as text, so that what they import is imported before the cap holds, as of an installed module.
+"""
+
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import cloudpickle
 import psutil
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from dlhelpers.data.drawn import SHAPES, draw_shapes
+from dlhelpers.data.drawn_images import SHAPES, draw_shapes
 from dlhelpers.data.sampling import BlockShuffleSampler
-from dlhelpers.measure.speed import loader_speed
 from dlhelpers.packed.reader import PackedDataset
 from dlhelpers.packed.writer import PackedWriter
 from dlhelpers.train.loop import fit
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def write_files(folder: Path, count: int, die_at: int | None = None) -> None:
@@ -38,12 +44,6 @@ def write_packed(folder: Path, count: int, die_at: int | None = None, seed: int 
                 psutil.Process().kill()
             writer.add(*draw_shapes(k, min(k + 50, count), size=64, seed=seed))
     return count - start
-
-
-def images_per_second(dataset: Dataset) -> float:
-    """Return the speed of a shuffled epoch in batches of 50, the better of two."""
-    loader = DataLoader(dataset, batch_size=50, shuffle=True)
-    return max(loader_speed(loader).samples_per_second for attempt in range(2))
 
 
 def every_fourth(images: Tensor) -> Tensor:

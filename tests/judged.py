@@ -239,6 +239,32 @@ def divided_so_far(model, loader, loss_fn, optimizer, every):
     return steps
 
 
+def whole_group(model, loader, loss_fn, optimizer, every):
+    """A learner's accumulate whose every group goes through the model at once."""
+    batches, steps = list(loader), 0
+    for k in range(0, len(batches), every):
+        images, labels = map(torch.cat, zip(*batches[k : k + every], strict=True))
+        loss_fn(model(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        steps += 1
+    return steps
+
+
+def one_backward(model, loader, loss_fn, optimizer, every):
+    """A learner's accumulate that adds up losses, and keeps what the layers hold for all of them."""
+    steps = total = samples = 0
+    for iteration, (images, labels) in enumerate(loader, 1):
+        total += loss_fn(model(images), labels) * len(labels)
+        samples += len(labels)
+        if iteration % every == 0 or iteration == len(loader):
+            (total / samples).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            steps, total, samples = steps + 1, 0, 0
+    return steps
+
+
 def falling(calls):
     """A learner's falling_rate with its own idea of the calls."""
 
@@ -462,6 +488,15 @@ def all_at_once(samples, size, random):
     yield from samples
 
 
+def one_too_many(samples, size, random):
+    buffer = []
+    for sample in samples:
+        buffer.append(sample)
+        if len(buffer) > size:
+            yield buffer.pop(random.randrange(len(buffer)))
+    yield from shuffled(buffer, random)
+
+
 def in_a_list(samples, size, random):
     return list(all_at_once(samples, size, random))
 
@@ -522,14 +557,15 @@ def copied(
     labels=lambda labels, order, random: labels[order],
     order=lambda count, random: random.permutation(count),
     step=1_000,
+    read=lambda images, part: images[part],
 ):
-    """A learner's shuffled_copy with its own idea of the order, of the labels, and of how much to read at once."""
+    """A learner's shuffled_copy with its own idea of the order, of the labels, and of what to read at once."""
 
     def shuffled_copy(images, given, path, random):
         drawn = order(len(images), random)
         copy = np.lib.format.open_memmap(path, "w+", images.dtype, images.shape)
         for k in range(0, len(images), step):
-            copy[k : k + step] = images[drawn[k : k + step]]
+            copy[k : k + step] = read(images, drawn[k : k + step])
         return labels(given, drawn, random)
 
     return shuffled_copy
@@ -730,11 +766,11 @@ def past(epochs, *, loss=lambda epoch: 1 / epoch, valid=None, **fields):
     history, as_planned = History(), {"samples": 2_404, "batches": 10, "optimizer_steps": 10}
     as_planned |= {"micro_batches": 38, "seconds": perf_counter()}
     for epoch in range(1, epochs + 1):
-        history.add(EpochResult("train", epoch, loss(epoch), **as_planned | fields))
+        history.append(EpochResult("train", epoch, loss(epoch), **as_planned | fields))
     if valid:
         samples, right = valid
         counts = {"samples": samples, "batches": 8}
-        history.add(EpochResult("valid", epochs, 1.0, {"accuracy": right}, **counts))
+        history.append(EpochResult("valid", epochs, 1.0, {"accuracy": right}, **counts))
     return history
 
 
@@ -786,7 +822,7 @@ def going_on(loss=lambda epoch, done: 1 / epoch):
         done = history.epochs
         for epoch in range(done + 1, epochs + 1):
             counts = {"samples": 300, "optimizer_steps": 2, "seconds": perf_counter()}
-            history.add(EpochResult("train", epoch, loss(epoch, done), **counts))
+            history.append(EpochResult("train", epoch, loss(epoch, done), **counts))
         torch.save(history.state_dict(), checkpoint)
         return Firsts(), history
 
@@ -1031,7 +1067,7 @@ JUDGED = {
         (every_other(sample=lambda dataset, k: dataset[::2][k]), "a slice is none"),
         (every_other(lambda n: n), "must return the number of samples you keep"),
         (everything_at_once, "it fetched 4 at once: keep the dataset"),
-        (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four. Round up."),
+        (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four."),
         (every_other(lambda n: None), "`__len__` returned None: is a `return` missing?"),
         (every_other(sample=lambda dataset, k: dataset[k]), "Sample k of yours is sample 2 * k."),
         (
@@ -1099,6 +1135,7 @@ JUDGED = {
     ],
     "lesson_04.learn": [
         (learning("step"), "no gradient was computed: call `loss.backward()`"),
+        (lambda loss, optimizer: optimizer.step(loss), "`step()` takes no loss"),
         (learning("backward"), "the gradients are there and no weight has moved"),
         (learning("step", "backward"), "`step()` came before there was a gradient"),
         (learning("backward", "clear", "step"), "the gradients were cleared before the step"),
@@ -1202,6 +1239,12 @@ JUDGED = {
     ],
     "lesson_05.mean_loss": [
         (mean_of(lambda loss, n: loss.item() * n), "it read the device 3 times for 3 batches"),
+        (
+            lambda model, batches, loss_fn: (
+                torch.tensor([loss_fn(model(x), y).detach() for x, y in batches]).mean().item()
+            ),
+            "`torch.tensor` of a list reads each tensor",
+        ),
         (mean_of(lambda loss, n: loss * n, lambda total, n, k: total / n), "it returned a tensor"),
         (
             mean_of(lambda loss, n: loss, lambda total, n, k: (total / k).item()),
@@ -1232,6 +1275,8 @@ JUDGED = {
         (divided_so_far, "before its group is complete"),
         (accumulated(again=False), "start a new count after each step"),
         (accumulated(clear=False), "Is the gradient cleared after each step"),
+        (whole_group, "4 backward passes for 12 loader batches"),
+        (one_backward, "4 backward passes for 12 loader batches"),
         (accumulated(give=lambda steps: None), "it returned None in place of their number, 2"),
     ],
     "lesson_08.falling_rate": [
@@ -1242,6 +1287,7 @@ JUDGED = {
         (falling(lambda n, k, e: (n // k + 1) * e), "come out even there's no rest"),
         (falling(lambda n, k, e: n // k * e), "forgets the step that the rest of each epoch makes"),
         (falling(lambda n, k, e: -(-n * e // k)), "lets groups run on into the next epoch"),
+        (falling(lambda n, k, e: -(-(2 * n - 1) // k) * e), "it counted images"),
         (
             falling(lambda n, k, e: -(-n // k) * e + 1),
             "for batches, every, epochs = (9, 4, 2) gives 7, and 6 is expected",
@@ -1346,6 +1392,7 @@ JUDGED = {
         (lambda path: in_blocks(path, size=2_048), "Take fewer images at a time"),
         (lambda path: in_blocks(path, scale=1), "scale the bytes to 0 to 1"),
         (means_of_blocks, "the last block is short. Lesson 03"),
+        (lambda path: (12_288 * in_blocks(path)[0], 0.3), "divided by the number of images"),
         (
             lambda path: (in_blocks(path)[0], means_of_blocks(path)[1]),
             "Inside a block it's small",
@@ -1418,11 +1465,11 @@ JUDGED = {
         (3, "pass a name without brackets"),
         (
             copied(labels=lambda labels, order, random: random.permutation(labels)),
-            "somebody else's",
+            "order the labels exactly as you ordered the images",
         ),
         (
             copied(labels=lambda labels, *_: np.random.default_rng(0).permutation(labels)),
-            "How often do you draw an order?",
+            "order the labels exactly as",
         ),
         (
             copied(labels=lambda labels, order, random: labels),
@@ -1433,7 +1480,8 @@ JUDGED = {
             "it returned 1000 labels",
         ),
         (copied(labels=lambda labels, order, random: None), "is a `return` missing?"),
-        (copied(labels=lambda labels, order, random: labels[np.argsort(order)]), "somebody else's"),
+        (copied(labels=lambda labels, order, random: labels[np.argsort(order)]), "and you return"),
+        (copied(read=lambda images, part: images[np.sort(part)]), "whose label is"),
         (copied(order=lambda count, random: np.arange(count)), "still in file order: shuffle them"),
         (
             copied(order=lambda count, random: random.integers(count, size=count)),
@@ -1458,7 +1506,7 @@ JUDGED = {
             lambda kept: DataLoader(
                 kept, 32, sampler=own_loading()(kept).sampler, collate_fn=tuple
             ),
-            "`collate_fn=tuple` is for datasets that hand out whole batches",
+            "`Mapped` needs `collate_fn=tuple`",
         ),
         (own_loading(lambda kept: kept), "your code raised"),
         (own_loading(block=4, window=96), "it mixes 96 blocks of 4: 4 blocks of 96 are expected"),
@@ -1477,6 +1525,7 @@ JUDGED = {
             "it returned a list: it read everything before giving the first. Use `yield`.",
         ),
         (all_at_once, "with a buffer of 4, 10 samples were held at once"),
+        (one_too_many, "a sample came 4 places early, and 3 is the most"),
         (own_numbers, "draw from the `random` that you are given"),
         (
             buffered(lambda buffer, random: buffer.pop(0), shuffled),
@@ -1553,6 +1602,7 @@ JUDGED = {
             ordered(lambda epoch, seed: Random(f"{seed}, {epoch}"), copy=lambda shards: shards),
             "Shuffle a copy.",
         ),
+        (ordered(lambda epoch, seed: Random((seed, epoch))), "no tuple or list as its seed"),
         (ordered(lambda epoch, seed: Random(seed)), "epochs 0 and 1 have the same order: the"),
         (ordered(lambda epoch, seed: Random(seed * epoch)), "the same order with seed 0: the"),
         (ordered(lambda epoch, seed: Random(epoch)), "seeds 0 and 1 give the same order"),

@@ -199,7 +199,7 @@ def save(path, epochs, act=None):
     for parameter in model.parameters():
         nn.init.constant_(parameter, epochs)
     for epoch in range(1, epochs + 1):
-        history.add(EpochResult("train", epoch, 1.0, optimizer_steps=3))
+        history.append(EpochResult("train", epoch, 1.0, optimizer_steps=3))
     save_checkpoint(path, model, adam(model), history=history)
 
 

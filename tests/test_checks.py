@@ -40,7 +40,7 @@ def model():
 def refused(model, loader, *parts, loss_fn=LOSS, error=ValueError, **options):
     """Fit, expect `error` with these parts in its message, and check that nothing is lost."""
     history = History()
-    history.add(EpochResult("train", 1, 0.5, samples=8, batches=2, optimizer_steps=2))
+    history.append(EpochResult("train", 1, 0.5, samples=8, batches=2, optimizer_steps=2))
     modes = [part.training for part in model.modules()]
     before = weights(model)
     optimizer = torch.optim.SGD(list(model.parameters()) or [torch.zeros(1)], lr=0.1)

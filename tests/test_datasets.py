@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dlhelpers.data import ImageDataset, NumberedImages, Shapes, draw_shapes, load
+from dlhelpers.data import ImageDataset, ImageFiles, NumberedImages, Shapes, draw_shapes, load
 
 # Images in memory
 
@@ -68,7 +68,7 @@ def test_digits_are_scikit_learns_scans_and_no_scan_is_in_both_splits():
 
 
 def test_no_test_image_of_the_shapes_is_a_training_image():
-    train, test = load("shapes", size=8), load("shapes", "test", size=8)
+    train, test = load("shapes"), load("shapes", "test")
     assert (len(train), len(test)) == (8_000, 2_000)
     seen = {image.numpy().tobytes() for image, _ in train}
     assert len(seen) == 8_000 and not any(image.numpy().tobytes() in seen for image, _ in test)
@@ -93,24 +93,11 @@ def folder(tmp_path):
     return tmp_path / "own"
 
 
-def test_a_folder_is_split_by_each_fifth_image(folder):
-    train, test = load("folder", root=folder), load("folder", "test", root=folder)
-    assert (len(train), len(test), train.classes) == (16, 4, ["cat", "dog"])
-    assert [round(image[0, 0, 0].item() * 255) for image, _ in test] == [4, 9, 4, 9]
-    assert [label for _, label in test] == [0, 0, 1, 1] == test.targets
-    together = {*train.samples, *test.samples}
-    assert len(together) == 20
-
-
-def test_a_folder_with_splits_of_its_own_keeps_them(tmp_path):
-    for split, number in (("train", 3), ("test", 2), ("extra", 1)):
-        for k in range(number):
-            paint(tmp_path / split / "cat" / f"{k}.png")
-    assert [len(load("folder", split, root=tmp_path)) for split in ("train", "test", "extra")] == [
-        3,
-        2,
-        1,
-    ]
+def test_a_folder_is_read_in_the_order_of_its_names(folder):
+    files = ImageFiles(folder)
+    assert (len(files), files.classes) == (20, ["cat", "dog"])
+    assert [round(image[0, 0, 0].item() * 255) for image, _ in files] == [*range(10)] * 2
+    assert [label for _, label in files] == [0] * 10 + [1] * 10
 
 
 def test_missing_cifar10_is_not_fetched_unasked(tmp_path):

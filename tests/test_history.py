@@ -18,7 +18,7 @@ def result(phase, epoch, loss, *, complete=True, **metrics):
 def filled(*results):
     history = History()
     for one in results:
-        history.add(one)
+        history.append(one)
     return history
 
 
@@ -36,7 +36,6 @@ def test_columns_read_losses_metrics_and_fields(two_epochs):
     assert two_epochs.column("train_loss") == [2.0, 1.0]
     assert two_epochs.column("valid_accuracy") == [0.5, 0.5]
     assert two_epochs.column("train_samples") == [10, 10]
-    assert two_epochs.column("train_samples_per_second") == [2.5, 2.5]
 
 
 def test_an_unknown_column_is_refused_with_the_known_ones(two_epochs):
@@ -46,11 +45,6 @@ def test_an_unknown_column_is_refused_with_the_known_ones(two_epochs):
             two_epochs.column(name)
     with pytest.raises(KeyError, match="no finished epoch"):
         History().column("train_loss")
-
-
-def test_a_column_in_square_brackets_is_explained(two_epochs):
-    with pytest.raises(TypeError, match=r"history.column\('train_loss'\) gives a column"):
-        two_epochs["train_loss"]
 
 
 def test_best_passes_over_what_is_no_number():
@@ -75,17 +69,17 @@ def test_best_agrees_with_min_and_max(losses):
 
 
 def test_a_broken_off_epoch_is_in_no_column_and_not_counted(two_epochs):
-    two_epochs.add(result("train", 3, 0.5, complete=False, accuracy=0.9))
+    two_epochs.append(result("train", 3, 0.5, complete=False, accuracy=0.9))
     assert two_epochs.epochs == 2 and two_epochs.column("train_loss") == [2.0, 1.0]
     assert two_epochs.best("train_loss").epoch == 2
     assert two_epochs.table().rows[2][-1] == "no, broken off"
-    two_epochs.add(result("train", 3, 0.25, accuracy=1.0))  # done again
+    two_epochs.append(result("train", 3, 0.25, accuracy=1.0))  # done again
     assert two_epochs.table().rows[2] == ["3", "0.250", "1.000", "", "", "yes"]
 
 
 def test_to_dict_has_one_row_an_epoch_and_nan_for_a_phase_that_was_not_finished(two_epochs):
-    two_epochs.add(result("train", 3, 0.5, accuracy=0.9))
-    two_epochs.add(result("valid", 3, 0.5, complete=False, accuracy=0.9))
+    two_epochs.append(result("train", 3, 0.5, accuracy=0.9))
+    two_epochs.append(result("valid", 3, 0.5, complete=False, accuracy=0.9))
     columns = two_epochs.to_dict()
     assert list(columns) == ["train_loss", "train_accuracy", "valid_loss", "valid_accuracy"]
     assert columns["train_loss"] == [2.0, 1.0, 0.5]

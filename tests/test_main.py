@@ -76,11 +76,6 @@ def test_the_module_runs_as_a_program(tmp_path):
     assert failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
 
 
-def test_prefetch_says_how_to_use_the_folder(capsys, tmp_path):
-    code, out, errors = run(capsys, "prefetch", "digits", "--folder", tmp_path)
-    assert (code, errors) == (0, []) and out[-1].endswith(f"DLHELPERS_DATA={tmp_path}")
-
-
 def test_what_a_learner_exports_is_pooled_into_a_table(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "progress.json"))
     record("lesson_01.promised", done=True, first="right")

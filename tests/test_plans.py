@@ -4,9 +4,7 @@ import json
 import random
 import re
 from copy import deepcopy
-from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from torch import nn
@@ -16,8 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from dlhelpers.__main__ import main
 from dlhelpers.data import POLICIES, BlockShuffleSampler
 from dlhelpers.measure import plan
-from dlhelpers.show import show
-from dlhelpers.train import EpochResult, History, fit
+from dlhelpers.train import fit
 from dlhelpers.train.micro_batching import micro_batches
 
 LOSS = nn.CrossEntropyLoss()
@@ -116,13 +113,9 @@ def test_the_peak_is_within_a_factor_of_one_and_a_half_of_what_a_profile_finds(k
     )
 
 
-def test_a_peak_that_a_history_tells_holds_within_its_factor():
-    said = plan(samples=4, batch_size=4, shape=(3,), model=nn.Linear(3, 2))
-    for factor, verdict in ((0.6, "no"), (0.7, "yes"), (1.4, "yes"), (1.6, "no")):
-        history = History()
-        peak = round(factor * said.peak_bytes)
-        history.add(EpochResult("train", 1, loss=1.0, peak_memory=peak))
-        assert said.compare(history).rows[-1][-1] == verdict
+def test_a_micro_batch_lowers_the_peak():
+    told = {"samples": 64, "batch_size": 64, "shape": (3, 32, 32), "model": network("cnn")}
+    assert plan(**told, micro_batch_size=8).peak_bytes < plan(**told).peak_bytes / 2
 
 
 def test_planning_leaves_no_trace():
@@ -134,15 +127,12 @@ def test_planning_leaves_no_trace():
     assert all(weight.grad is None for weight in net.parameters())
 
 
-def test_a_loaders_first_sample_tells_bytes_and_its_workers_what_waits(monkeypatch):
+def test_a_loaders_first_sample_tells_bytes_and_its_workers_what_waits():
     loader = DataLoader(data(10), 4, num_workers=2, prefetch_factor=3)
     said = plan(loader)
     each = 3 * 4 + 8  # three float32 numbers, and an int64 label
     assert (said.dataset_bytes, said.batch_bytes) == (10 * each, 4 * each)
-    assert said.waiting_bytes == 2 * 3 * 4 * each and said.notes == []
-    full = SimpleNamespace(free=100)
-    monkeypatch.setattr("dlhelpers.measure.plans.shutil.disk_usage", lambda folder: full)
-    assert "480 bytes wait in workers, and /dev/shm has 100 bytes free" in plan(loader).notes[0]
+    assert said.waiting_bytes == 2 * 3 * 4 * each
 
 
 class Stream(IterableDataset):
@@ -180,17 +170,11 @@ def test_a_number_out_of_range_is_named(wrong, message):
         plan(**{"samples": 10, "batch_size": 4, **wrong})
 
 
-def test_each_number_has_its_formula_and_the_picture_says_them():
+def test_each_number_has_its_formula():
     told = {"samples": 10_000, "batch_size": 32, "shape": (1, 8, 8)}
     text = repr(plan(**told, epochs=10))
     for words in (r"batches +313 .*ceil\(10000 / 32\)", r"last_batch +16 +10000 - 312 x 32"):
         assert re.search(words, text)
-    assert show(plan(**told, micro_batch_size=8).plot()).alt.startswith(
-        "In an epoch: batches 313.0, micro_batches 1250.0"
-    )
-    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    assert "weights 0.0, gradients 0.0" in show(plan(**told, model=net).plot()).alt
-    plt.close("all")
 
 
 def test_the_command_gives_the_same_numbers_as_json(capsys):

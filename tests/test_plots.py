@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from dlhelpers.show import PALETTE, plot_history, plot_images, plot_lines, show
+from dlhelpers.show import (
+    PALETTE,
+    plot_batches,
+    plot_history,
+    plot_images,
+    plot_lines,
+    plot_runs,
+    show,
+)
 from dlhelpers.train import EpochResult, History
 
 
@@ -28,7 +36,7 @@ def history(**columns):
     results = History()
     for phase, values in {"train": [2.0, 1.5], "valid": [2.5, 1.75], **columns}.items():
         for epoch, loss in enumerate(values, 1):
-            results.add(EpochResult(phase, epoch, loss, {"accuracy": loss / 10}))
+            results.append(EpochResult(phase, epoch, loss, {"accuracy": loss / 10}))
     return results
 
 
@@ -112,7 +120,42 @@ def test_a_history_is_drawn_over_whole_epochs():
 
 def test_an_epoch_that_was_broken_off_leaves_a_gap_or_no_line():
     broken_off = history(valid=[2.5])
-    broken_off.add(EpochResult("valid", 2, 9.0, complete=False))
+    broken_off.append(EpochResult("valid", 2, 9.0, complete=False))
     ax = plot_history(broken_off)
     assert list(ax.get_lines()[1].get_ydata()) == pytest.approx([2.5, math.nan], nan_ok=True)
     assert "valid loss: 2.5 throughout." in show(ax).alt
+
+
+# Batches as boxes
+
+
+def test_batches_are_drawn_as_rows_of_numbered_boxes():
+    ax = plot_batches([[3, 1], [0]], [2])
+    words = [text.get_text() for text in ax.texts]
+    assert words == ["3", "1", "batch 0", "0", "batch 1", "2", "left out"]
+    assert [bool(patch.get_hatch()) for patch in ax.patches] == [False, False, False, True]
+    assert "samples" in ax.get_xlabel()
+    assert show(ax).alt == "4 samples in 2 batches, the last of 1; 1 left out."
+
+
+def test_without_a_whole_batch_all_samples_are_left_out():
+    assert show(plot_batches([], [0, 1])).alt == "2 samples in 0 batches; 2 left out."
+
+
+# Runs with several seeds
+
+RUNS = {"16": [([0, 10], [2.0, 0.5]), ([0, 12], [2.0, 0.75])], "128": [([0, 5, 9], [2.0, 1.5, 1])]}
+
+
+def test_each_run_is_a_line_at_its_own_places():
+    ax = plot_runs(RUNS, xlabel="steps", ylabel="loss")
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
+    assert drawn == [(list(x), list(y)) for lines in RUNS.values() for x, y in lines]
+    looks = [(line.get_color(), line.get_linestyle()) for line in ax.lines]
+    assert looks[0] == looks[1] and looks[0][0] != looks[2][0] and looks[0][1] != looks[2][1]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["16", "128"]
+
+
+def test_the_sentence_says_where_the_runs_end():
+    expected = "loss against steps. 16: 2 runs, ending between 0.5 and 0.75. 128: 1 run, ending between 1 and 1."
+    assert show(plot_runs(RUNS, xlabel="steps", ylabel="loss")).alt == expected

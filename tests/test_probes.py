@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from dlhelpers.data import NumberedImages
 from dlhelpers.measure import Waiting, WorkerReport, count_reads
-from dlhelpers.train import meter
+from dlhelpers.train import epoch_sums
 
 
 def reports(epochs=1, **options):
@@ -51,7 +51,17 @@ def test_probes_reach_a_worker_that_starts_afresh():
 
 
 @pytest.mark.parametrize(
-    "read", [torch.Tensor.item, torch.Tensor.tolist, bool, float, range, np.asarray, "{}".format]
+    "read",
+    [
+        torch.Tensor.item,
+        torch.Tensor.tolist,
+        bool,
+        float,
+        range,
+        np.asarray,
+        "{}".format,
+        lambda number: torch.tensor([number]),
+    ],
 )
 def test_each_way_to_read_a_number_counts_once(read):
     number = torch.tensor(3)
@@ -62,16 +72,17 @@ def test_what_reads_nothing_or_reads_elsewhere_is_not_counted():
     number = torch.tensor(3.0)
     assert count_reads(lambda: (number + number).detach().sum(), "cpu") == 0
     assert count_reads(number.item, "cuda") == 0
+    assert count_reads(lambda: torch.stack([number, number]) + torch.tensor([1, 2]), "cpu") == 0
     number.item()  # afterwards nobody counts, and nothing breaks
 
 
 def test_the_read_that_depends_on_the_clock_is_off_meanwhile_and_back_after_an_error():
-    before, seen = meter.READ_SECONDS, []
+    before, seen = epoch_sums.READ_SECONDS, []
 
     def work():
-        seen.append(meter.READ_SECONDS)
+        seen.append(epoch_sums.READ_SECONDS)
         raise RuntimeError("the work failed")
 
     with pytest.raises(RuntimeError, match="the work failed"):
         count_reads(work, "cpu")
-    assert seen == [float("inf")] and meter.READ_SECONDS == before < 10
+    assert seen == [float("inf")] and epoch_sums.READ_SECONDS == before < 10

@@ -132,5 +132,5 @@ def test_a_learner_exports_what_was_done_and_overwrites_nothing(kept_in, tmp_pat
     record("lesson_01.promised", done=True, first="right")
     written = progress.export(tmp_path / "me.json")
     assert json.loads(written.read_text()) == json.loads(kept_in.read_text())
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match="choose another name"):
         progress.export(written)

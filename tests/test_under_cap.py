@@ -7,7 +7,7 @@ import torch
 from capped_examples import every_fourth, write_files
 from capped_examples import write_packed as write
 
-from dlhelpers.data import draw_shapes, load
+from dlhelpers.data import ImageFiles, draw_shapes
 from dlhelpers.machine import run_limited
 from dlhelpers.packed import PackedDataset
 
@@ -19,7 +19,7 @@ def test_both_writers_write_the_same_images(tmp_path):
     packed = PackedDataset(tmp_path / "packed")
     assert np.array_equal(torch.stack([sample.image for sample in packed]).numpy(), images)
     assert [sample.label for sample in packed] == labels.tolist()
-    files = load("folder", "train", root=tmp_path / "files")
+    files = ImageFiles(tmp_path / "files")
     number = int(Path(files.samples[0][0]).stem)
     assert labels[number] == files[0][1]
     error = np.abs(files[0][0].numpy() * 255 - images[number]).mean()

@@ -25,11 +25,11 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
+from dlhelpers.base.whole_files import write_whole
 from dlhelpers.course.judges import NotWritten, is_blank
 from dlhelpers.course.records import progress, progress_file
-from dlhelpers.data.drawn import SHAPES, draw_shapes
+from dlhelpers.data.drawn_images import SHAPES, draw_shapes
 from dlhelpers.data.folders import ImageFiles
 from dlhelpers.machine.capped import LimitedRun, run_limited
 from dlhelpers.measure.plans import Plan
@@ -145,18 +145,25 @@ def _train(project: type, folder: Path, checkpoint: Path, epochs: int) -> dict[s
         gave = one.train(folder, checkpoint, epochs)
     finally:
         watch.on = False
-    model, history = gave if isinstance(gave, tuple) and len(gave) == 2 else (None, None)
-    if not (isinstance(model, nn.Module) and isinstance(history, History)):
-        raise TypeError(f"`train` returned {type(gave).__name__}: return the model and its history")
-    model.eval()
+    match gave:
+        case nn.Module() as model, History() as history:
+            model.eval()
+        case _:
+            came = type(gave).__name__
+            raise TypeError(f"`train` returned {came}: return the model and its history")
     with torch.inference_mode():
         files = DataLoader(ImageFiles(folder / "held-out"), CHUNK)
         right = sum((model(images).argmax(1) == labels).sum().item() for images, labels in files)
         seed = 2 + secrets.randbelow(2**32)  # 0 and 1 are the data's
         drawn = (draw(k, k + CHUNK, seed)[0] for k in range(0, EXAM, CHUNK))
         exam = [model(torch.from_numpy(images).float() / 255).argmax(1) for images in drawn]
-    found = {"right": right / len(files.dataset), "exam": (seed, torch.cat(exam))}
-    return {"plan": one.plan, "history": history, "looks": watch.looks, **found}
+    return {
+        "plan": one.plan,
+        "history": history,
+        "looks": watch.looks,
+        "right": right / len(files.dataset),
+        "exam": (seed, torch.cat(exam)),
+    }
 
 
 # ---- the requirements ----
@@ -224,8 +231,8 @@ def report(answer: type) -> Table:
         state, yours = found.get((name, answer), ("open", ""))
         rows.append([name, asked, yours, state])
     met = sum(row[-1] == "met" for row in rows)
-    notes = [f"{met} of {len(rows)} met."]
-    return Table(["requirement", "asked", "yours", "state"], rows, notes=notes)
+    headers = ["requirement", "asked", "yours", "state"]
+    return Table(headers, rows, notes=[f"{met} of {len(rows)} met."])
 
 
 def save_report(answer: type) -> str:

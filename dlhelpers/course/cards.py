@@ -88,12 +88,12 @@ def alive(task: Any) -> dict[str, Any]:
         made.on_click(lambda _: work())
         return made
 
-    rows = []
+    above, rows = [], []
     if question:
         # a list without a choice, so that nothing is answered by chance
         options = [(task.label(letter), letter) for letter in task.lettered]
         radio = ipywidgets.RadioButtons(options=options, value=None, layout={"width": "auto"})
-        rows = [radio, button("Answer", lambda: task.check(radio.value))]
+        above, rows = [radio], [button("Answer", lambda: task.check(radio.value))]
     elif task.kind == "predict" and task.choices:
         rows = [button(choice, partial(task.predict, choice)) for choice in task.choices]
     elif task.kind == "predict":
@@ -105,9 +105,7 @@ def alive(task: Any) -> dict[str, Any]:
     hint = button("Hint", task.hint)
     hint.add_class("dl-quiet")
     answers = ipywidgets.HBox([*rows, hint], layout={"flex_flow": "row wrap"})
-    if question:
-        answers = ipywidgets.VBox([rows[0], ipywidgets.HBox([*rows[1:], hint])])
-    card = ipywidgets.VBox([top, answers, below])
+    card = ipywidgets.VBox([top, *above, answers, below])
     card.add_class("dl-card")
     card.add_class(f"dl-{task.kind}")
     redraw()

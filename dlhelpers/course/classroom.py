@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
-from dlhelpers.course.records import key, lesson_names, read_file, tasks_of
+from dlhelpers.base.whole_files import write_whole
+from dlhelpers.course.records import all_tasks, lesson_names, read_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,8 +49,8 @@ class Classroom:
     notes: list[str]
 
     def __repr__(self) -> str:
-        begun = {_lesson(row) for row in self.tasks if row["reached"]}
-        shown = [row for row in self.tasks if _lesson(row) in begun]
+        shown = [row for row in self.tasks if row["reached"]]
+        begun = {_lesson(row) for row in shown}
         # what the columns before it need, so that a mistake keeps to its own
         width = max((len(_short(row)) for row in shown), default=0) + 35
         width = max(40, shutil.get_terminal_size((120, 24)).columns - width)
@@ -60,7 +60,7 @@ class Classroom:
             by = row["made_by"] or ""
             lines.append([_short(row), row["reached"], _percent(row), by, words[0]])
             lines += [["", "", "", "", more] for more in words[1:]]
-        tasks = Table(["task", "reached", "right first", "made by", "commonest mistake"], lines)
+        tasks = Table(["task", "reached", "right first", "people", "commonest mistake"], lines)
         parts = [repr(tasks)] if lines else []
         stuck = [(one, row) for row in self.tasks for one in row["stuck"]]
         stuck.sort(key=lambda pair: -pair[0]["tries"])
@@ -70,7 +70,10 @@ class Classroom:
         notes = [f"learners: {self.learners}", *self.notes]
         if len(stuck) > STUCK_SHOWN:
             notes.append(f"{len(stuck) - STUCK_SHOWN} more are stuck, with fewer tries")
+        missed = [row for row in self.tasks if _lesson(row) in begun and not row["reached"]]
         unseen = [name[-2:] for name in lesson_names() if name not in begun]
+        if missed:
+            notes.append(f"nobody has reached {', '.join(map(_short, missed))}")
         if unseen and begun:
             notes.append(f"nobody has begun lesson {', '.join(unseen)}")
         return "\n\n".join([*parts, "\n".join(f"Note: {note}" for note in notes)])
@@ -118,7 +121,8 @@ class Classroom:
             words = textwrap.wrap(_said(row), 52, max_lines=2, placeholder=" ...")
             ax.text(1.7, y, "\n".join(words), linespacing=1.05, **look)
         ax.set_yticks(range(len(rows)), map(_short, rows), fontsize=20, color=grey)
-        for x, text in ((0, "right at the first try"), (1.52, "by   commonest mistake")):
+        heads = ((0, "right at the first try"), (1.46, "people"), (1.7, "commonest mistake"))
+        for x, text in heads:
             ax.text(x, -0.65, text, fontsize=18, color=grey)
         ax.set(xlim=(0, 4.4), ylim=(DRAWN - 0.4, -1), xticks=[])
         ax.tick_params(length=0)
@@ -143,9 +147,10 @@ def pool(folder: str | Path) -> Classroom:
     one with the most tries counts. Raises FileNotFoundError for a missing folder.
     """
     handed_in: dict[object, tuple[str, dict[str, dict]]] = {}
-    known = {key(task.name): task for lesson in lesson_names() for task in tasks_of(lesson)}
-    notes = []
+    known, notes = all_tasks(), []
     for path in sorted(Path(folder).iterdir()):
+        if path.name.startswith("."):
+            continue  # half written, or the system's own
         name = _safe(path.name)
         try:
             content = read_file(path)
@@ -180,7 +185,7 @@ def pool(folder: str | Path) -> Classroom:
             if task in tasks and tasks[task]["state"] == "tried"
         }
         if tries:
-            worst = max(tries, key=lambda task: tries[task])
+            worst = max(tries, key=tries.get)
             stuck.setdefault(worst, []).append({"file": name, "tries": tries[worst]})
     rows = []
     for kept, task in known.items():
@@ -268,9 +273,7 @@ def _mistakes(task: Any) -> dict[str, str]:
 
 def _said(row: dict[str, Any]) -> str:
     """What a row tells of wrong first tries."""
-    if not row["reached"]:
-        return "nobody has reached it"
-    unknown = "" if row["right"] == row["first_tries"] else "none that the task knows"
+    unknown = "" if row["right"] == row["first_tries"] else "not recorded: ask what they did"
     return row["mistake"] or unknown
 
 

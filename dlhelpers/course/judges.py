@@ -16,8 +16,6 @@ from copy import deepcopy
 from textwrap import dedent
 from typing import Any
 
-Case = tuple[tuple, Any]  # arguments, and the result that is expected
-
 
 class NotWritten(Exception):
     """Raised by a judge that finds nothing to judge yet."""
@@ -67,7 +65,7 @@ def stopped_after(seconds: float) -> Iterator[None]:
 
 
 def judge_cases(
-    function: Callable, cases: Sequence[Case], wrong: Sequence[tuple[Callable, str]]
+    function: Callable, cases: Sequence[tuple[tuple, Any]], wrong: Sequence[tuple[Callable, str]]
 ) -> str | None:
     """Return None where the function gives what each case expects, else what is wrong with it.
 
@@ -79,7 +77,9 @@ def judge_cases(
             own = deepcopy(arguments)
             results.append(function(*own))
         except Exception as error:  # a learner's code may fail in any way
-            return f"{_call(function, arguments)} raised {type(error).__name__}: {error}"
+            told = f"{_call(function, arguments)} raised {type(error).__name__}: {error}"
+            unset = ". Where a loop never runs, it sets no variable."
+            return told + unset if isinstance(error, UnboundLocalError) else told
         if not same(own, arguments):
             return f"{_call(function, arguments)} changed what it was given: work on a copy."
     if same(results, expected):
@@ -87,7 +87,7 @@ def judge_cases(
     for mistake, message in wrong:
         if same(results, [mistake(*deepcopy(arguments)) for arguments, _ in cases]):
             return message
-    k = next(k for k, pair in enumerate(zip(results, expected, strict=True)) if not same(*pair))
+    k = next(k for k, pair in enumerate(zip(results, expected)) if not same(*pair))
     call = _call(function, cases[k][0])
     if results[k] is None:
         return f"{call} returned None: is a `return` missing? `print` shows a value and gives nothing back."

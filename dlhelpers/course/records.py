@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
+from dlhelpers.base.whole_files import write_whole
 from dlhelpers.course import lessons
 from dlhelpers.course.start import say_once
 
@@ -46,17 +46,16 @@ def read_file(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(_beginning(path))
-        good = all(
-            t["state"] in ("tried", "done")
-            and type(t["tries"]) is int
-            and 0 < t["tries"] < 1_000_000
-            and type(t.get("first", "")) is str
-            for t in content["tasks"].values()
-        )
+        for task in content["tasks"].values():
+            if (
+                task["state"] not in ("tried", "done")
+                or type(task["tries"]) is not int
+                or not 0 < task["tries"] < 1_000_000
+                or type(task.get("first", "")) is not str
+            ):
+                raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        good = False
-    if not good:
-        raise ValueError(f"{path.name!r} is no file of progress")
+        raise ValueError(f"{path.name!r} is no file of progress") from None
     for name in [name for name in content["tasks"] if name.startswith("lesson_")]:
         content["tasks"][_second_edition(name)] = content["tasks"].pop(name)
     return content
@@ -74,18 +73,15 @@ def _second_edition(name: str) -> str:
     """The key of a task of the first edition, as lesson_04.handed_over, which may have moved to another lesson."""
     lesson, _, task = name.partition(".")
     kept = f"{FIRST_EDITION.get(lesson, lesson)}.{task}"
-    now = _keys_of_today().get(task, [kept])
-    return kept if kept in now else now[0]
+    if kept in all_tasks():
+        return kept
+    return next((now for now in all_tasks() if now.endswith(f".{task}")), kept)
 
 
 @cache
-def _keys_of_today() -> dict[str, list[str]]:
-    """The keys of all tasks, by what they are called in their lesson."""
-    keys: dict[str, list[str]] = {}
-    for lesson in lesson_names():
-        for one in tasks_of(lesson):
-            keys.setdefault(one.name.partition(".")[2], []).append(key(one.name))
-    return keys
+def all_tasks() -> dict[str, Any]:
+    """Return the tasks of the course in its order, by the names under which they are kept."""
+    return {key(task.name): task for lesson in lesson_names() for task in tasks_of(lesson)}
 
 
 def _own() -> dict[str, Any]:
@@ -199,8 +195,11 @@ def export(path: str | Path) -> Path:
     Raises OSError where the file of progress cannot be read, ValueError where it is broken.
     """
     text = json.dumps(_own(), indent=1)
-    with Path(path).open("x", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        with Path(path).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise FileExistsError(f"{str(path)!r} is there already: choose another name") from None
     return Path(path)
 
 

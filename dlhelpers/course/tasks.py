@@ -23,17 +23,7 @@ from dlhelpers.course.judges import (
 )
 from dlhelpers.course.records import record
 
-WORDS = {
-    "open": "Not answered yet",
-    "noted": "Noted",
-    "right": "Right",
-    "wrong": "Not yet",
-    "missed": "Not so",
-    "hint": "Hint",
-    "solution": "Solution",
-    "result": "Result",
-    "changed": "Changed",
-}
+WORDS = {"open": "Not answered yet", "wrong": "Not yet", "missed": "Not so"}  # else the kind itself
 
 
 @dataclass(frozen=True)
@@ -45,8 +35,13 @@ class Reply:
     task: "Task"
     card: bool = False
 
+    @property
+    def word(self) -> str:
+        """The kind as a learner reads it."""
+        return WORDS.get(self.kind, self.kind.capitalize())
+
     def __repr__(self) -> str:
-        said = f"{WORDS[self.kind]}: {self.text}"
+        said = f"{self.word}: {self.text}"
         if self.card and self.kind == "open":
             return f"{self.task.kind.capitalize()}: {self.task.words()}\n{said}"
         return said
@@ -59,7 +54,7 @@ class Reply:
         text = marked_up(self.text)
         if self.kind == "solution":
             text = f"<pre>{escape(self.text)}</pre>"
-        said = verdict(WORDS[self.kind], text)
+        said = verdict(self.word, text)
         if self.kind == "result":
             # nobody has predicted: keep the answer folded, also on a page that is only read
             summary = "<summary>Predict first, then open the result</summary>"

@@ -58,8 +58,9 @@ def describe(loader: DataLoader) -> LoaderSummary:
 
     Raises TypeError for anything but a DataLoader.
     """
-    expected = "a DataLoader; count(...) takes any iterable of batches"
-    check_kind("loader", loader, DataLoader, expected)
+    check_kind(
+        "loader", loader, DataLoader, "a DataLoader; count(...) takes any iterable of batches"
+    )
     stream = isinstance(loader.dataset, IterableDataset)
     size, drop = loader.batch_size, loader.drop_last
     drawn = loader.dataset if stream or size is None else loader.sampler
@@ -82,8 +83,9 @@ def describe(loader: DataLoader) -> LoaderSummary:
     if batches == 0:
         warnings.append(f"no batch at all: {samples} samples, batch size {size}, drop_last {drop}.")
     elif dropped:
-        fine = "fine in training with shuffle=True, wrong in validation"
-        warnings.append(f"{dropped} samples are left out of each epoch: {fine}.")
+        warnings.append(
+            f"{dropped} samples are left out of each epoch: fine in training with shuffle=True, wrong in validation."
+        )
     return LoaderSummary(samples, size, drop, batches, last, dropped, formulas, tuple(warnings))
 
 
@@ -95,8 +97,9 @@ def count(loader: Iterable) -> LoaderSummary:
     dataset raises is raised. TypeError for a dataset without a loader.
     """
     if isinstance(loader, Dataset):
-        remedy = "a DataLoader, as DataLoader(dataset, batch_size=32)"
-        raise TypeError(f"loader is {shown(loader)}: expected {remedy}")
+        raise TypeError(
+            f"loader is {shown(loader)}: expected a DataLoader, as DataLoader(dataset, batch_size=32)"
+        )
     dataset = getattr(loader, "dataset", None)
     length, stream = _length(dataset), isinstance(dataset, IterableDataset)
     size, drop = getattr(loader, "batch_size", None), getattr(loader, "drop_last", False)
@@ -124,11 +127,11 @@ def count(loader: Iterable) -> LoaderSummary:
     if stream and length not in (None, samples) and not drop:
         warnings.append(f"the dataset says it has {length} samples, but {samples} came.")
     if not stream and _answers(dataset, 0):
-        found = f"dataset[{length}] answers, though len(dataset) is {length}"
-        warnings.append(f"{found}: the length may be too short, samples unused.")
-    left_out = "drop_last hides it" if drop else "drop_last is False"
+        warnings.append(
+            f"dataset[{length}] answers, though len(dataset) is {length}: the length may be too short, samples unused."
+        )
+    dropped, left_out = (None, "drop_last hides it") if drop else (0, "drop_last is False")
     formulas = [*["counted while iterating"] * 3, left_out]
-    dropped = None if drop else 0
     return LoaderSummary(samples, size, drop, batches, last, dropped, formulas, tuple(warnings))
 
 

@@ -1,7 +1,8 @@
-"""Datasets that answer at once: real scans that need no network, generated images, CIFAR-10, a folder of yours.
+"""Datasets that answer at once: real scans that need no network, generated images, CIFAR-10.
 
 Each is map-style: `len(dataset)` samples, and `dataset[k]` is (image, label), the image a float32
-tensor (C, H, W) from 0 to 1. Streams are in `streams.py`; augmentation is left to the lessons.
+tensor (C, H, W) from 0 to 1. A folder of yours is in `folders.py`, streams are in `streams.py`; augmentation is left to
+the lessons.
 """
 
 import os
@@ -13,10 +14,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
-from dlhelpers.data.drawn import SHAPES, draw_shapes
-from dlhelpers.data.folders import TEST_EVERY, image_folder
+from dlhelpers.data.drawn_images import SHAPES, draw_shapes
 
-NAMES = ("digits", "shapes", "cifar10", "fashion_mnist", "folder")
+NAMES = ("digits", "shapes", "cifar10", "fashion_mnist")
 # The digits 0 to 9, three pixels wide and five high, row by row.
 GLYPHS = (
     "111101101101111 010110010010111 111001111100111 111001111001111 101101111001001"
@@ -32,8 +32,9 @@ class ImageDataset(Dataset):
 
     def __init__(self, images: Tensor, labels: Tensor, classes: Sequence[str]):
         if len(images) != len(labels):
-            found = f"{len(images)} images but {len(labels)} labels"
-            raise ValueError(f"{found}: expected one label an image, in order")
+            raise ValueError(
+                f"{len(images)} images but {len(labels)} labels: expected one label an image, in order"
+            )
         self.images, self.labels, self.classes = images, labels, list(classes)
 
     def __len__(self) -> int:
@@ -94,28 +95,23 @@ def load(
     *,
     root: str | Path | None = None,
     download: bool = False,
-    size: int | None = None,
 ) -> Dataset:
-    """Return the dataset called `name`: "digits", "shapes", "cifar10", "fashion_mnist" or "folder".
+    """Return the dataset called `name`: "digits", "shapes", "cifar10" or "fashion_mnist".
 
     split     "train" or "test"
-    root      where files lie: required for "folder" (ROOT/CLASS/*.jpg or ROOT/SPLIT/CLASS/*.jpg), else
-              the variable DLHELPERS_DATA, else .cache/dlhelpers in the home folder
+    root      where files lie, else the variable DLHELPERS_DATA, else .cache/dlhelpers in the home folder
     download  fetch "cifar10" or "fashion_mnist" where they are missing; nothing is ever fetched unasked
-    size      side in pixels: of the generated "shapes", or to which images of a "folder" are cut
 
-    Raises ValueError for an unknown name or split and for files that are no images, FileNotFoundError for
-    missing data.
+    Raises ValueError for an unknown name or split, FileNotFoundError for missing data. For a folder of images there is
+    `ImageFiles`.
     """
     if name not in NAMES:
         raise ValueError(f"unknown dataset {name!r}: there are {', '.join(NAMES)}")
-    if name == "folder":
-        return image_folder(root, split, size)
     if split not in ("train", "test"):
         raise ValueError(f"split is {split!r}: expected 'train' or 'test'")
     if name == "shapes":
         length, seed = (8_000, 0) if split == "train" else (2_000, 1)
-        return Shapes(length, size or 32, seed=seed)
+        return Shapes(length, seed=seed)
     if name == "digits":
         return _digits(split)
     # imported here: it takes seconds, and only these datasets need it
@@ -146,6 +142,6 @@ def _digits(split: str) -> ImageDataset:
     scans = load_digits()
     images = torch.tensor(scans.images, dtype=torch.float32).div(16).unsqueeze(1)
     labels = torch.tensor(scans.target)
-    test = torch.arange(len(labels)) % TEST_EVERY == TEST_EVERY - 1
+    test = torch.arange(len(labels)) % 5 == 4
     chosen = test if split == "test" else ~test
     return ImageDataset(images[chosen], labels[chosen], [str(digit) for digit in range(10)])

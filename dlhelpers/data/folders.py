@@ -15,7 +15,6 @@ from torch.utils.data import Dataset
 
 from dlhelpers.base.checks import check_whole
 
-TEST_EVERY = 5  # where a source has no split of its own, each fifth image is a test image
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # in a name, it could take over a terminal
@@ -102,28 +101,6 @@ class ImageFiles(Dataset):
                 f"{path} is {found} pixels, the first image {first}: a dataset has one size, pass size={side}"
             )
         return pixels, label
-
-
-def image_folder(root: str | Path | None, split: str, size: int | None = None) -> ImageFiles:
-    """Return the images of ROOT/SPLIT/CLASS/*.jpg; without split folders, of ROOT/CLASS/*.jpg, each fifth a test image.
-
-    Raises FileNotFoundError for a folder that is missing or empty.
-    """
-    if root is None:
-        raise ValueError(
-            "load('folder') needs root=: the folder that holds one folder of images for each class"
-        )
-    root = Path(root)
-    if split not in ("train", "test") or (root / "train").is_dir() or (root / "test").is_dir():
-        return ImageFiles(root / split, size)
-    files = ImageFiles(root, size)
-    for_tests = slice(TEST_EVERY - 1, None, TEST_EVERY)
-    if split == "test":
-        files.samples = files.samples[for_tests]
-    else:
-        del files.samples[for_tests]
-    files.targets = [label for _, label in files.samples]
-    return files
 
 
 def decode_image(file: str | Path | BinaryIO, size: int | None = None) -> np.ndarray:

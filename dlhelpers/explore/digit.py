@@ -26,33 +26,31 @@ def explore_digit(model: nn.Module | None = None) -> Explorer:
     """
     sheets, model = _sheets(), model or _trained()
     keys = [ipywidgets.Button(layout={"width": "30px", "height": "30px"}) for _ in range(64)]
-    turned = torch.zeros(2 * PAD + 8, 2 * PAD + 8, dtype=torch.bool)  # the pixels that were clicked
-    seen = {}  # what was drawn last
+    seen = {}  # of what was drawn last: its start, its sheet, and the pixels in sight
 
     def draw(start: str, right: int, down: int, swapped: bool):
         if start != seen.get("start"):
-            turned[:] = False
+            seen.update(start=start, sheet=sheets[start].clone())
         top, left = PAD - down, PAD - right
-        window = slice(top, top + 8), slice(left, left + 8)
-        image = (sheets[start] - turned.float()).abs()[window]
-        image = 1 - image if swapped else image
-        seen.update(start=start, turned=turned[window])
-        for key, grey in zip(keys, (255 * image.flatten()).int().tolist(), strict=True):
+        seen["pixels"] = seen["sheet"][top : top + 8, left : left + 8]
+        image = 1 - seen["pixels"] if swapped else seen["pixels"]
+        for key, grey in zip(keys, (255 * image.flatten()).int().tolist()):
             key.style.button_color = f"rgb({grey},{grey},{grey})"
         how = f"{start}, {right:+d} columns, {down:+d} rows{', ink and paper swapped' * swapped}"
-        return _draw(image, _chances(model, image), how)
+        return _draw(model, image, how)
 
     controls = (
-        ("start from", "3", "blank", *(digit for digit in "0123456789" if digit != "3")),
+        ("start from", "3", "blank", *"012456789"),
         ("columns to the right", 0, -PAD, PAD),
         ("rows down", 0, -PAD, PAD),
         ("swap ink and paper", False),
     )
     explorer = Explorer(draw, controls, TRIES, [("3", -1, 0, False), ("3", 0, 0, True)])
-    draw("3", 0, 0, False)
+    explorer.redraw()  # the contrasts were drawn last
 
     def turn(key: ipywidgets.Button) -> None:
-        seen["turned"].view(8, 8)[divmod(keys.index(key), 8)] ^= True
+        place = divmod(keys.index(key), 8)
+        seen["pixels"][place] = 1 - seen["pixels"][place]
         explorer.redraw()
 
     for k, key in enumerate(keys):
@@ -68,17 +66,18 @@ def explore_digit(model: nn.Module | None = None) -> Explorer:
 def _sheets() -> dict[str, Tensor]:
     """Blank paper, and on such paper the first scan of each digit."""
     scans = load("digits", "train")
-    first = [scans.images[scans.labels == digit][0, 0] for digit in range(10)]
-    drawn = [torch.zeros(8, 8), *first]
-    padded = [nn.functional.pad(image, (PAD, PAD, PAD, PAD)) for image in drawn]
-    return dict(zip(["blank", *scans.classes], padded, strict=True))
+    sheets = {"blank": torch.zeros(2 * PAD + 8, 2 * PAD + 8)}
+    for digit, name in enumerate(scans.classes):
+        scan = scans.images[scans.labels == digit][0, 0]
+        sheets[name] = nn.functional.pad(scan, (PAD,) * 4)
+    return sheets
 
 
 @cache
 def _trained() -> nn.Module:
     """The network of lesson 00 after 40 steps, each on all training scans; the caller's random state is kept."""
     scans = load("digits", "train")
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
         optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
@@ -87,14 +86,10 @@ def _trained() -> nn.Module:
     return model
 
 
-def _chances(model: nn.Module, image: Tensor) -> list[float]:
-    """What a model makes of an image, in percent for each digit."""
+def _draw(model, image, how):
     with torch.inference_mode():
         where = next(model.parameters()).device
-        return (100 * model(image[None, None].to(where)).softmax(dim=1)[0]).tolist()
-
-
-def _draw(image, chances, how):
+        chances = (100 * model(image[None, None].to(where)).softmax(dim=1)[0]).tolist()
     ax = new_axes(4.4, 2.5)
     picture = ax.inset_axes((-0.6, 0, 0.55, 1))
     picture.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1)

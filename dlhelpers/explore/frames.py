@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets
+from matplotlib.axes import Axes
 
 from dlhelpers.base.widgets import view_of
 from dlhelpers.show.plots import Picture
@@ -38,7 +39,6 @@ class Explorer:
     """
 
     def __init__(self, draw: Callable, controls: Sequence, tries: Sequence, contrasts: Sequence):
-        self.draw, self.controls = draw, controls
         start = [control[1] for control in controls]
         self.pictures = [draw(*values) for values in (start, *contrasts)]
         panel, column = ipywidgets.HTML(_page(self.pictures[0])), []
@@ -74,6 +74,12 @@ class Explorer:
         fold = f"<details><summary>With other values</summary>{''.join(others)}</details>"
         html = f"{STYLE}<div class='dl-explorer'>{first}{self.tries}{fold}</div>"
         return {"text/plain": repr(self), "text/html": html} | view_of(self.widget)
+
+
+def name_rows(ax: Axes, names: Sequence[str], width: float, xlabel: str) -> None:
+    """Name the rows of a drawing, which stand at 0, 1, ... from the top, over an axis from 0 to `width`."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlim=(0, width), ylim=(len(names) - 0.5, -0.5), xlabel=xlabel, frame_on=False)
 
 
 def _page(picture: Picture) -> str:

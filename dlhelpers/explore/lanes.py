@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 TRIES = (
@@ -24,8 +24,7 @@ def explore_lanes() -> Explorer:
         ("prefetch_factor", 2, 1, 4),
         ("every 5th batch loads 5 times as long", False),
     )
-    contrasts = (160, 120, 0, 2, False), (160, 120, 2, 2, False)
-    return Explorer(_draw, controls, TRIES, contrasts)
+    return Explorer(_draw, controls, TRIES, [(160, 120, 0, 2, False), (160, 120, 2, 2, False)])
 
 
 def _draw(load_ms, train_ms, workers, prefetch, uneven):
@@ -55,10 +54,9 @@ def _draw(load_ms, train_ms, workers, prefetch, uneven):
         bars = ax.barh(y, ends - starts, left=starts, color=colour, edgecolor="white")
         ax.bar_label(bars, turns + 1, label_type="center", fontsize=8, in_layout=False)
     names = [f"worker {k + 1}" for k in range(workers)] or ["main process"]
-    ax.set_yticks(range(lanes + 1), [*names, "device"])
     in_turns = sum(loads) + 12 * train_ms
     axis = "ms (the axis ends where an epoch without workers would); hatched: waiting"
-    ax.set(xlim=(0, in_turns), ylim=(lanes + 0.5, -0.5), xlabel=axis, frame_on=False)
+    name_rows(ax, [*names, "device"], in_turns, axis)
     waits = sum(end for _, end in loading[-lanes:]) - sum(loads)
     return show(
         ax,

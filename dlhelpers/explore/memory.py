@@ -1,6 +1,6 @@
 """What one training step holds in memory, counted before anything runs."""
 
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 # MB in float32: of the 267,738 parameters of lesson 06's model; of the 50,698 numbers of an image and its layers
@@ -46,9 +46,9 @@ def _draw(batch_size, micro_batches, optimizer, precision):
         ax.barh([y, 4], size, left=total, color=PALETTE[y], hatch="/" * y, edgecolor="white")
         total += size
     rows = *held.items(), ("together", total)
-    ax.set_yticks(range(5), [f"{kind}: {size:.2f} MB" for kind, size in rows])
     ax.axvline(LIMIT, color=PALETTE[4])
-    ax.set(xlim=(0, 60), ylim=(4.5, -0.5), xlabel="MB; the line: the limit", frame_on=False)
+    names = [f"{kind}: {size:.2f} MB" for kind, size in rows]
+    name_rows(ax, names, 60, "MB; the line: the limit")
     verdict = "fit" if total <= LIMIT else "do not fit"
     return show(
         ax,

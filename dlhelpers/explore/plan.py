@@ -48,9 +48,15 @@ def explore_plan() -> Explorer:
 
 
 def _draw(batch_size, micro_batch, epochs):
-    sizes = {"micro_batch_size": micro_batch, "shape": (3, 64, 64), "model": network()}
-    adam = torch.optim.Adam
-    made = plan(samples=SAMPLES, batch_size=batch_size, epochs=epochs, optimizer_fn=adam, **sizes)
+    made = plan(
+        samples=SAMPLES,
+        batch_size=batch_size,
+        epochs=epochs,
+        micro_batch_size=micro_batch,
+        shape=(3, 64, 64),
+        model=network(),
+        optimizer_fn=torch.optim.Adam,
+    )
     seen, peak = SAMPLES * epochs, made.peak_bytes / 1e6
     parts = [(name, size / 1e4 / CAP) for name, size in made.peak_parts.items()]
     bars = [(str(k + 1), 100 * SAMPLES / BUDGET) for k in range(epochs)], parts

@@ -1,7 +1,7 @@
 """An epoch dealt out to ranks: who takes which place, in which step, and what becomes of the rest."""
 
 from dlhelpers.data.sampling import split_epoch
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, counted, new_axes, show
 
 TRIES = (
@@ -43,10 +43,9 @@ def _draw(samples, ranks, batch_size, policy):
     shown = range(steps) if steps < 9 else (0, steps - 1)
     ax.set_xticks([middles[k] for k in shown], [f"step {k + 1}" for k in shown])
     names = [f"rank {k}" for k in range(ranks)] + ["left out"] * (taken < samples)
-    ax.set_yticks(range(len(names)), names)
     wide = max(most + max(steps - 1, 0) * gap, samples - taken, 6)
     axis = "numbers: positions in the epoch's order; hatched: used twice, or left out"
-    ax.set(xlim=(0, wide), ylim=(len(names) - 0.5, -0.5), xlabel=axis, frame_on=False)
+    name_rows(ax, names, wide, axis)
     ax.tick_params(length=0)
     end = f", the last with {counted(sum(last), 'sample')} from {counted(sum(map(bool, last)), 'rank')}"
     return show(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 KERNELS, HAND_OVER = 16, 3  # of four steps, and the ms that the host needs to hand over each
@@ -43,11 +43,8 @@ def _draw(reads, kernel_ms, lead):
     colours = np.repeat([PALETTE[0], PALETTE[1], PALETTE[5], PALETTE[2]], 4)
     for lane, starts, length in ((0, begins, HAND_OVER), (1, ends - kernel_ms, kernel_ms)):
         ax.barh([lane] * KERNELS, length, left=starts, color=colours, edgecolor="white")
-    ax.set_yticks((0, 1), ("host", "device"))
     axis = "ms, up to the time of 4 reads per step; a colour for each step; hatched: waiting"
-    ax.set(
-        xlim=(0, KERNELS * (HAND_OVER + kernel_ms)), ylim=(1.5, -0.5), xlabel=axis, frame_on=False
-    )
+    name_rows(ax, ("host", "device"), KERNELS * (HAND_OVER + kernel_ms), axis)
     idle, waits = total - KERNELS * kernel_ms, total - KERNELS * HAND_OVER
     return show(
         ax,

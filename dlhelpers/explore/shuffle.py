@@ -2,16 +2,16 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgba_array
 
 from dlhelpers.data.sampling import BlockShuffleSampler
 from dlhelpers.explore.frames import Explorer
 from dlhelpers.show.plots import PALETTE, counted, show
 
 TRIES = (
-    "Keep the window at 1, and change the block until the batches are mixed. What did it cost?",
+    "Keep the window at 1, and change the block until the batches are mixed. What does it cost?",
     "Back to blocks of 24. What's the smallest window that gives 2.9 classes per batch? How many samples does it hold?",
-    "Untick sorted by class: now the file has been shuffled once. How few requests and samples held are enough?",
+    "Untick sorted by class: now the file has been shuffled once. What's the smallest window that mixes the batches?",
 )
 
 
@@ -39,16 +39,16 @@ def _draw(block, window, by_class):
 
     heights = {"height_ratios": [1, 5], "hspace": 0.8}  # faster than a layout
     _, (file, ax) = plt.subplots(2, figsize=(5.8, 2.9), gridspec_kw=heights)
-    colours = np.array([to_rgb(PALETTE[label]) for label in range(3)])
+    colours = to_rgba_array(PALETTE[:3])
     file.imshow(colours[labels][None], aspect="auto", extent=(0, 240, 0, 1))
     if block > 3:  # else the borders would hide the samples
         file.vlines(range(block, 240, block), 0, 1, color="white", linewidth=2)
     file.set(xticks=[0, 240], yticks=[], frame_on=False)
-    file.set_xlabel("position in the file; white: block borders", labelpad=-8)
+    file.set_xlabel("position in the file; lines: block borders", labelpad=-8)
     foot = counts.cumsum(axis=1) - counts
     places = np.repeat(range(1, 21), 3)
-    look = {"color": np.tile(colours, (20, 1)), "edgecolor": "white"}
-    ax.bar(places, counts.ravel(), bottom=foot.ravel(), **look)
+    each = np.tile(colours, (20, 1))
+    ax.bar(places, counts.ravel(), bottom=foot.ravel(), color=each, edgecolor="white")
     ax.set(xlim=(0.4, 20.6), xticks=[1, 20], yticks=[0, 12], frame_on=False)
     ax.set(xlabel="batch of the epoch; one colour per class", ylabel="samples")
     held = min(240, block * window)

@@ -4,7 +4,7 @@ from math import cos, pi
 
 import matplotlib.pyplot as plt
 
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, counted, show
 
 TRIES = (
@@ -27,8 +27,7 @@ def explore_steps() -> Explorer:
         ("epochs", 2, 1, 3),
         ("tell the scheduler the", "optimizer steps", "iterations", "epochs"),
     )
-    contrasts = (20, 4, 2, 2, "iterations"), (20, 4, 2, 2, "epochs")
-    return Explorer(_draw, controls, TRIES, contrasts)
+    return Explorer(_draw, controls, TRIES, [(20, 4, 2, 2, "iterations"), (20, 4, 2, 2, "epochs")])
 
 
 def _draw(samples, loader_batch, accumulate, epochs, unit):
@@ -43,17 +42,16 @@ def _draw(samples, loader_batch, accumulate, epochs, unit):
     heights = {"height_ratios": [epochs, 3], "hspace": 0.9 - 0.1 * epochs}  # faster than a layout
     _, (ax, below) = plt.subplots(2, figsize=(5, 2.3 + 0.4 * epochs), gridspec_kw=heights)
     for epoch in range(epochs):
-        for k, colour in enumerate((PALETTE[5], PALETTE[1])):
-            look = {"facecolor": colour, "edgecolor": "white", "linewidth": 2}
-            ax.broken_barh(sum(groups[k::2], []), (epoch - 0.4, 0.8), **look)
-        for k, group in enumerate(groups if steps <= 12 else ()):
-            text = f"{'step ' * (len(groups) < 5)}{epoch * len(groups) + k + 1}"
-            place = group[0][0] + sizes[k] / 2, epoch
-            ax.text(*place, text, ha="center", va="center", fontsize=9)
-    ax.set_yticks(range(epochs), [f"epoch {k + 1}" for k in range(epochs)])
+        for k, group in enumerate(groups):
+            look = {"facecolor": PALETTE[1 if k % 2 else 5], "edgecolor": "white", "linewidth": 2}
+            ax.broken_barh(group, (epoch - 0.4, 0.8), **look)
+            if steps <= 12:
+                text = f"{'step ' * (len(groups) < 5)}{epoch * len(groups) + k + 1}"
+                middle = group[0][0] + sizes[k] / 2
+                ax.text(middle, epoch, text, ha="center", va="center", fontsize=9)
+    names = [f"epoch {k + 1}" for k in range(epochs)]
+    name_rows(ax, names, samples, "samples; a box: a loader batch; a colour: a step")
     ax.set_xticks([0, samples])
-    axis = "samples; a box: a loader batch; a colour: a step"
-    ax.set(xlim=(0, samples), ylim=(epochs - 0.5, -0.5), xlabel=axis, frame_on=False)
     below.plot(range(steps + 1), rates, "o-", color=PALETTE[0], markersize=4)
     below.set(xlabel="optimizer steps taken", ylabel="learning rate", ylim=(-0.005, 0.11))
     below.set(xlim=(-0.5, steps + 0.5), xticks=[0, steps], yticks=[0, 0.1])

@@ -3,7 +3,7 @@
 from random import Random
 
 from dlhelpers.data.streams import shuffle_buffer
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, counted, new_axes, show
 
 SAMPLES, GAP = 20, 0.5  # of the stream; between two batches
@@ -47,15 +47,15 @@ def _draw(workers, shared, buffer, batch_size):
         places = [k + GAP * (k // batch_size) for k in range(len(lane))]
         colour = (PALETTE[5], PALETTE[1], PALETTE[2])[w]
         boxes = ax.bar(places, 0.72, 0.94, w - 0.36, color=colour, edgecolor="#555555")
-        for x, box, sample in zip(places, boxes, lane, strict=True):
+        for x, box, sample in zip(places, boxes, lane):
             if (w, sample) in repeats:
                 box.set(facecolor="white", edgecolor=colour, hatch="///")
             # no label of bars: those take twice as long to draw
             ax.text(x, w, sample, ha="center", va="center", fontsize=8, in_layout=False)
-    ax.set_yticks(range(workers), [f"worker {w}" for w in range(workers)])
     wide = SAMPLES + GAP * (SAMPLES // batch_size)
-    ax.set(xticks=[], xlim=(-0.7, wide), ylim=(workers - 0.5, -0.5), frame_on=False)
-    ax.set_xlabel("its batches, from left to right; hatched: the sample came before")
+    axis = "its batches, from left to right; hatched: the sample came before"
+    name_rows(ax, [f"worker {w}" for w in range(workers)], wide, axis)
+    ax.set(xticks=[], xlim=(-0.7, wide))
     ax.tick_params(length=0)
     return show(
         ax,

@@ -39,8 +39,12 @@ import torch
 
 from dlhelpers.base.checks import check_kind, check_whole
 from dlhelpers.base.sizes import human_bytes
-from dlhelpers.base.tables import Table
-from dlhelpers.machine.memory import is_out_of_memory, memory_use, tells_out_of_memory
+from dlhelpers.machine.memory import (
+    MemoryUse,
+    is_out_of_memory,
+    memory_use,
+    tells_out_of_memory,
+)
 
 # elsewhere there is no cap, and each call waits for a new Python: system libraries have threads, which a fork does not
 # bear
@@ -88,18 +92,6 @@ class LimitedRun:
             cap = f"under a cap of {human_bytes(self.limit)} of private memory"
         return "\n".join([f"{self.outcome} {cap}", *self.error.splitlines()[:1]])
 
-    def table(self) -> Table:
-        """Return all figures as a table; they differ a little from run to run."""
-        rows = {
-            "outcome": self.outcome,
-            "capped": self.capped,
-            "limit": human_bytes(self.limit),
-            "peak private": human_bytes(self.peak_private),
-            "peak file-backed": human_bytes(self.peak_file_backed),
-            "seconds": f"{self.seconds:.2f}",
-        }
-        return Table(["figure", "value"], rows.items(), notes=self.error.splitlines())
-
 
 def run_limited(target: Callable, *args: object, limit: int, timeout: float = inf) -> LimitedRun:
     """Run `target(*args)` in a fresh process that may take `limit` bytes of private memory beyond what it starts with.
@@ -117,10 +109,18 @@ def run_limited(target: Callable, *args: object, limit: int, timeout: float = in
     Whatever befalls the child is told by the result. Raises ValueError for a limit under 16 MB or not whole, TypeError
     for a target that cannot be called or sent to another process.
     """
-    expected = "a function, its arguments behind it, as run_limited(train, 3, limit=500_000_000)"
-    check_kind("target", target, Callable, expected)
-    why = " bytes (16 MB): a single thread's stack takes 8 MB; 500 MB is 500_000_000"
-    check_whole("limit", limit, LEAST, why)
+    check_kind(
+        "target",
+        target,
+        Callable,
+        "a function, its arguments behind it, as run_limited(train, 3, limit=500_000_000)",
+    )
+    check_whole(
+        "limit",
+        limit,
+        LEAST,
+        " bytes (16 MB): a single thread's stack takes 8 MB; 500 MB is 500_000_000",
+    )
     call, modules = _packed(target, args)
     surroundings = dict(os.environ) | CHILD, os.getcwd(), sys.path, limit
     with _one_at_a_time, TemporaryDirectory(ignore_cleanup_errors=True) as name:
@@ -131,14 +131,10 @@ def run_limited(target: Callable, *args: object, limit: int, timeout: float = in
             if LINUX:
                 fields = _asked(folder, modules, float(timeout))
             else:
-                fields = _attended(_python(f"do_call({name!r})", folder), timeout)
+                fields = _attended(_python(f"do_call({name!r})", folder), folder, timeout)
         finally:
             output = (folder / "output").read_bytes().decode("utf-8", "replace")
             print(output, end="")
-        if (folder / "start").exists():
-            start, fields["capped"] = _read(folder / "start")
-            fields["peak_private"] = max(0, fields["peak_private"] - start.private)
-            fields["peak_file_backed"] = max(0, fields["peak_file_backed"] - start.file_backed)
         if (folder / "report").exists():
             fields |= _read(folder / "report")
         else:  # its last lines tell why
@@ -157,8 +153,8 @@ class _Pickler(cloudpickle.Pickler):
 
     def __init__(self, file: BytesIO):
         super().__init__(file)
-        self.main: dict[str, object] = {}
-        self.modules: set[str] = set()
+        self.main = {}
+        self.modules = set()
 
     def reducer_override(self, obj: object) -> object:
         """Note what an object needs."""
@@ -195,7 +191,7 @@ def _is_installed(name: str) -> bool:
 # ---- the server, seen from here ----
 
 _one_at_a_time = threading.Lock()
-_server: psutil.Popen | None = None
+_server = None  # a psutil.Popen, once it runs
 
 
 def _python(code: str, folder: Path) -> psutil.Popen:
@@ -243,34 +239,32 @@ def serve(idle: float) -> None:
     torch.optim.SGD([torch.zeros(1)])  # the first optimizer of a process imports 80 MB of PyTorch
     requests = open(0, "rb", buffering=0)
     while select.select([requests], [], [], idle)[0] and (line := requests.readline()):
-        folder, modules, timeout = json.loads(line)
+        name, modules, timeout = json.loads(line)
+        folder = Path(name)
         for module in modules:
             with suppress(Exception):  # the child will tell
                 import_module(module)
         child = os.fork()
         if child == 0:
-            do_call(folder)
-        seen = _attended(psutil.Process(child), timeout, requests)
-        _write(Path(folder, "seen"), seen)
+            do_call(name)
+        _write(folder / "seen", _attended(psutil.Process(child), folder, timeout, requests))
     os._exit(0)  # tidying up after PyTorch would take a second
 
 
 def _attended(
-    child: psutil.Process, timeout: float, requests: FileIO | None = None
+    child: psutil.Process, folder: Path, timeout: float, requests: FileIO | None = None
 ) -> dict[str, object]:
     """Look at a child until it ends, and kill it when its time or the machine's memory is over, or nobody waits for it.
 
     Returns the fields of its run as far as they are seen from outside.
     """
-    private, file_backed, stopped, code = 0, 0, "", None
+    peak, stopped, code = MemoryUse(0), "", None
     spare = psutil.virtual_memory().available // 4
     began = perf_counter()
     try:
         while code is None:
             with suppress(psutil.Error):  # where it has just ended, some systems tell nothing
-                use = memory_use(child.pid)
-                private = max(private, use.private)
-                file_backed = max(file_backed, use.file_backed)
+                peak = MemoryUse(*map(max, peak, memory_use(child.pid)))
             if perf_counter() - began > timeout:
                 stopped = f"it was still running at its timeout of {timeout:g} seconds"
             elif psutil.virtual_memory().available < spare:
@@ -282,11 +276,15 @@ def _attended(
                 code = int(child.wait(TICK))
     finally:
         _kill(child)
-    fields = _ended_by(code)
+    fields = _ended_by(code) | {"seconds": perf_counter() - began}
     if stopped:
         fields["error"] = f"killed by the parent: {stopped}"
-    peaks = {"peak_private": private, "peak_file_backed": file_backed}
-    return fields | peaks | {"seconds": perf_counter() - began}
+    if (folder / "start").exists():
+        start, fields["capped"] = _read(folder / "start")
+        peak = MemoryUse(*map(max, peak, start))
+        fields["peak_private"] = peak.private - start.private
+        fields["peak_file_backed"] = peak.file_backed - start.file_backed
+    return fields
 
 
 def _kill(child: psutil.Process) -> None:

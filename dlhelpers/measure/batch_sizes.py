@@ -7,7 +7,6 @@ the next peak is predicted from those measured, and the study stops before it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -26,12 +25,8 @@ from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undistur
 from dlhelpers.train.checks import LossFn
 from dlhelpers.train.micro_batching import split_batch
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 BUDGET = 0.8  # the part of the memory free at the beginning that a size may be predicted to take
 NEAR_BEST = 0.95  # of the best samples a second: where a larger batch no longer pays
-OUT = "ran out of memory"
 STEPS = 3  # timed at once
 TIMED_SECONDS = 0.2  # small batches are timed again until this is spent
 
@@ -95,18 +90,14 @@ class BatchSizeStudy(ShownAsTable, list[BatchSizeTrial]):
                 speed = f"{trial.samples_per_second:,.0f}"
                 took = ["yes", human_bytes(trial.peak_memory), milliseconds, speed]
             rows.append([trial.batch_size, *took, trial.note])
-        note = (
-            f"largest that ran {self.largest}, fastest {self.fastest}, recommended {self.recommended}:"
-            f" the smallest with at least {NEAR_BEST:.0%} of the best samples a second."
+        return Table(
+            names,
+            rows,
+            notes=[
+                f"largest that ran {self.largest}, fastest {self.fastest}, recommended {self.recommended}:"
+                f" the smallest with at least {NEAR_BEST:.0%} of the best samples a second."
+            ],
         )
-        return Table(names, rows, notes=[note])
-
-    def plot(self) -> "Axes":
-        """Draw samples a second over the sizes that ran; return the axes, for `show`."""
-        from dlhelpers.show.studies import plot_batch_sizes
-
-        speeds = {trial.batch_size: trial.samples_per_second for trial in self.fitting}
-        return plot_batch_sizes(speeds, self.recommended)
 
 
 def study_batch_sizes(
@@ -143,7 +134,7 @@ def study_batch_sizes(
         if need > allowed:
             found = f"about {human_bytes(need)} of the {human_bytes(allowed)} allowed"
             return BatchSizeTrial(size, note=f"not run: would take {found}")
-        trial = BatchSizeTrial(size, note=OUT)
+        trial = BatchSizeTrial(size, note="ran out of memory")
         try:
             with peak_memory(device) as peak:
                 batch = make_batch(size)

@@ -3,7 +3,6 @@
 import shutil
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -87,15 +86,17 @@ def inspect_folder(folder: str | Path) -> FolderReport:
     sizes, damaged = Counter(), {}
     # on leaving, the pool drops what it has not begun, so an interrupt is quick
     with ThreadPool(cores()) as pool, tqdm_bar(True, total=len(files), unit="image") as bar:
-        for found in pool.imap(partial(_look, files), range(len(files))):
-            if isinstance(found, Unusable):
-                name, reason = found.args
+        shapes = pool.imap(lambda index: files.decode(index).shape, range(len(files)))
+        for _ in files.samples:
+            try:
+                _, height, width = next(shapes)
+                sizes[width, height] += 1
+            except Unusable as error:
+                name, reason = error.args
                 damaged[name] = reason
-            else:
-                sizes[found] += 1
             bar.update()
     if not sizes:
-        raise ValueError(f"no image of {len(files)} in {root} can be decoded: {found}")
+        raise ValueError(f"no image of {len(files)} in {root} can be decoded: {name}, {reason}")
     return FolderReport(
         len(files),
         sum(Path(path).lstat().st_size for path, _ in files.samples),
@@ -106,12 +107,3 @@ def inspect_folder(folder: str | Path) -> FolderReport:
         memory_budget(),
         shutil.disk_usage(root).free,
     )
-
-
-def _look(files: ImageFiles, index: int) -> tuple[int, int] | Unusable:
-    """The (width, height) of an image, or why it cannot be decoded."""
-    try:
-        _, height, width = files.decode(index).shape
-        return width, height
-    except Unusable as error:
-        return error

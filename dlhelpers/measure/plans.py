@@ -4,11 +4,9 @@ Counts are exact, and `Plan.compare` checks them against the history of `fit`. T
 small passes of a copy of the model.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +20,9 @@ from dlhelpers.data.batch_counts import batches_per_epoch, describe, tensors_in
 from dlhelpers.data.sampling import split_epoch
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.history import History
-from dlhelpers.train.ranks import place
-from dlhelpers.train.seeds_and_workers import samplers
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from dlhelpers.train.ranks import place_in
 
 Count = int | None  # None where it cannot be known
-SHARED = Path("/dev/shm")  # where workers put what waits, on Linux
-FACTOR = 1.5  # a peak within this factor of the predicted one has held
 
 
 @dataclass(frozen=True, repr=False)
@@ -72,7 +64,7 @@ class Plan(ShownAsTable):
     def compare(self, history: History) -> Table:
         """Return a table of which numbers held in the finished training epochs of `fit`: "yes", "no" or "unknown".
 
-        A peak has held within a factor of 1.5, and only CUDA tells it. Raises KeyError where no epoch was finished.
+        Raises KeyError where no epoch was finished.
         """
         happened = {
             "samples_per_epoch": {*history.column("train_samples")},
@@ -86,22 +78,7 @@ class Plan(ShownAsTable):
             held = "yes" if came == {planned} else "no"
             found = " or ".join(f"{number:,}" for number in sorted(came))
             rows.append([name, _shown(name, planned), found, held if planned else "unknown"])
-        peak = max(result.peak_memory or 0 for result in history)
-        if peak and self.peak_bytes:
-            held = "yes" if 1 / FACTOR <= peak / self.peak_bytes <= FACTOR else "no"
-            rows.append(["peak_bytes", human_bytes(self.peak_bytes), human_bytes(peak), held])
         return Table(["what", "planned", "happened", "held"], rows)
-
-    def plot(self) -> "Axes":
-        """Draw what a step holds at its peak, or without a model the counts of an epoch; return the axes, for `show`.
-
-        Raises TypeError where they are unknown.
-        """
-        from dlhelpers.show.studies import plot_bars
-
-        parts = {name: size / 1e6 for name, size in self.peak_parts.items()}
-        counts = {"batches": self.batches, "micro_batches": self.micro_batches}
-        return plot_bars(parts or counts, "MB at a step's peak" if parts else "in an epoch")
 
 
 def plan(
@@ -146,11 +123,8 @@ def plan(
     if said.last_batch is None:
         note = "this loader tells too little of itself, as a stream does: count(loader) counts."
         return Plan(epochs, samples, *[None] * 10, {}, [""] * 8, [note])
-    for sampler in samplers(loader):
-        _, world, total = place(sampler)
-        if world > 1:
-            pads = "drop" if getattr(sampler, "drop_last", True) else "pad"
-            samples, ranks, policy = total, world, getattr(sampler, "policy", pads)
+    if place := place_in(loader):
+        samples, ranks, policy = place.samples, place.world, place.policy
     micro = size if micro_batch_size is None else micro_batch_size
     check_whole("micro_batch_size", micro, 1)
     shares = [len(split_epoch(samples, rank=k, world=ranks, policy=policy)) for k in range(ranks)]
@@ -159,7 +133,6 @@ def plan(
     said = describe(DataLoader(range(shares[0]), size, drop_last=said.drop_last))
     pieces, rest = batches_per_epoch(size, micro), batches_per_epoch(said.last_batch, micro)
     early, steps = max(0, said.batches - 1), said.batches * epochs
-    notes = [*said.warnings]
     ends = [f"rank {k:,} takes {taken[k]:,}" for k in sorted({0, ranks - 1})]
     formulas = [
         "as given",
@@ -176,23 +149,17 @@ def plan(
             small = [loader.collate_fn([loader.dataset[0]] * count) for count in (2, 4)]
         each = _bytes(small[0]) // 2
         batch, workers, ahead = largest * each, loader.num_workers, loader.prefetch_factor or 0
-        waiting = workers * ahead * batch
         if model is not None:
             parts = _peak(model, optimizer_fn, small, min(micro, largest)) | {"batch": batch}
-        sizes = [samples * each, batch, waiting, sum(parts.values()) or None]
+        sizes = [samples * each, batch, workers * ahead * batch, sum(parts.values()) or None]
         formulas += [
             f"{samples:,} x {each:,} bytes",
             f"{largest:,} x {each:,} bytes",
             f"{workers} workers x {ahead} x a batch",
             " + ".join(f"{name} {human_bytes(part)}" for name, part in parts.items()),
         ]
-        if SHARED.is_dir() and waiting > (room := shutil.disk_usage(SHARED).free):
-            notes.append(
-                f"{human_bytes(waiting)} wait in workers, and {SHARED} has {human_bytes(room)} free: take fewer"
-                " workers, a smaller prefetch_factor or a larger --shm-size."
-            )
     counts = sum(taken), said.batches, said.last_batch, early * pieces + rest, steps, steps
-    return Plan(epochs, samples, *counts, *sizes, parts, formulas, notes)
+    return Plan(epochs, samples, *counts, *sizes, parts, formulas, said.warnings)
 
 
 def _peak(

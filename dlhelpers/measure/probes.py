@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from unittest import mock
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import Dataset, get_worker_info
 
 from dlhelpers.machine.devices import Device
-from dlhelpers.train import meter
+from dlhelpers.train import epoch_sums
 
 # what turns a tensor into Python's own numbers
 READS = set(
@@ -26,11 +27,12 @@ READS = set(
 )
 
 
+@dataclass(eq=False)
 class Waiting(Dataset):
     """A dataset whose samples come `milliseconds` late, as from a slow disk: the core is free meanwhile."""
 
-    def __init__(self, dataset: Dataset, milliseconds: float):
-        self.dataset, self.milliseconds = dataset, milliseconds
+    dataset: Dataset
+    milliseconds: float
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -80,9 +82,9 @@ def count_reads(work: Callable[[], object], device: Device) -> int:
     """Call `work` and return how many of its calls turned a tensor on `device` into Python's own numbers.
 
     Each of them makes a loop wait for a GPU; copies and masks (`x.cpu()`, `x[mask]`) may wait too and are not counted.
-    The half-second read of `train.meter` is off meanwhile, in this process, since its number depends on the clock.
+    The half-second read of `train.epoch_sums` is off meanwhile, in this process, since its number depends on the clock.
     """
-    with mock.patch.object(meter, "READ_SECONDS", math.inf), _Reads(device) as counter:
+    with mock.patch.object(epoch_sums, "READ_SECONDS", math.inf), _Reads(device) as counter:
         work()
     return counter.reads
 
@@ -95,5 +97,9 @@ class _Reads(TorchFunctionMode):
         self.kind, self.reads = torch.device(device).type, 0
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.reads += function.__name__ in READS and args[0].device.type == self.kind
+        asked = args[:1] if function.__name__ in READS else ()
+        if function.__name__ in ("tensor", "as_tensor") and args and isinstance(args[0], list):
+            asked = args[0]  # each tensor of a list is read
+        there = (one.device.type for one in asked if isinstance(one, torch.Tensor))
+        self.reads += sum(kind == self.kind for kind in there)
         return function(*args, **(kwargs or {}))

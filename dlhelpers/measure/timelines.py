@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from torch.profiler import profile, record_function
 
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.machine.devices import move
-from dlhelpers.measure.speed import SMALL
+from dlhelpers.measure.data_or_model import SMALL
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn, check_loader
 from dlhelpers.train.micro_batching import split_batch
@@ -88,7 +88,7 @@ class Timeline(ShownAsTable):
 
     def plot(self) -> "Axes":
         """Draw a lane for each phase, and below them the memory; return the axes, for `show`."""
-        from dlhelpers.show.studies import plot_timeline
+        from dlhelpers.show.plots import plot_timeline
 
         return plot_timeline(self.spans, self.memory, self.verdict)
 
@@ -131,10 +131,8 @@ def timeline(
         # each change has a moment of its own; a table of operations books it at the end of one
         elif name == "[memory]" and (event["args"]["Device Type"] == 0) == on_host:
             changes.append((start, event["args"]["Bytes"]))
-    held, memory = 0.0, [(0.0, 0.0)]
-    for moment, size in sorted(changes):
-        held += size
-        memory.append((moment, held))
+    moments, sizes = zip((0.0, 0), *sorted(changes))
+    memory = list(zip(moments, accumulate(sizes)))
     return Timeline(spans, memory, bool(getattr(loader, "num_workers", 0)))
 
 
@@ -156,7 +154,7 @@ def _step(trial: Rehearsal, batches: Iterator[Any]) -> None:
     inputs, labels = split_batch(batch)
     trial.optimizer.zero_grad()
     with record_function("forward"):
-        inputs, targets = move(inputs, trial.device), move(labels, trial.device)
+        inputs, targets = move((inputs, labels), trial.device)
         loss = trial.loss_fn(trial.model(inputs), targets, labels)
     with record_function("backward"):
         loss.backward()

@@ -33,8 +33,12 @@ class Rehearsal:
     """
 
     def __init__(self, model: nn.Module, loss_fn: LossFn, optimizer_fn: OptimizerFn):
-        expected = "a function of the parameters, since the copy needs its own, as torch.optim.Adam"
-        check_kind("optimizer_fn", optimizer_fn, Callable, expected)
+        check_kind(
+            "optimizer_fn",
+            optimizer_fn,
+            Callable,
+            "a function of the parameters, since the copy needs its own, as torch.optim.Adam",
+        )
         self.device, self.loss_fn = device_of(model), CheckedLoss(loss_fn)
         self.model, self.optimizer_fn = deepcopy(model), optimizer_fn
         self.reset()

@@ -19,9 +19,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from dlhelpers.base.checks import check_whole, shown
-from dlhelpers.base.files import sync_folder, write_whole
+from dlhelpers.base.whole_files import sync_folder, write_whole
 from dlhelpers.packed.manifest import (
-    HEADER,
     IMAGES,
     JOURNAL,
     LABELS,
@@ -64,10 +63,9 @@ class PackedWriter:
         self.done = 0
         self.blocks: list[Block] = []
         self.skipped: list[list[str]] = []
-        self._row_bytes = (math.prod(self.shape), 8)
-        self._rows = max(1, BLOCK_BYTES // self._row_bytes[0])
+        self._rows = max(1, BLOCK_BYTES // math.prod(self.shape))
         self._settings = _line([self.classes, self.shape, self._rows, self.samples, source])
-        self._parts: list[BinaryIO] = []  # none: not open
+        self._parts = []  # none: not open
         self._held = ExitStack()  # what is closed at the end: the lock and the files
 
     def __enter__(self) -> "PackedWriter":
@@ -152,33 +150,34 @@ class PackedWriter:
         if self.source is None or lines[:1] != [self._settings]:
             lines = []
         lines = [line for line in lines if line.endswith(b"\n")]  # the last may be cut short
-        entries = [json.loads(line) for line in lines[1:]]
-        rows = sum(block[0] for block, _ in entries)
-        # What the journal names was on the disk before. A part may have been removed since, or have got its last name.
-        for part, row in zip(self._parts, self._row_bytes, strict=True):
-            if part.seek(0, os.SEEK_END) < HEADER + rows * row:
-                lines, entries = [], []
-        for block, skipped in entries:
+        for line in lines[1:]:
+            block, self.skipped = json.loads(line)
             self.blocks.append(Block(*block))
-            self.done += self.blocks[-1].rows
-            self.skipped = skipped
-        self._filled = 0
+        # What the journal names was on the disk before. A part may have been removed since, or have got its last name.
+        for part, layout in zip(self._parts, self._manifest().layouts):
+            if part.seek(0, os.SEEK_END) < layout.bytes:
+                lines, self.blocks, self.skipped = [], [], []
+        self.done, self._filled = self._manifest().rows, 0
         self._journal = self._held.enter_context(journal.open("ab", buffering=0))
         self._journal.truncate(sum(map(len, lines)))
         if not lines:
             self._write(self._journal, self._settings)
-        for part, row in zip(self._parts, self._row_bytes, strict=True):
-            part.truncate(HEADER + self.done * row)
+        for part, layout in zip(self._parts, self._manifest().layouts):
+            part.truncate(layout.bytes)
             part.seek(0, os.SEEK_END)
         sync_folder(self.folder)
         self._images = np.empty((self._rows, *self.shape), np.uint8)
         self._labels = np.empty(self._rows, "<i8")
 
+    def _manifest(self) -> Manifest:
+        """Of the blocks that are on the disk."""
+        return Manifest(self.shape, self.classes, tuple(self.blocks))
+
     def _write_block(self) -> None:
         """Append the rows that are held to the parts, and then say so in the journal."""
         rows, self._filled = self._filled, 0
         digests = []
-        for part, array in zip(self._parts, (self._images, self._labels), strict=True):
+        for part, array in zip(self._parts, (self._images, self._labels)):
             content = memoryview(array[:rows]).cast("B")
             self._write(part, content)
             digests.append(hashlib.sha256(content).hexdigest())
@@ -211,8 +210,8 @@ class PackedWriter:
             )
         if self._filled:
             self._write_block()
-        manifest = Manifest(self.shape, self.classes, tuple(self.blocks))
-        for part, layout in zip(self._parts, manifest.layouts, strict=True):
+        manifest = self._manifest()
+        for part, layout in zip(self._parts, manifest.layouts):
             part.seek(0)
             self._write(part, layout.header)
             part.close()

@@ -1,9 +1,16 @@
 """Pictures and tables that say in words what they show."""
 
 from dlhelpers.base.tables import Table
-from dlhelpers.show.boxes import plot_batches
-from dlhelpers.show.plots import PALETTE, Picture, plot_history, plot_images, plot_lines, show
-from dlhelpers.show.studies import plot_runs
+from dlhelpers.show.plots import (
+    PALETTE,
+    Picture,
+    plot_batches,
+    plot_history,
+    plot_images,
+    plot_lines,
+    plot_runs,
+    show,
+)
 
 __all__ = [
     "PALETTE",

@@ -31,7 +31,8 @@ DARK = """<style>
 GREY = "#767676"  # to be read on white and on black
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
-sentences: WeakKeyDictionary[Axes, str] = WeakKeyDictionary()  # what `show` says of each drawing
+WIDE, HIGH = 0.92, 0.6  # the box of a sample
+sentences = WeakKeyDictionary()  # what `show` says of each drawing
 
 
 class Picture:
@@ -85,18 +86,60 @@ def plot_images(images: Sequence[Tensor], captions: Sequence[object], *, columns
     rows = -(-len(images) // columns)
     ax = new_axes(columns, 1.35 * rows)
     for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        remedy = "a tensor (C, H, W); of a sample (image, label) it is sample[0]"
-        check_kind(f"image {k}", image, Tensor, remedy)
+        check_kind(
+            f"image {k}",
+            image,
+            Tensor,
+            "a tensor (C, H, W); of a sample (image, label) it is sample[0]",
+        )
         pixels = image.detach().cpu().movedim(0, 2)
         if pixels.dtype == torch.uint8:
             pixels = pixels / 255
         x, y = k % columns, 1.35 * (k // columns)
-        look = {"cmap": "gray", "vmin": 0, "vmax": 1, "extent": (x, x + 0.92, y + 0.92, y)}
-        ax.imshow(pixels.clamp(0, 1).numpy(), **look)
+        place = (x, x + 0.92, y + 0.92, y)
+        ax.imshow(pixels.clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1, extent=place)
         ax.text(x + 0.46, y + 1.0, str(caption), ha="center", va="top", fontsize=9)
     ax.set(xlim=(0, columns), ylim=(1.35 * rows, 0), aspect="equal")
     ax.axis("off")
     sentences[ax] = f"{len(images)} images, with captions {', '.join(map(str, captions))}."
+    return ax
+
+
+def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = ()) -> Axes:
+    """Draw a row for each batch and a numbered box for each sample; those left out stand hatched below.
+
+    Returns the axes.
+    """
+    rows = {f"batch {k}": batch for k, batch in enumerate(batches)}
+    if left_out:
+        rows["left out"] = left_out
+    widest = max(map(len, rows.values()))
+    ax = new_axes(min(5.8, 1.5 + 0.42 * widest), min(4.8, 0.6 + 0.36 * len(rows)))
+    for y, (name, row) in enumerate(rows.items()):
+        colour, hatch = ("white", "////") if name == "left out" else ("#9AD0F5", "")
+        boxes = ax.bar(
+            range(len(row)),
+            HIGH,
+            WIDE,
+            y,
+            align="edge",
+            color=colour,
+            hatch=hatch,
+            edgecolor="#333333",
+            linewidth=0.6,
+        )
+        ground = {"facecolor": colour, "edgecolor": "none", "pad": 0.6}  # keeps off the hatch
+        # inside, so a number needs no room to be found
+        ax.bar_label(boxes, row, label_type="center", fontsize=8, bbox=ground, in_layout=False)
+        # tick labels would take five times as long to draw
+        ax.text(-0.2, y + HIGH / 2, name, ha="right", va="center", fontsize=10)
+    ax.set(xticks=[], yticks=[], frame_on=False, xlim=(-0.1, widest), ylim=(len(rows), -0.15))
+    ax.set_xlabel("place in the batch (samples)")
+    sizes = [len(batch) for batch in batches]
+    ending = f", the last of {sizes[-1]}" if sizes else ""
+    samples = counted(sum(sizes) + len(left_out), "sample")
+    made = counted(len(sizes), "batch")
+    sentences[ax] = f"{samples} in {made}{ending}; {len(left_out)} left out."
     return ax
 
 
@@ -116,9 +159,9 @@ def plot_lines(
     ax = ax or new_axes()
     parts = [f"{ylabel} against {xlabel}, {rounded(x[0])} to {rounded(x[-1])}."]
     for k, (name, values) in enumerate(series.items()):
-        marker = MARKERS[k % 4] if markers else None
-        look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "marker": marker}
-        ax.plot(x, values, label=name, markersize=4, **look)
+        [line] = ax.plot(x, values, DASHES[k % 4], color=PALETTE[k % 7], label=name, markersize=4)
+        if markers:
+            line.set_marker(MARKERS[k % 4])
         # NaN is not equal to itself; where there is nothing else, it is what is told
         there = [value for value in values if value == value] or values
         low, high = min(there), max(there)
@@ -130,7 +173,7 @@ def plot_lines(
     return finish(ax, xlabel, ylabel, " ".join(parts))
 
 
-def plot_history(history: Any, name: str = "loss", *, ax: Axes | None = None) -> Axes:
+def plot_history(history: Any, name: str = "loss") -> Axes:
     """Draw a loss or metric over the finished epochs, one line for each phase; return the axes.
 
     history  as `fit` returns it
@@ -143,8 +186,56 @@ def plot_history(history: Any, name: str = "loss", *, ax: Axes | None = None) ->
         there = ", ".join(columns) or "no finished epoch"
         raise KeyError(f"no {name!r} in this history: it has {there}")
     epochs = sorted({result.epoch for result in history if result.complete})  # the rows of to_dict
-    ax = plot_lines(epochs, found, xlabel="epoch", ylabel=name, ax=ax)
+    ax = plot_lines(epochs, found, xlabel="epoch", ylabel=name)
     ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def plot_runs(
+    runs: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw each run, a pair (x, y), as a thin line; runs of one name share colour and dash, so their spread is seen."""
+    ax = ax or new_axes()
+    parts = [f"{ylabel} against {xlabel}."]
+    for k, (name, lines) in enumerate(runs.items()):
+        look = {"color": PALETTE[k % 7], "linestyle": DASHES[k % 4], "linewidth": 1.2, "alpha": 0.8}
+        for n, (x, y) in enumerate(lines):
+            ax.plot(x, y, label=None if n else name, **look)
+        ends = [y[-1] for _, y in lines]
+        low, high = rounded(min(ends)), rounded(max(ends))
+        parts.append(f"{name}: {counted(len(ends), 'run')}, ending between {low} and {high}.")
+    return finish(ax, xlabel, ylabel, " ".join(parts))
+
+
+def plot_timeline(
+    spans: Mapping[str, Sequence[tuple[float, float]]],
+    memory: Sequence[tuple[float, float]],
+    verdict: str,
+) -> Axes:
+    """Draw a lane of (start, length) in milliseconds for each phase, the first hatched, and the bytes held below."""
+    rows = len(spans)
+    size = (6.4, 1.8 + 0.35 * rows)
+    figure, (ax, below) = plt.subplots(
+        2, figsize=size, sharex=True, layout="constrained", height_ratios=[rows, 3]
+    )
+    for row, parts in enumerate(spans.values()):
+        look = {"facecolor": PALETTE[row]}
+        if row == 0:
+            look = {"facecolor": "white", "edgecolor": "#777777", "hatch": "/////"}
+        ax.broken_barh(parts, (row - 0.4, 0.8), **look)
+    ax.set_yticks(range(rows), list(spans))
+    ax.invert_yaxis()
+    ax.set_title(verdict.partition(",")[0], loc="left", fontsize=10, fontweight="bold")
+    moments, held = zip(*memory, strict=True)
+    below.fill_between(moments, [size / 1e6 for size in held], step="post", color=PALETTE[5])
+    below.set(xlabel="milliseconds", ylabel="MB held")
+    for one in (ax, below):
+        one.spines[["top", "right"]].set_visible(False)
+    sentences[ax] = f"{verdict} The most that is held: {max(held) / 1e6:.1f} MB."
     return ax
 
 

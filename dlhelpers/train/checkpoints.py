@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dlhelpers.base.checks import check_kind
-from dlhelpers.base.files import write_whole
+from dlhelpers.base.whole_files import write_whole
 from dlhelpers.train.history import History
 from dlhelpers.train.ranks import current, unwrap
 
@@ -136,16 +136,15 @@ def _read(path: Path) -> dict[str, Any]:
             damaged = zipfile.ZipFile(file).testzip()  # torch.load does not look at the checksums
             file.seek(0)
             content = torch.load(file, map_location="cpu", weights_only=True)
-            if not damaged and content["format"] == FORMAT:
-                return content
-            error = None
-        except Exception as caught:  # zipfile, pickle and torch each raise their own
-            error = caught
-    raise ValueError(
-        f"{path} is no checkpoint of this course, or one that is cut short or damaged, or it holds more than tensors"
-        " and plain values, and could run code when it is read: not loaded. Expected a file written by"
-        " save_checkpoint; take an older one"
-    ) from error
+            if damaged or content["format"] != FORMAT:
+                raise ValueError(damaged)
+            return content
+        except Exception as error:  # zipfile, pickle and torch each raise their own
+            raise ValueError(
+                f"{path} is no checkpoint of this course, or one that is cut short or damaged, or it holds more than"
+                " tensors and plain values, and could run code when it is read: not loaded. Expected a file written by"
+                " save_checkpoint; take an older one"
+            ) from error
 
 
 def _shapes(state: dict[str, Any]) -> dict[str, tuple]:

@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from dlhelpers.base.checks import check_kind, shown
-from dlhelpers.train.micro_batching import part_of
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
 SHAPED_LOSSES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
@@ -57,16 +56,14 @@ def device_of(model: nn.Module) -> torch.device:
 
 def check_optimizer(optimizer: Optimizer, model: nn.Module) -> None:
     """Refuse what is no optimizer, or would train nothing of this model."""
-    expected = (
-        "a torch.optim.Optimizer; build it first, as torch.optim.SGD(model.parameters(), lr=0.1)"
+    check_kind(
+        "optimizer",
+        optimizer,
+        Optimizer,
+        "a torch.optim.Optimizer; build it first, as torch.optim.SGD(model.parameters(), lr=0.1)",
     )
-    check_kind("optimizer", optimizer, Optimizer, expected)
-    trained, held = set(), set()
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            trained.add(parameter)
-    for group in optimizer.param_groups:
-        held.update(group["params"])
+    trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
+    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     if held.isdisjoint(trained):
         raise ValueError(
             f"the optimizer holds no parameter of this model that is trained, of which there are {len(trained)}, so"
@@ -167,7 +164,7 @@ class CheckedLoss:
         devices = [outputs.device] if outputs.is_cuda else []
         with suppress(Exception), torch.no_grad(), torch.random.fork_rng(devices):
             for cut in (slice(k), slice(k, None)):
-                parts.append(self.loss_fn(part_of(outputs, cut), part_of(targets, cut)).mean())
+                parts.append(self.loss_fn(outputs[cut], targets[cut]).mean())
         if len(parts) < 2:
             return False  # it cannot take a part of a batch
         first, second = parts

@@ -1,17 +1,18 @@
-"""What each epoch gave: one frozen result an epoch and phase, and the list of them that `fit` returns.
+"""What each epoch gave: one result an epoch and phase, and the list of them that `fit` returns.
 
 A history only remembers. It is filled by the loops, and survives whatever stops them.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from dlhelpers.base.tables import ShownAsTable, Table
 
 
-@dataclass(frozen=True)
+@dataclass
 class EpochResult:
     """One pass over a loader: exact means over its samples, and what it took.
 
@@ -37,43 +38,22 @@ class EpochResult:
     micro_batches: int = 0
 
     @property
-    def samples_per_second(self) -> float:
-        """Samples a second over the whole pass."""
-        return self.samples / self.seconds if self.seconds else math.nan
-
-    @property
     def means(self) -> dict[str, float]:
         """The loss and all metrics by name."""
         return {"loss": self.loss, **self.metrics}
 
     def value(self, name: str) -> float:
-        """The loss, a metric or a field by its name; AttributeError for any other."""
-        return self.means[name] if name in self.means else getattr(self, name)
+        """The loss, a metric or a field by its name; KeyError for any other."""
+        return (vars(self) | self.means)[name]
 
 
-class History(ShownAsTable, Sequence[EpochResult]):
+class History(ShownAsTable, list[EpochResult]):
     """The results of all epochs, in order. Pass it to `fit` again to go on where it ended.
 
     `stop_reason` says why the last `fit` ended early, and is None where it did not.
     """
 
-    def __init__(self) -> None:
-        self._results: list[EpochResult] = []
-        self.stop_reason: str | None = None
-
-    def __len__(self) -> int:
-        return len(self._results)
-
-    def __getitem__(self, index: int) -> EpochResult:
-        if isinstance(index, str):
-            raise TypeError(
-                f"history[{index!r}]: expected a number; history.column({index!r}) gives a column"
-            )
-        return self._results[index]
-
-    def add(self, result: EpochResult) -> None:
-        """Append a result."""
-        self._results.append(result)
+    stop_reason: str | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -87,7 +67,7 @@ class History(ShownAsTable, Sequence[EpochResult]):
         An evaluation that somebody calls "train" takes no step and is none.
         """
         last = 0
-        for result in self._results:
+        for result in self:
             steps = result.optimizer_steps + result.skipped_steps
             if result.phase == "train" and result.complete and steps:
                 last = max(last, result.epoch)
@@ -100,8 +80,7 @@ class History(ShownAsTable, Sequence[EpochResult]):
     @classmethod
     def from_state_dict(cls, state: dict) -> Self:
         """Return the history that `state_dict` described."""
-        history = cls()
-        history._results = [EpochResult(**values) for values in state["results"]]
+        history = cls(EpochResult(**values) for values in state["results"])
         history.stop_reason = state["stop_reason"]
         return history
 
@@ -117,9 +96,9 @@ class History(ShownAsTable, Sequence[EpochResult]):
         found = []
         for result in self:
             key = name.removeprefix(f"{result.phase}_")
-            known = key in result.means or hasattr(result, key)
-            if result.complete and known and key != name:
-                found.append((result.value(key), result))
+            if result.complete and key != name:
+                with suppress(KeyError):
+                    found.append((result.value(key), result))
         if not found:
             columns = ", ".join(self.to_dict()) or "no finished epoch yet"
             raise KeyError(f"no column {name!r}: this history has {columns}")

@@ -19,8 +19,8 @@ from dlhelpers.base.progress_bars import progress_bar
 from dlhelpers.machine.devices import autocast, move
 from dlhelpers.train.checkpoints import check_target, save_checkpoint
 from dlhelpers.train.checks import CheckedLoss, LossFn, check_all, device_of
+from dlhelpers.train.epoch_sums import Meter, Metric
 from dlhelpers.train.history import EpochResult, History
-from dlhelpers.train.meter import Meter, Metric
 from dlhelpers.train.micro_batching import micro_batches, part_of, split_batch
 from dlhelpers.train.ranks import (
     agree,
@@ -81,7 +81,7 @@ def train_epoch(
             optimizer.zero_grad()
             parts = micro_batches(batch, micro_batch_size)
             for number, (inputs, labels, share) in enumerate(parts, start=1):
-                inputs, targets = move(inputs, device), move(labels, device)
+                inputs, targets = move((inputs, labels), device)
                 with gradients_travel(model, number == len(parts)):
                     with autocast(device, amp_dtype):
                         outputs = model(inputs)
@@ -98,9 +98,9 @@ def train_epoch(
             scaler.update()
             before, scale = scale, scaler.get_scale()
             if scale < before:  # gradients overflowed in float16, and the scaler left the step out
-                meter.skipped_steps += 1
+                meter.result.skipped_steps += 1
                 continue
-            meter.optimizer_steps += 1
+            meter.result.optimizer_steps += 1
             if scheduler is not None:
                 scheduler.step()
     return meter.result
@@ -137,7 +137,7 @@ def evaluate(
                 if not len(labels):
                     continue
             with torch.inference_mode():
-                inputs, targets = move(inputs, device), move(labels, device)
+                inputs, targets = move((inputs, labels), device)
                 with autocast(device, amp_dtype):
                     outputs = model(inputs)
                     loss = loss_fn(outputs, targets, labels)

@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from datetime import timedelta
 from time import sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from dlhelpers.data.sampling import split_epoch
 from dlhelpers.machine.devices import Device, pick_device
@@ -52,7 +52,7 @@ class Ranks:
 
     def gather(self, value: object) -> list[Any]:
         """Return the values of all ranks, in order; every rank has to call it."""
-        values: list[Any] = [value] * self.world
+        values = [value] * self.world
         if self.world > 1:
             _end_without_launcher()
             dist.all_gather_object(values, value)
@@ -77,7 +77,7 @@ def process_group(
     Raises what torch.distributed says where a variable or a backend is missing, or the port is in use.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
-    place: dict[str, Any] = {}
+    place = {}
     if "WORLD_SIZE" not in os.environ:
         place = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
     elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
@@ -91,9 +91,9 @@ def process_group(
         dist.destroy_process_group()
 
 
-def rank_device(prefer: Device | None = None) -> torch.device:
+def rank_device() -> torch.device:
     """Return this rank's device, and make it the current one: the GPU of its number on this machine, or the CPU."""
-    device = pick_device(prefer)
+    device = pick_device()
     if device.type == "cpu" or device.index is not None:
         return device
     number = int(os.environ.get("LOCAL_RANK", 0))
@@ -149,12 +149,10 @@ def share_buffers(model: nn.Module) -> None:
 
 def own_samples(loader: Iterable) -> int | None:
     """Return how many samples this rank has before its sampler begins to repeat; None where it does not repeat."""
-    for sampler in samplers(loader):
-        rank, world, total = place(sampler)
-        pads = getattr(sampler, "policy", "" if getattr(sampler, "drop_last", True) else "pad")
-        if world > 1 and pads == "pad":
-            return split_epoch(total, rank=rank, world=world, policy="exact").count
-    return None
+    place = place_in(loader)
+    if place is None or place.policy != "pad":
+        return None
+    return split_epoch(place.samples, rank=place.rank, world=place.world).count
 
 
 def agree(
@@ -180,7 +178,7 @@ def agree(
             f"there are {ranks.world} ranks, and the model is {type(model).__name__}: each would train one of its own."
             " Wrap it before you make the optimizer: model = DistributedDataParallel(model)"
         )
-    everyone, lengths = zip(*ranks.gather((facts, batches)), strict=True)
+    everyone, lengths = zip(*ranks.gather((facts, batches)))
     for rank, other in enumerate(everyone):
         for name, one in everyone[0].items():
             if one != other.get(name):
@@ -191,32 +189,46 @@ def agree(
     return max(lengths)
 
 
-def place(sampler: Any) -> tuple[int, int, int]:
-    """Return (rank, world, samples of all ranks) as torch's sampler or ours names them; rank 0 of 1 for others."""
-    if isinstance(sampler, DistributedSampler):
-        return sampler.rank, sampler.num_replicas, len(sampler.dataset)
-    return getattr(sampler, "rank", 0), getattr(sampler, "world", 1), getattr(sampler, "samples", 0)
+class Place(NamedTuple):
+    """What a sampler that splits an epoch knows: which of how many ranks, the samples of all, and the remainder."""
+
+    sampler: Any
+    rank: int
+    world: int
+    samples: int
+    policy: str
+
+
+def place_in(loader: Iterable) -> Place | None:
+    """Return the place that a sampler of torch's kind or of ours has in a loader; None where no sampler splits."""
+    for sampler in samplers(loader):
+        theirs = hasattr(sampler, "num_replicas")  # named as in torch's
+        world = getattr(sampler, "num_replicas" if theirs else "world", 1)
+        if world > 1:
+            samples = len(sampler.dataset) if theirs else sampler.samples
+            policy = "drop" if getattr(sampler, "drop_last", False) else "pad"
+            policy = getattr(sampler, "policy", policy)
+            return Place(sampler, sampler.rank, world, samples, policy)
+    return None
 
 
 def _split_of(loader: DataLoader, phase: str, ranks: Ranks) -> dict[str, object]:
     """What all ranks must have in common about a loader; ValueError where it does not give this rank its own part."""
-    splitter = next((s for s in samplers(loader) if place(s)[1] > 1), None)
-    rank, world, total = place(splitter)
-    if splitter is None:
+    place = place_in(loader)
+    if place is None:
         raise ValueError(
             f"there are {ranks.world} ranks, and each would take all samples of the {phase} loader, whose sampler"
             f" {type(loader.sampler).__name__} does not split them. Use sampler=BlockShuffleSampler(len(dataset),"
             " rank=ranks.rank, world=ranks.world), or torch's DistributedSampler(dataset), instead of shuffle=True"
         )
-    if (rank, world) != (ranks.rank, ranks.world):
+    if (place.rank, place.world) != (ranks.rank, ranks.world):
         raise ValueError(
-            f"the {phase} loader's sampler was made for rank {rank} of {world}, and this is rank {ranks.rank} of"
-            f" {ranks.world}: make it with rank=ranks.rank and the number of ranks"
+            f"the {phase} loader's sampler was made for rank {place.rank} of {place.world}, and this is rank"
+            f" {ranks.rank} of {ranks.world}: make it with rank=ranks.rank and the number of ranks"
         )
     # Its numbers and names: the seed, the length, and what else decides on the order.
-    same = {key: value for key, value in vars(splitter).items() if isinstance(value, (int, str))}
-    del same["rank"]
-    return same
+    known = vars(place.sampler) | {"rank": None}
+    return {key: value for key, value in known.items() if isinstance(value, (int, str))}
 
 
 def _end_without_launcher() -> None:

@@ -95,9 +95,8 @@ def judge_images_per_second(answer: Callable) -> str | None:
 images_per_second = Exercise(
     "lesson_09.images_per_second",
     """
-    Repair `images_per_second(loader, clock)`. Its clock has to start when the first batch has arrived, since workers
-    take a while to start. It has to count only the images that come after that, and count them correctly when the last
-    batch is smaller. `clock()` returns the time in seconds.
+    Repair `images_per_second(loader, clock)`: from the first batch's arrival to the end, how many images come per
+    second? `clock()` returns the time in seconds.
     """,
     minutes=4,
     given="""
@@ -110,7 +109,8 @@ images_per_second = Exercise(
     judge=judge_images_per_second,
     praise="neither the start of the workers nor a short last batch throws it off any more.",
     hints=[
-        "After `batches = iter(loader)`, `next(batches)` takes one batch, and a `for` loop over `batches` the rest.",
+        "Workers take a while to start, and the last batch may be smaller. `batches = iter(loader)` lets you take the"
+        " first with `next(batches)`, and the others in a `for` loop over `batches`.",
         "Take one batch, read the clock, and add up `len(images)` over the others.",
     ],
     code="""

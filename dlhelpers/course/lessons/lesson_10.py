@@ -126,12 +126,13 @@ def judge_mean_and_std(answer: Callable[[Path], tuple[float, float]]) -> str | N
     """Say what is wrong with a learner's mean_and_std, or return None."""
     run, _ = _in_a_child(_call, answer)
     if run.outcome == "out of memory":
+        told = f"out of memory on our own, smaller file. {run.error.splitlines()[0].partition(': ')[2]:.120}"
         if f"({ROWS}," in run.error or "array with shape" not in run.error:
             remedy = "Somewhere you use the whole file at once: take a block of the map first, and divide that."
             if "in _var" in run.traceback:
                 remedy = "`std` subtracts the mean from every number, into a new array. Add up squares, block by block."
-            return f"out of memory. {run.error.splitlines()[0].partition(': ')[2]:.120}. {remedy}"
-        return f"out of memory: {run.error.partition(': ')[2]:.120}. Take fewer images at a time: 256, say."
+            return f"{told}. {remedy}"
+        return f"{told}. Take fewer images at a time: 256, say."
     if problem := _broken(run):
         return problem
     if run.value == "NoneType":
@@ -143,6 +144,8 @@ def judge_mean_and_std(answer: Callable[[Path], tuple[float, float]]) -> str | N
     right, spread = levels.mean(), levels.std()
     if isclose(mean, 255 * right, rel_tol=1e-3):
         return f"the mean is {mean:.1f}: scale the bytes to 0 to 1, as before."
+    if isclose(mean, 3 * 64 * 64 * right, rel_tol=1e-3):
+        return "the sum is divided by the number of images. It has many numbers for each: count `block.size`."
     if not isclose(mean, right, rel_tol=1e-4):
         for size in (32, 50, 64, 100, 128, 200, 250, 256, 500, 512, 1000):
             means = [levels[k : k + size].mean() for k in range(0, ROWS, size)]
@@ -418,8 +421,8 @@ from_file = Exercise(
     "lesson_10.from_file",
     """
     Write `FromFile`, a dataset over a `.npy` file of images: sample k is row k, as a tensor of bytes. The file is
-    larger than the cap. A transform may change a sample in place. That must not crash the process or change the file,
-    so hand out a copy: `.copy()` makes one.
+    larger than the cap. A transform may change a sample in place. That must neither crash the process nor change the
+    file.
     """,
     minutes=4,
     seconds=90,

@@ -101,11 +101,12 @@ def judge_shuffled_copy(answer: Callable) -> str | None:
         return "the copy's images are still in file order: shuffle them."
     if found == labels.tolist():
         return "you moved the images but not the labels: those are still in file order."
-    if found != labels[rows].tolist():
-        return (
-            "the images are in one order and the labels in a different one, so most images have got"
-            " somebody else's label. How often do you draw an order?"
-        )
+    for k, (row, label) in enumerate(zip(rows, found, strict=True)):
+        if label != labels[row]:
+            return (
+                f"row {k} of the copy holds image {row}, whose label is {labels[row]}, and you return {label}: order"
+                " the labels exactly as you ordered the images."
+            )
     return None
 
 
@@ -132,7 +133,7 @@ def judge_own_loader(answer: Callable) -> str | None:
             f" {len(kept):,} images. Use the length of the dataset your function is given."
         )
     if loader.collate_fn is tuple:
-        return "`collate_fn=tuple` is for datasets that hand out whole batches, such as `Mapped`. Leave it out here."
+        return "`Mapped` needs `collate_fn=tuple`. Here the default collating takes a batch as it should: leave it out."
     if (sampler.block, sampler.window) != (96, 4):
         return f"it mixes {sampler.window} blocks of {sampler.block}: 4 blocks of 96 are expected."
     size = sampler.batch_size if loader.batch_size is None else loader.batch_size
@@ -267,7 +268,8 @@ fetched = Prediction(
     wrong={
         "about once": "It would be, if all its images were read together. In random order they are spread over"
         " the epoch.",
-        "about 10 times": "The cache helps with one image in ten. What about the other nine?",
+        "about 10 times": "Then a fetch would serve 12 of the 120 images. How many does it serve before its stretch is"
+        " dropped?",
     },
     hints=["When an image's turn comes, how likely is it that its stretch is in the cache?"],
 )
@@ -276,7 +278,8 @@ shuffled_copy = Exercise(
     "lesson_11.shuffled_copy",
     """
     Repair `shuffled_copy`. It should write the images in random order to a file at `path`, at most 1,000 at a time, and
-    return the copy's labels. Its copy is perfectly mixed, and no model can learn from it.
+    return the copy's labels. Its copy is perfectly mixed, and no model can learn from it. `random` is one of NumPy's
+    generators.
     """,
     minutes=3,
     given="""
@@ -338,12 +341,9 @@ fits = Question(
             right=True,
         ),
         Choice(
-            "Yes, but without workers",
-            "workers or not, the tensor takes what its pixels take, and the 3 GB don't say how many there are.",
-        ),
-        Choice(
-            "No: photos never fit into memory",
-            "small ones do. It depends on a number that isn't given here.",
+            "Yes: at four bytes per number it's 12 GB",
+            "a float32 takes four bytes, but a JPEG file isn't one byte per number: it's compressed, some photos more"
+            " than others.",
         ),
     ],
     hints=["What does a JPEG file compress, and what happens to it in a tensor?"],
@@ -353,7 +353,7 @@ own_loader = Exercise(
     "lesson_11.own_loader",
     """
     Write `own_loader(kept)`: a DataLoader over the dataset `kept`, in batches of 32, in the order of a
-    `BlockShuffleSampler` that mixes 4 blocks of 96.
+    `BlockShuffleSampler` with blocks of 96 and a window of 4.
     """,
     minutes=2,
     judge=judge_own_loader,

@@ -119,6 +119,12 @@ def _buffered(answer: Callable[[Iterable[int], int, Random], Iterable[int]]) -> 
             )
     if held > 5:  # one more than the buffer: the sample that is about to take the place of another
         return f"with a buffer of 4, {held} samples were held at once: hand one out as soon as it is full."
+    early = max(sample - place for order in orders for place, sample in enumerate(order))
+    if early > 3:
+        return (
+            f"with a buffer of 4, a sample came {early} places early, and 3 is the most: pick one as soon as the list"
+            " holds 4, before you add the next."
+        )
     if runs[0] != _pass_through(answer, 10, 4, 0):
         return OWN_NUMBERS
     if len(firsts := {order[0] for order in orders}) < 4:
@@ -223,7 +229,12 @@ def judge_epoch_order(answer: Callable[[list[str], int, int], list[str]]) -> str
     def order(epoch: int, seed: int = 0) -> list[str]:
         return answer(list(names), epoch, seed)
 
-    first, given = order(0), list(names)
+    try:
+        first, given = order(0), list(names)
+    except TypeError as error:
+        if "seed" not in str(error):
+            raise
+        return "`Random` takes no tuple or list as its seed: make one text of both."
     if first is None:
         return (
             "it returned None. `random.shuffle` returns nothing: it shuffles the list you give it."
@@ -341,7 +352,7 @@ shuffle_buffer = Exercise(
     """,
     minutes=5,
     judge=judge_shuffle_buffer,
-    praise="each sample comes once, and the buffer never holds more than it should.",
+    praise="each sample comes once, and none earlier than the buffer allows.",
     hints=[
         "`buffer.pop(k)` takes out the sample at place k.",
         "After the loop, the list is not empty yet.",
@@ -428,18 +439,19 @@ epoch_order = Exercise(
 
 cut_shard = Prediction(
     "lesson_12.cut_shard",
-    "Four copies of a shard of 150 samples were cut short: after sample 60; in the header (name and size) of image 61;"
+    "Four copies of a shard of 150 samples were cut short: after sample 60; in the header of image 61;"
     " in image 61; and between image 61 and its label. We read each to its end with Python's `tarfile`. How many of the"
     " four raise an error?",
     belief="a file that is cut short can't be read without an error; met in pipelines that copy shards and check only"
     " that the copy can be opened",
     answer=1,
-    because="Only the one cut in the image. A tar file ends with a mark, at least 1,024 bytes of zeros, but this reader"
-    " doesn't insist on it: it takes a missing header for the end of the archive, and a cut one too.",
+    because="Only the cut in the image raises one. A tar file ends with a mark, at least 1,024 bytes of zeros, but this"
+    " reader doesn't insist on it: it takes a missing header for the end of the archive, and a cut one too.",
     wrong={
         4: "The mark at the end is missing from all of them, so a reader could complain. This one doesn't.",
         3: "After a whole sample it can't know, true. But does it know any more after a whole file, or half a header?",
-        2: "One of those two is the image. Where the other is cut, no file has been promised yet.",
+        2: "In the middle of the image, bytes are missing that its header promised. At the other three places, nothing"
+        " has been promised yet.",
         0: "A header says how many bytes follow. In the middle of the image, they run out.",
     },
     hints=["At which of the four places does the reader know that more has to come?"],

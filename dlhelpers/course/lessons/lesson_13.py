@@ -320,8 +320,7 @@ rank_dies = Prediction(
     wrong={
         "go on": "A mean over ranks without one of them would be a different step, and nobody has told rank 0 that it's"
         " alone.",
-        "wait": "Rank 0 does wait for a rank that's merely slow. But this one's process has ended, and so has its"
-        " connection.",
+        "wait": "Rank 0 does wait for a rank that's merely slow. But this one is gone.",
     },
     hints=["What becomes of a network connection when the process at one end is gone?"],
 )
@@ -462,7 +461,7 @@ shared_accuracy = Exercise(
     "lesson_13.shared_accuracy",
     """
     Every rank calls `shared_accuracy` with its own loader. `ranks.sums(a, b)` adds up each number over all ranks and
-    returns the two sums as a list, the same on every rank. The judge's `loader` gives batches but has no `dataset`.
+    returns the two sums as a list, the same on every rank. Only loop over `loader`: in the check it has no `dataset`.
     Repair the function so that it returns the accuracy over all images, however they were dealt out.
     """,
     minutes=4,

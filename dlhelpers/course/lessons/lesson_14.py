@@ -183,7 +183,7 @@ in_worker = Prediction(
 
 travels = Question(
     "lesson_14.travels",
-    "Which change lets a worker start with this dataset under `spawn`?",
+    "Which change lets `pickle` pack this dataset for a worker?",
     [
         Choice(
             "Give the lambda a name: `def scale(x): return x / 16`, inside the same function",
@@ -381,7 +381,7 @@ valid_loss = Exercise(
         return total / samples
     """,
     judge=judge_valid_loss,
-    praise="no graph is kept, and the mean is weighted.",
+    praise="at most one graph is alive, and the mean is weighted.",
     hints=[
         "Does a validation loop need a graph at all?",
         "`with torch.no_grad():` builds none. At the end, `.item()` turns the tensor into a number, so you wait for"
@@ -416,7 +416,7 @@ diagnose = Exercise(
         ((11100.2, 24217.6, 10506.2, 12830.7, 11745.3), PIECES),
         ((60.0, 11438.1, 12.5, 530.0, 24.04), OTHERS),
         ((8.0, 16000.0, 5.0, 1000.0, 4.0), PIECES),
-        ((8.0, 16000.0, 5.0, 15000.0, 4.0), PIECES),
+        ((8.0, 16000.0, 4.0, 15000.0, 4.0), PIECES),
         ((4000.0, 16000.0, 3000.0, 7000.0, 500.0), FULL),
     ],
     wrong=[
@@ -443,6 +443,12 @@ diagnose = Exercise(
                 OTHERS if total - free - mine > mine else PIECES if free + unused >= tried else FULL
             ),
             "check for pieces first: if the request would fit, nobody has to leave.",
+        ),
+        (
+            lambda tried, total, free, mine, unused: (
+                PIECES if free + unused > tried else OTHERS if total - free - mine > mine else FULL
+            ),
+            "exactly as much as was requested is enough: `>=`.",
         ),
         (
             lambda tried, total, free, mine, unused: (

@@ -28,8 +28,11 @@ def write_whole(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            message = "the disk is full (free some space, or write to another one); nothing changed"
-            raise OSError(error.errno, message, str(path)) from error
+            raise OSError(
+                error.errno,
+                "the disk is full (free some space, or write to another one); nothing changed",
+                str(path),
+            ) from error
         raise
     sync_folder(path.parent)
 

@@ -7,7 +7,7 @@ runs by itself, and the device is waited for only where a measurement begins and
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,9 +17,6 @@ from dlhelpers.data.batch_counts import samples_in
 from dlhelpers.machine.devices import move, synchronize
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn, check_loader
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 SMALL = 0.1  # a time shorter than this part of the other need not hide behind it
 QUIET = 0.5  # beyond this part of what is possible at all, one of the three was disturbed
@@ -44,24 +41,14 @@ class LoaderSpeed:
 
 @dataclass(frozen=True, repr=False)
 class PipelineSpeed(ShownAsTable):
-    """Samples a second of the loader alone, the model alone on one repeated batch, and both together.
+    """How fast the loader alone is, the model alone on one repeated batch, and both together.
 
-    `samples_per_batch` is the mean over the batches timed."""
+    milliseconds       a batch, of each of the three, by name
+    samples_per_batch  the mean over the batches timed
+    """
 
-    loader_only: float
-    model_only: float
-    together: float
+    milliseconds: dict[str, float]
     samples_per_batch: float
-
-    @property
-    def milliseconds(self) -> dict[str, float]:
-        """Milliseconds a batch of each of the three, by name."""
-        milliseconds = 1000 * self.samples_per_batch
-        return {
-            "loader alone": milliseconds / self.loader_only,
-            "model alone": milliseconds / self.model_only,
-            "together": milliseconds / self.together,
-        }
 
     @property
     def bound(self) -> str:
@@ -77,9 +64,10 @@ class PipelineSpeed(ShownAsTable):
     @property
     def verdict(self) -> str:
         """What the three times mean, and what to try."""
-        loader, model, together = (f"{value:.1f} ms" for value in self.milliseconds.values())
+        _, alone, both = self.milliseconds.values()
         # what the model alone would not have taken
-        share = f"{max(0.0, 1 - self.together / self.model_only):.0%} of the time together"
+        share = f"{max(0.0, 1 - alone / both):.0%} of the time together"
+        loader, model, together = (f"{value:.1f} ms" for value in self.milliseconds.values())
         if self.bound == "too noisy here":
             return (
                 f"Too noisy here: {loader} to load, {model} to train on and {together} together do not fit. Something"
@@ -97,7 +85,7 @@ class PipelineSpeed(ShownAsTable):
             )
         return (
             f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
-            f" the model costs {share}. Try num_workers=1, or fewer workers where they take the model's cores."
+            f" the model costs {share}. Try num_workers=1; or, if workers take the model's cores, fewer of them."
         )
 
     def table(self) -> Table:
@@ -108,12 +96,6 @@ class PipelineSpeed(ShownAsTable):
             rows.append([name, f"{speed:,.0f}", f"{milliseconds:.1f}"])
         headers = ["what ran", "samples a second", "milliseconds a batch"]
         return Table(headers, rows, notes=[self.verdict])
-
-    def plot(self) -> "Axes":
-        """Draw the milliseconds a batch as three bars; return the axes, for `show`."""
-        from dlhelpers.show.studies import plot_bars
-
-        return plot_bars(self.milliseconds, "milliseconds a batch", self.verdict)
 
 
 def loader_speed(loader: Iterable, *, batches: int | None = None, warmup: int = 5) -> LoaderSpeed:
@@ -154,12 +136,12 @@ def pipeline_speed(
             train([first])  # libraries are loaded, and the optimizer's memory is there
             learning, _ = _time([first] * (warmup + batches), batches, warmup, train, device)
             together, _ = _time(own, batches, warmup, train, device)
-            speed = PipelineSpeed(
-                loader_only=alone.samples_per_second,
-                model_only=learning.samples_per_second,
-                together=together.samples_per_second,
-                samples_per_batch=together.samples / together.batches,
-            )
+            samples = together.samples / together.batches
+            took = {"loader alone": alone, "model alone": learning, "together": together}
+            milliseconds = {
+                name: 1000 * samples / run.samples_per_second for name, run in took.items()
+            }
+            speed = PipelineSpeed(milliseconds, samples)
             if speed.bound != "too noisy here":
                 break
     return speed

@@ -3,11 +3,11 @@
 import torch
 
 from dlhelpers.base.sizes import bytes_of, human_bytes
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 TRIES = (
-    "How many images of 224 x 224 fit into 2 GB as float32? And as uint8, the type of a decoded photo?",
+    "How many images of 224 x 224 fit into 2 GB as float32? And as uint8, with one byte per number?",
     "Halve the side of the images. What does that do to the price, and why not half?",
     "Move the number of images from one end to the other. Which bar doesn't care?",
 )
@@ -30,26 +30,23 @@ def explore_price() -> Explorer:
 
 
 def _draw(images, side, dtype, memory):
-    shape, dtype = (3, side, side), getattr(torch, dtype)
+    shape, kind = (3, side, side), getattr(torch, dtype)
     limit = int(memory.removesuffix(" GB"))
-    rows = ("eager: all kept", images), ("lazy: one batch", 32)
-    prices = [bytes_of(shape, dtype, count) for _, count in rows]
+    whole, batch = (bytes_of(shape, kind, count) for count in (images, 32))
     ax = new_axes(5.8, 2)
-    for y, size in enumerate(prices):
+    for y, size in enumerate((whole, batch)):
         for width, look in (
             (size / 1e9, {"facecolor": "white", "edgecolor": PALETTE[4], "hatch": "//"}),
             (min(size / 1e9, limit), {"color": PALETTE[2 * y]}),
         ):
             ax.barh(y, width, height=0.6, **look)
-    names = [f"{name}\n{human_bytes(size)}" for (name, _), size in zip(rows, prices, strict=True)]
-    ax.set_yticks(range(2), names)
+    names = f"eager: all kept\n{human_bytes(whole)}", f"lazy: one batch\n{human_bytes(batch)}"
     ax.axvline(limit, color=PALETTE[4])
     axis = f"GB; the line: the memory, {memory}; hatched: what doesn't fit"
-    ax.set(xlim=(0, 3.5 * limit), ylim=(1.5, -0.5), xlabel=axis, frame_on=False)
-    verdict = "fits" if prices[0] <= limit * 1e9 else "does not fit"
-    sides = f"3 x {side} x {side}"
+    name_rows(ax, names, 3.5 * limit, axis)
+    verdict = "fits" if whole <= limit * 1e9 else "does not fit"
     return show(
         ax,
-        f"{images:,} images of {sides} take {human_bytes(prices[0])}, and that {verdict} into {memory}. A batch of 32"
-        f" takes {human_bytes(prices[1])}.",
+        f"{images:,} images of 3 x {side} x {side}, {dtype}, take {human_bytes(whole)}, and that {verdict} into"
+        f" {memory}. A batch of 32 takes {human_bytes(batch)}.",
     )

@@ -1,6 +1,6 @@
 """Where the bytes of a training are: what has to stay, what may be dropped, and what a monitor adds up."""
 
-from dlhelpers.explore.frames import Explorer
+from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 LIMIT = 4  # GB of a pretended container
@@ -10,8 +10,8 @@ BATCHES = 2  # that wait for each worker
 IMAGE = 0.602112e-3  # GB of an image of 3 x 224 x 224 float32
 TRIES = (
     "Raise the dataset to 60 GB. Where do the two bars stop, and is this run in danger?",
-    "Choose a list and fork, and add workers, from 0 up. When does it break? And with an array?",
-    "Switch to spawn. What happens with the array, the map, and the path of a map?",
+    "Go back to 1 GB, choose a list, and add workers, from 0 up. When does it break? And with an array?",
+    "Switch to spawn, with 4 workers. What happens with the array, the map, and the path of a map?",
 )
 
 
@@ -54,14 +54,14 @@ def _draw(kept, start, size, workers, batch_size):
         left += part
     ax.barh(1, resident, height=0.6, color="#999999")
     names = f"each page counted once\n{left:.2f} GB", f"resident, added up\n{resident:.2f} GB"
-    ax.set_yticks((0, 1), names)
     ax.axvline(LIMIT, color=PALETTE[4])
     axis = "GB; blue: anonymous, yellow: shared, hatched: pages of the file; red: the limit"
-    ax.set(xlim=(0, 3 * LIMIT), ylim=(1.5, -0.5), frame_on=False)
+    name_rows(ax, names, 4 * LIMIT, "")
     ax.set_xlabel(axis, fontsize=9, loc="right")
     verdict = "fits" if needed <= LIMIT else "does not fit"
     return show(
         ax,
-        f"{anonymous:.2f} GB anonymous and {shared:.2f} GB shared: that {verdict} under {LIMIT} GB. Pages of the file"
-        f" take {pages:.2f} GB of what is left. A monitor that adds up resident sizes says {resident:.2f} GB.",
+        f"{kept.capitalize()} of {size} GB; workers: {workers} ({start}). {anonymous:.2f} GB anonymous and"
+        f" {shared:.2f} GB shared: that {verdict} under {LIMIT} GB. Pages of the file take {pages:.2f} GB of"
+        f" what is left. A monitor that adds up resident sizes says {resident:.2f} GB.",
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,64 +34,50 @@ class Meter:
     metrics: Mapping[str, Metric]
     history: History | None
     bar: Any
-    samples: int = 0  # of those that were read
-    batches_seen: int = 0
-    micro_batches: int = 0
-    optimizer_steps: int = 0
-    skipped_steps: int = 0
 
     def __enter__(self) -> Self:
+        self.result = EpochResult(self.phase, self.epoch, math.nan, complete=False)
         self._loader = None
         self._waiting: list[tuple] = []  # (iteration, samples, loss, values of each metric)
-        self._sums = [0.0] * (1 + len(self.metrics))  # of the loss and each metric
+        self._sums = np.zeros(1 + len(self.metrics))  # of the loss and each metric
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         self._begin = self._last_read = perf_counter()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        found = None
+        result = self.result
         if error is not None:
             let_go(self._loader)  # the error may have ended its workers
         try:
             self._read()
             if error is None:
                 self._gather()
-        except Exception as caught:  # a device that has failed answers no more
-            found = caught
-        loss, *metrics = self._means()
-        on_cuda = self.device.type == "cuda"
-        self.result = EpochResult(
-            self.phase,
-            self.epoch,
-            loss,
-            dict(zip(self.metrics, metrics, strict=True)),
-            self.samples,
-            self.batches_seen,
-            self.optimizer_steps,
-            self.skipped_steps,
-            perf_counter() - self._begin,
-            torch.cuda.max_memory_allocated(self.device) if on_cuda else None,
-            complete=error is None and found is None,
-            micro_batches=self.micro_batches,
-        )
-        if self.history is not None:
-            self.history.add(self.result)
-        if error is None and found is not None:  # else the first error says why
-            raise found
+                result.complete = True
+        except Exception:  # a device that has failed answers no more
+            if error is None:  # else the first error says why
+                raise
+        finally:
+            result.loss, *metrics = self._means()
+            result.metrics = dict(zip(self.metrics, metrics))
+            result.seconds = perf_counter() - self._begin
+            if self.device.type == "cuda":
+                result.peak_memory = torch.cuda.max_memory_allocated(self.device)
+            if self.history is not None:
+                self.history.append(result)
 
     def batches(self, loader: Iterable) -> Iterator[Any]:
         """Yield the loader's batches, and now and then read the device after one."""
         self._loader = loader
         for batch in loader:
             yield batch
-            self.batches_seen += 1
+            self.result.batches += 1
             if self.bar is not None:
                 self.bar.update(1)
             if perf_counter() - self._last_read > READ_SECONDS:
                 self._read()
                 self._last_read = perf_counter()
-        if not self.batches_seen:
+        if not self.result.batches:
             raise ValueError(
                 f"the {self.phase} loader gave no batch: its dataset is empty, or it can be read only once, as a"
                 " generator, and is at its end. Give a DataLoader, or a list of batches"
@@ -108,27 +95,27 @@ class Meter:
                     f" ({n},). Leave out the mean: the epoch's mean is taken over all samples"
                 )
             values.append(value)
-        self.micro_batches += 1
-        self._waiting.append((self.batches_seen + 1, n, loss.detach(), *values))
+        self.result.micro_batches += 1
+        self._waiting.append((self.result.batches + 1, n, loss.detach(), *values))
 
     def _read(self) -> None:
         """Wait for the device, add up all that waits, in one read, and refuse a loss that is no number."""
         synchronize(self.device)
         if not self._waiting:
             return
-        iterations, sizes, losses, *values = zip(*self._waiting, strict=True)
+        iterations, sizes, losses, *values = zip(*self._waiting)
         self._waiting = []
         wide = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
         totals = [torch.cat(value).sum(dtype=wide).view(1) for value in values]
         numbers = torch.cat([torch.stack(losses).to(wide), *totals]).tolist()
         losses, totals = numbers[: len(sizes)], numbers[len(sizes) :]
-        total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
-        self._sums = [a + b for a, b in zip(self._sums, [total, *totals], strict=True)]
-        self.samples += sum(sizes)
+        self._sums += [np.dot(losses, sizes), *totals]
+        self.result.samples += sum(sizes)
         if self.bar is not None:
-            text = f"epoch {self.epoch}, {self.phase} loss {self._means()[0]:.3f}"
-            self.bar.set_postfix_str(text, refresh=False)
-        for iteration, loss in zip(iterations, losses, strict=True):
+            self.bar.set_postfix_str(
+                f"epoch {self.epoch}, {self.phase} loss {self._means()[0]:.3f}", refresh=False
+            )
+        for iteration, loss in zip(iterations, losses):
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"the {self.phase} loss of epoch {self.epoch}, iteration {iteration} is not a finite number."
@@ -138,12 +125,12 @@ class Meter:
 
     def _gather(self) -> None:
         """Put together what all ranks have seen; alone there is nothing to add."""
-        mine = (self._sums, self.samples, self.batches_seen, self.micro_batches)
-        sums, samples, batches, parts = zip(*current().gather(mine), strict=True)
-        self._sums = [sum(column) for column in zip(*sums, strict=True)]
-        self.samples = sum(samples)
-        self.batches_seen, self.micro_batches = max(batches), max(parts)
+        result = self.result
+        mine = (self._sums, result.samples, result.batches, result.micro_batches)
+        sums, samples, batches, parts = zip(*current().gather(mine))
+        self._sums, result.samples = sum(sums), sum(samples)
+        result.batches, result.micro_batches = max(batches), max(parts)
 
     def _means(self) -> list[float]:
         """Means over the samples so far, NaN before the first."""
-        return [total / self.samples if self.samples else math.nan for total in self._sums]
+        return (self._sums / (self.result.samples or math.nan)).tolist()
