@@ -145,7 +145,7 @@ def test_what_is_not_enough_is_told_which_requirement_binds(changes, check, bind
 
 
 def test_the_naive_rate_is_refused_for_its_accuracy(monkeypatch, tmp_path):
-    """Its own 40 steps, with the luckiest seed of ten; in this process, where each file is read once, it is quicker."""
+    """40 steps, with the luckiest seed of ten; in this process, where each file is read once, they are quicker."""
     monkeypatch.setattr(ImageFiles, "__getitem__", cache(ImageFiles.__getitem__))
     naive = worked(NAIVE, ("manual_seed(0)", "manual_seed(1)"), ("seed=0", "seed=1"))
     model, history = naive().train(capstone.data(), tmp_path / "run.pt", 4)

@@ -529,8 +529,8 @@ learned = Exercise(
     praise="it has learned, and others can check it.",
     hints=[
         'Lessons 00 and 11: `fit` takes a valid_loader and metrics={"accuracy": accuracy}.',
-        "Near a third: is the network a single linear layer, or is the loader not shuffled? Short of 98 %: how"
-        " good is your rate?",
+        "Near a third: is the network a single linear layer, or is the loader not shuffled? Short of 98 %: does"
+        " `draw_rates` find a better rate, between 0.005 and 0.1?",
     ],
     code=WORKED,
 )
