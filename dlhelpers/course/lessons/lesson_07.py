@@ -475,6 +475,16 @@ choose = Exercise(
             lambda tried, seconds: _chosen(tried, lambda log: _read(log, seconds))[0],
             "this is the batch size alone: return the pair, with its rate.",
         ),
+        (
+            lambda tried, seconds: _chosen(
+                tried, lambda log: [loss for taken, loss in log if taken < seconds][-1]
+            ),
+            "a look at exactly `seconds` is within the time: `<=`.",
+        ),
+        (
+            lambda tried, seconds: _chosen(tried, lambda log: -_read(log, seconds)),
+            "this is the worst pair: the lowest loss wins.",
+        ),
     ],
     praise="every case holds. Before you rely on it, repeat the best of each size with other seeds.",
     hints=[
