@@ -239,6 +239,32 @@ def divided_so_far(model, loader, loss_fn, optimizer, every):
     return steps
 
 
+def whole_group(model, loader, loss_fn, optimizer, every):
+    """A learner's accumulate whose every group goes through the model at once."""
+    batches, steps = list(loader), 0
+    for k in range(0, len(batches), every):
+        images, labels = map(torch.cat, zip(*batches[k : k + every], strict=True))
+        loss_fn(model(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        steps += 1
+    return steps
+
+
+def one_backward(model, loader, loss_fn, optimizer, every):
+    """A learner's accumulate that adds up losses, and keeps what the layers hold for all of them."""
+    steps = total = samples = 0
+    for iteration, (images, labels) in enumerate(loader, 1):
+        total += loss_fn(model(images), labels) * len(labels)
+        samples += len(labels)
+        if iteration % every == 0 or iteration == len(loader):
+            (total / samples).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            steps, total, samples = steps + 1, 0, 0
+    return steps
+
+
 def falling(calls):
     """A learner's falling_rate with its own idea of the calls."""
 
@@ -1052,7 +1078,7 @@ JUDGED = {
         (every_other(sample=lambda dataset, k: dataset[::2][k]), "a slice is none"),
         (every_other(lambda n: n), "must return the number of samples you keep"),
         (everything_at_once, "it fetched 4 at once: keep the dataset"),
-        (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four. Round up."),
+        (every_other(lambda n: n // 2), "samples 0, 2, 4 and 6 are four."),
         (every_other(lambda n: None), "`__len__` returned None: is a `return` missing?"),
         (every_other(sample=lambda dataset, k: dataset[k]), "Sample k of yours is sample 2 * k."),
         (
@@ -1120,6 +1146,7 @@ JUDGED = {
     ],
     "lesson_04.learn": [
         (learning("step"), "no gradient was computed: call `loss.backward()`"),
+        (lambda loss, optimizer: optimizer.step(loss), "`step()` takes no loss"),
         (learning("backward"), "the gradients are there and no weight has moved"),
         (learning("step", "backward"), "`step()` came before there was a gradient"),
         (learning("backward", "clear", "step"), "the gradients were cleared before the step"),
@@ -1223,6 +1250,12 @@ JUDGED = {
     ],
     "lesson_05.mean_loss": [
         (mean_of(lambda loss, n: loss.item() * n), "it read the device 3 times for 3 batches"),
+        (
+            lambda model, batches, loss_fn: (
+                torch.tensor([loss_fn(model(x), y).detach() for x, y in batches]).mean().item()
+            ),
+            "`torch.tensor` of a list reads each tensor",
+        ),
         (mean_of(lambda loss, n: loss * n, lambda total, n, k: total / n), "it returned a tensor"),
         (
             mean_of(lambda loss, n: loss, lambda total, n, k: (total / k).item()),
@@ -1253,6 +1286,8 @@ JUDGED = {
         (divided_so_far, "before its group is complete"),
         (accumulated(again=False), "start a new count after each step"),
         (accumulated(clear=False), "Is the gradient cleared after each step"),
+        (whole_group, "4 backward passes for 12 loader batches"),
+        (one_backward, "4 backward passes for 12 loader batches"),
         (accumulated(give=lambda steps: None), "it returned None in place of their number, 2"),
     ],
     "lesson_08.falling_rate": [
@@ -1263,6 +1298,7 @@ JUDGED = {
         (falling(lambda n, k, e: (n // k + 1) * e), "come out even there's no rest"),
         (falling(lambda n, k, e: n // k * e), "forgets the step that the rest of each epoch makes"),
         (falling(lambda n, k, e: -(-n * e // k)), "lets groups run on into the next epoch"),
+        (falling(lambda n, k, e: -(-(2 * n - 1) // k) * e), "it counted images"),
         (
             falling(lambda n, k, e: -(-n // k) * e + 1),
             "for batches, every, epochs = (9, 4, 2) gives 7, and 6 is expected",
@@ -1367,6 +1403,7 @@ JUDGED = {
         (lambda path: in_blocks(path, size=2_048), "Take fewer images at a time"),
         (lambda path: in_blocks(path, scale=1), "scale the bytes to 0 to 1"),
         (means_of_blocks, "the last block is short. Lesson 03"),
+        (lambda path: (12_288 * in_blocks(path)[0], 0.3), "divided by the number of images"),
         (
             lambda path: (in_blocks(path)[0], means_of_blocks(path)[1]),
             "Inside a block it's small",

@@ -836,7 +836,7 @@ MUTATIONS = [
         "if not batches:",
         "if not samples:",
         "A loader that drops its only batch is found late, without its numbers and the remedy.",
-        "02",
+        "",
         "test_checks.py::test_loaders_without_a_batch_are_refused_before_any_training",
     ),
     Mutation(
@@ -854,7 +854,7 @@ MUTATIONS = [
         "if drop and rest:",
         "if drop and not rest:",
         "Validation leaves samples out, so its result depends on the batch size, and nobody says so.",
-        "03",
+        "",
         "test_checks.py::test_validation_that_leaves_samples_out_is_told_once_at_the_callers_line",
     ),
     Mutation(

@@ -9,6 +9,12 @@ from dlhelpers.course.judges import judge_cases, same, show_value
 CASES = [((1, 2), 3.0), ((2, 2), 4)]
 
 
+def from_a_loop(a, b):
+    for k in range(a - b):
+        total = k
+    return total
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -19,6 +25,7 @@ CASES = [((1, 2), 3.0), ((2, 2), 4)]
         ),
         (lambda a, b: a + b + 1e-5, "gives 3.00001, and 3.0 is expected."),
         (lambda a: a, "(1, 2) raised TypeError"),
+        (from_a_loop, "Where a loop never runs, it sets no variable."),
     ],
 )
 def test_usual_slips_are_named(answer, message):

@@ -132,7 +132,7 @@ def test_an_epoch_that_was_broken_off_leaves_a_gap_or_no_line():
 def test_batches_are_drawn_as_rows_of_numbered_boxes():
     ax = plot_batches([[3, 1], [0]], [2])
     words = [text.get_text() for text in ax.texts]
-    assert words == ["3", "1", "batch 1", "0", "batch 2", "2", "left out"]
+    assert words == ["3", "1", "batch 0", "0", "batch 1", "2", "left out"]
     assert [bool(patch.get_hatch()) for patch in ax.patches] == [False, False, False, True]
     assert "samples" in ax.get_xlabel()
     assert show(ax).alt == "4 samples in 2 batches, the last of 1; 1 left out."

@@ -51,7 +51,17 @@ def test_probes_reach_a_worker_that_starts_afresh():
 
 
 @pytest.mark.parametrize(
-    "read", [torch.Tensor.item, torch.Tensor.tolist, bool, float, range, np.asarray, "{}".format]
+    "read",
+    [
+        torch.Tensor.item,
+        torch.Tensor.tolist,
+        bool,
+        float,
+        range,
+        np.asarray,
+        "{}".format,
+        lambda number: torch.tensor([number]),
+    ],
 )
 def test_each_way_to_read_a_number_counts_once(read):
     number = torch.tensor(3)
@@ -62,6 +72,7 @@ def test_what_reads_nothing_or_reads_elsewhere_is_not_counted():
     number = torch.tensor(3.0)
     assert count_reads(lambda: (number + number).detach().sum(), "cpu") == 0
     assert count_reads(number.item, "cuda") == 0
+    assert count_reads(lambda: torch.stack([number, number]) + torch.tensor([1, 2]), "cpu") == 0
     number.item()  # afterwards nobody counts, and nothing breaks
 
 

@@ -77,7 +77,9 @@ def judge_cases(
             own = deepcopy(arguments)
             results.append(function(*own))
         except Exception as error:  # a learner's code may fail in any way
-            return f"{_call(function, arguments)} raised {type(error).__name__}: {error}"
+            told = f"{_call(function, arguments)} raised {type(error).__name__}: {error}"
+            unset = ". Where a loop never runs, it sets no variable."
+            return told + unset if isinstance(error, UnboundLocalError) else told
         if not same(own, arguments):
             return f"{_call(function, arguments)} changed what it was given: work on a copy."
     if same(results, expected):

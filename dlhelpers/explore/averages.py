@@ -23,7 +23,7 @@ def explore_averages() -> Explorer:
         ("batch size (images)", 32, 1, 75),
         ("sorted by class", True),
     )
-    return Explorer(_draw, controls, TRIES, [(75, 25, True), (26, 25, True)])
+    return Explorer(_draw, controls, TRIES, [(75, 25, True), (51, 50, True)])
 
 
 def _draw(images, batch_size, by_class):

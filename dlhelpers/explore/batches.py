@@ -9,7 +9,7 @@ MOST = 24  # of each: every place is then drawn within 0.3 seconds
 TRIES = (
     "Keep 20 samples. Which batch sizes fill every row? There are six.",
     "Tick drop_last and set batches of 6. Then change only the epoch: who is left out?",
-    "Now change only the batch size. Which size is the first to lose all 20?",
+    "Now change only the batch size. Which size loses most, and still has a batch?",
 )
 
 

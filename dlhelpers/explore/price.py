@@ -7,7 +7,7 @@ from dlhelpers.explore.frames import Explorer, name_rows
 from dlhelpers.show.plots import PALETTE, new_axes, show
 
 TRIES = (
-    "How many images of 224 x 224 fit into 2 GB as float32? And as uint8, the type of a decoded photo?",
+    "How many images of 224 x 224 fit into 2 GB as float32? And as uint8, with one byte per number?",
     "Halve the side of the images. What does that do to the price, and why not half?",
     "Move the number of images from one end to the other. Which bar doesn't care?",
 )
@@ -30,9 +30,9 @@ def explore_price() -> Explorer:
 
 
 def _draw(images, side, dtype, memory):
-    shape, dtype = (3, side, side), getattr(torch, dtype)
+    shape, kind = (3, side, side), getattr(torch, dtype)
     limit = int(memory.removesuffix(" GB"))
-    whole, batch = (bytes_of(shape, dtype, count) for count in (images, 32))
+    whole, batch = (bytes_of(shape, kind, count) for count in (images, 32))
     ax = new_axes(5.8, 2)
     for y, size in enumerate((whole, batch)):
         for width, look in (
@@ -47,6 +47,6 @@ def _draw(images, side, dtype, memory):
     verdict = "fits" if whole <= limit * 1e9 else "does not fit"
     return show(
         ax,
-        f"{images:,} images of 3 x {side} x {side} take {human_bytes(whole)}, and that {verdict} into {memory}. A batch"
-        f" of 32 takes {human_bytes(batch)}.",
+        f"{images:,} images of 3 x {side} x {side}, {dtype}, take {human_bytes(whole)}, and that {verdict} into"
+        f" {memory}. A batch of 32 takes {human_bytes(batch)}.",
     )

@@ -3,14 +3,14 @@
 import numpy as np
 
 from dlhelpers.explore.frames import Explorer
-from dlhelpers.show.plots import PALETTE, new_axes, show
+from dlhelpers.show.plots import PALETTE, counted, new_axes, show
 
 START, BOTTOM = 0.0, 3.0  # the weight at first and at best
 REACH = 5.0  # of the picture, to each side of the best
 TRIES = (
     "Find the rate that lands at the bottom in a single step. What does the ball do just above it?",
     "Find the smallest rate at which the ball never comes closer to the bottom.",
-    "Go back to 10 hundredths and 20 steps, and untick the clearing. Can any rate bring the ball to rest?",
+    "Go back to a rate of 10 hundredths and to 20 steps, and untick the clearing. Can any rate bring the ball to rest?",
 )
 
 
@@ -44,8 +44,8 @@ def _draw(hundredths, steps, clear):
     ax.set(xlabel="weight", ylabel="loss")
     return show(
         ax,
-        f"At a rate of {rate:.2f} the ball {_manner(hundredths, clear)}. In {steps} steps the weight goes from"
-        f" {START:.2f} to {path[-1]:,.2f}, and the loss from {losses[0]:.2f} to {losses[-1]:,.2f}.",
+        f"At a rate of {rate:.2f} the ball {_manner(hundredths, clear)}. In {counted(steps, 'step')} the weight goes"
+        f" from {START:.2f} to {path[-1]:,.2f}, and the loss from {losses[0]:.2f} to {losses[-1]:,.2f}.",
     )
 
 

@@ -97,5 +97,9 @@ class _Reads(TorchFunctionMode):
         self.kind, self.reads = torch.device(device).type, 0
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        self.reads += function.__name__ in READS and args[0].device.type == self.kind
+        asked = args[:1] if function.__name__ in READS else ()
+        if function.__name__ in ("tensor", "as_tensor") and args and isinstance(args[0], list):
+            asked = args[0]  # each tensor of a list is read
+        there = (one.device.type for one in asked if isinstance(one, torch.Tensor))
+        self.reads += sum(kind == self.kind for kind in there)
         return function(*args, **(kwargs or {}))

@@ -110,7 +110,7 @@ def plot_batches(batches: Sequence[Sequence[int]], left_out: Sequence[int] = ())
 
     Returns the axes.
     """
-    rows = {f"batch {k}": batch for k, batch in enumerate(batches, start=1)}
+    rows = {f"batch {k}": batch for k, batch in enumerate(batches)}
     if left_out:
         rows["left out"] = left_out
     widest = max(map(len, rows.values()))

@@ -14,18 +14,15 @@ your_reading = Prediction(
     answer=3,
     belief="A label can be seen in its image, so a good reader gets 100 %: met wherever people ask what is wrong with"
     " a model that stops at 97 %.",
-    because="That's what the form said that the writer filled in. A label is what was meant, not what can be seen, so"
-    " don't expect 100 % of any reader.",
+    because="A 3 is what the writer's form asked for. A label is what was meant, not what can be seen, so don't expect"
+    " 100 % of any reader.",
     wrong={
         5: "It looks like a 5 to most people, and you'll meet it again.",
         8: "The loops don't close.",
         9: "The upper loop doesn't close.",
         6: "The lower loop doesn't close.",
     },
-    hints=[
-        "Follow the stroke from the top. How often does it turn?",
-        "Picture a stroke that skips the upper turn.",
-    ],
+    hints=["Picture a stroke that skips the upper turn."],
 )
 
 answers_of = Exercise(
@@ -167,8 +164,8 @@ shuffled = Exercise(
 
 nonsense = Prediction(
     "lesson_00.nonsense",
-    "100 scans with their labels shuffled, 60 epochs. How many percent of these 100 nonsense labels does the network"
-    ' give in the end: "about 10", "about 50" or "all of them"?',
+    "100 scans with their labels shuffled, 60 epochs. For how many of these 100 scans does the network say the nonsense"
+    ' label in the end: "about 10", "about 50" or "all of them"?',
     answer="all of them",
     choices=("about 10", "about 50", "all of them"),
     belief="A network can only fit what follows a rule, so a falling training loss shows that it has found one: met in"
@@ -239,7 +236,7 @@ split = Exercise(
         ),
         (
             lambda scans: ([s for k, s in enumerate(scans) if k % 5 != 0], scans[4::5]),
-            "this leaves out numbers 0, 5, 10, ...: the numbers that are tested leave a rest of 4.",
+            "this leaves out numbers 0, 5, 10, ...: the numbers that are tested leave a remainder of 4.",
         ),
         (
             lambda scans: (scans[::5], scans[4::5]),
@@ -278,8 +275,8 @@ split = Exercise(
 
 swapped = Prediction(
     "lesson_00.swapped",
-    "We swap ink and paper in all 359 test scans: white becomes black, and black white. How many of them does the"
-    " trained network still get right? (Within 15 counts as right.)",
+    "We swap ink and paper in all 359 test scans: white becomes black, and black white. How many of them, to the"
+    " nearest ten, does the trained network still get right? (Within 15 counts as right.)",
     answer=0,
     within=15,
     belief="97 % on the test set means that it can read digits: met in countless posts that say '98 % on MNIST, and"
@@ -311,10 +308,7 @@ memory = Prediction(
     " them.",
     wrong={
         "about 1 megabyte": "That's data and model, with room for a copy. Something much larger was there before them.",
-        "about 10 megabytes": "More: think of what the first cells imported.",
+        "about 10 megabytes": "That would hold data and model many times. Something much larger was there before them.",
     },
-    hints=[
-        "What else is in memory once `import torch` has run?",
-        "PyTorch alone is hundreds of megabytes on disk.",
-    ],
+    hints=["What else is in memory once `import torch` has run?"],
 )

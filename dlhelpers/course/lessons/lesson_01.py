@@ -47,7 +47,7 @@ def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
     if lengths == [5, 6, 7]:
         return "of six samples it has the length 6: `__len__` must return the number of samples you keep."
     if lengths == [2, 3, 3]:
-        return "of seven samples it has the length 3: samples 0, 2, 4 and 6 are four. Round up."
+        return "of seven samples it has the length 3: samples 0, 2, 4 and 6 are four."
     if lengths != [3, 3, 4]:
         return (
             f"of five, six and seven samples it has the lengths {lengths}: 3, 3 and 4 are expected."
@@ -78,8 +78,8 @@ every_other = Exercise(
     "lesson_01.every_other",
     """
     Write the two methods of `EveryOther`. It wraps a dataset and offers its samples 0, 2, 4, ... and no others, each
-    with its label. Its length must be right for odd lengths too. An index beyond it must raise an `IndexError`, which
-    the wrapped dataset already does. Negative indices don't matter here.
+    with its label. Its length must be right for odd lengths too. Past its end it must raise an `IndexError` (you'll
+    soon see why), which the wrapped dataset does for you. Negative indices don't matter here.
     """,
     minutes=4,
     judge=judge_every_other,
@@ -89,7 +89,10 @@ every_other = Exercise(
         "The length is `(len(self.dataset) + 1) // 2`, and sample k is `self.dataset[2 * k]`.",
     ],
     code="""
-    class EveryOther:
+    from torch.utils.data import Dataset
+
+
+    class EveryOther(Dataset):
         def __init__(self, dataset):
             self.dataset = dataset
 
@@ -140,8 +143,8 @@ joined = Prediction(
 
 after_flip = Prediction(
     "lesson_01.after_flip",
-    "The digits have 1,438 training images. We add a random flip: each image is mirrored with a chance of one half when"
-    " it is fetched. How long is the dataset now?",
+    "The digits have 1,438 training images. We add a random flip: each image is mirrored with a chance of one half. How"
+    " long is the dataset now?",
     belief="Augmentation makes a dataset larger (tutorials that speak of an inflated training set, as asked about in"
     " github.com/lambdal/TensorFlow2-tutorial/issues/7; 'flipped, doubling the training set size' in"
     " github.com/prob-ml/bliss/issues/904)",
@@ -215,7 +218,7 @@ with_mirrors = Exercise(
     """
     Now make the dataset twice as long, for real. `WithMirrors` wraps a dataset of n samples. Its samples 0 to n - 1 are
     those of the dataset; sample n + k is sample k mirrored (`image.flip(-1)`), always, with the same label. A sample
-    is a pair, image and label. An index beyond its length must raise an `IndexError`.
+    is a pair, image and label. Past its end it must raise an `IndexError`.
     """,
     minutes=4,
     judge=judge_with_mirrors,
@@ -226,7 +229,10 @@ with_mirrors = Exercise(
         " IndexError for you; with `index % n` it would not.",
     ],
     code="""
-    class WithMirrors:
+    from torch.utils.data import Dataset
+
+
+    class WithMirrors(Dataset):
         def __init__(self, dataset):
             self.dataset = dataset
 
@@ -243,10 +249,27 @@ with_mirrors = Exercise(
 )
 
 
+promised = Prediction(
+    "lesson_01.promised",
+    "`TooShort` holds ten images, and its `__len__` returns 8. How many turns does the plain loop"
+    " `for sample in TooShort()` make, without a loader?",
+    belief="A `for` loop goes as far as `len` says (met wherever a loop over the dataset is used as a test of it)",
+    answer=10,
+    because="Python calls `__getitem__` with 0, 1, 2 and so on until an IndexError. It doesn't ask for the length.",
+    wrong={
+        8: "That would need a loop that asks for the length.",
+        0: "The loop does run: a class with `__getitem__` can be looped over.",
+    },
+    hints=[
+        "`TooShort` has no method that says how to loop. Which of its two methods could a loop use?"
+    ],
+)
+
+
 short_epoch = Prediction(
     "lesson_01.short_epoch",
-    "A dataset holds ten images, and its `__len__` returns 8. How many images does an epoch of a `DataLoader` over it"
-    " deliver?",
+    "And through a loader? The same dataset of ten images, whose `__len__` returns 8: how many of them does an epoch of"
+    " a `DataLoader` deliver?",
     belief="An epoch delivers all the data there is, and a wrong length would show as an error or a warning (the"
     " usual answer's 'number of image-label pairs', and whoever takes a loop that runs for a test of the data)",
     answer=8,
@@ -256,23 +279,6 @@ short_epoch = Prediction(
         0: "Nothing fails: eight images are delivered, and two are missing without a word.",
     },
     hints=["Which indices does the loader ask for?"],
-)
-
-
-promised = Prediction(
-    "lesson_01.promised",
-    "The same dataset of ten images, whose `__len__` promises 8. How many turns does the plain loop"
-    " `for sample in TooShort()` make, without a loader?",
-    belief="A `for` loop goes as far as `len` says (met wherever a loop over the dataset is used as a test of it)",
-    answer=10,
-    because="Python calls `__getitem__` with 0, 1, 2 and so on until an IndexError. It doesn't ask for the length.",
-    wrong={
-        8: "The loader stops there, because it asks for the length. A plain loop doesn't.",
-        0: "The loop does run: a class with `__getitem__` can be looped over.",
-    },
-    hints=[
-        "`TooShort` has no method that says how to loop. Which of its two methods could a loop use?"
-    ],
 )
 
 
@@ -372,6 +378,8 @@ eager_bytes = Prediction(
         12: "That counts eight bytes per number, as float64 takes. PyTorch's default, float32, takes four.",
         5.6: "Those are units of 1,024 x 1,024 x 1,024 bytes (GiB).",
         0.0006: "That is one image.",
+        0.6: "That is 1,000 images.",
+        60: "That is 100,000 images.",
         6021: "Those are megabytes.",
     },
     hints=[
@@ -385,7 +393,8 @@ price_gb = Exercise(
     "lesson_01.price_gb",
     """
     Write `price_gb(shape, bytes_per_number, length)`: what `length` tensors of that shape take, in gigabytes of
-    1,000,000,000 bytes. `shape` is a tuple of any length, such as `(3, 224, 224)`. Then try it on your prediction.
+    1,000,000,000 bytes. `shape` may have any number of sides, such as `(3, 224, 224)` or `(1000,)`. Then try it on
+    your prediction.
     """,
     minutes=2,
     cases=[

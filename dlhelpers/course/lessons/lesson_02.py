@@ -37,7 +37,7 @@ batch_of = Exercise(
         ),
         (
             lambda index, batch_size: index / batch_size,
-            "a batch number is whole: round down with `//`.",
+            "index 9 gives 2.25, and no batch has that number. Which batch is it in?",
         ),
         (
             lambda index, batch_size: index // batch_size + 1,
@@ -126,6 +126,10 @@ last_batch_size = Exercise(
         (
             lambda samples, batch_size: samples // batch_size,
             "that is the number of full batches. What do they leave?",
+        ),
+        (
+            lambda samples, batch_size: samples / batch_size % 1,
+            "that is the filled part of a batch: half, for 10 samples in batches of 4. How many samples is that?",
         ),
         (
             lambda samples, batch_size: batch_size - samples % batch_size,
@@ -227,7 +231,7 @@ cut_into_batches = Exercise(
 
 two_epochs = Prediction(
     "lesson_02.two_epochs",
-    "Two epochs of 10,000 images are 20,000 images, and 20,000 / 32 is 625 exactly. How many iterations does a loop"
+    "Two epochs of 10,000 images in batches of 32: the recipe gives 20,000 / 32 = 625. How many iterations does a loop"
     " over two epochs make?",
     belief="Iterations are epochs x samples / batch size: recipes for schedulers, and papers that state steps.",
     answer=626,

@@ -119,7 +119,7 @@ accuracy_of = Exercise(
     "lesson_03.accuracy_of",
     """
     This is the usual loop, with one line spelled out. It runs, and it prints 19.8 % for a model that is right on
-    25.3 %. Repair it for every loader, also for one that hands out fewer images than its dataset has.
+    25.3 %. Repair it for every loader, also for one with `drop_last=True`.
     """,
     minutes=5,
     given="""
@@ -234,7 +234,7 @@ divides = Question(
         ),
         Choice(
             "For none: only shuffling makes it right",
-            "shuffling decides which images are in the short last batch, so the error turns random. It is not gone.",
+            "with 25, the loop prints the truth, and nothing was shuffled. What shuffling does comes next.",
         ),
     ],
     hints=["When do all batches deserve the same weight?"],
@@ -277,6 +277,9 @@ worst_pair = Prediction(
     hints=["How many batches are there, and what is the accuracy of each?"],
 )
 
+ROUND_UP = "the short batch is a batch, too: round the number of batches up."
+ONE_TOO_MANY = "64 samples in batches of 32 are two batches, and this counts three: add one only where a rest is left."
+
 largest_error = Exercise(
     "lesson_03.largest_error",
     """
@@ -290,7 +293,6 @@ largest_error = Exercise(
         ((75, 32), 100 * (1 / 3 - 11 / 75)),
         ((10_000, 32), 100 * (1 / 313 - 16 / 10_000)),
         ((64, 32), 0.0),
-        ((20, 32), 0.0),
     ],
     wrong=[
         (
@@ -299,7 +301,7 @@ largest_error = Exercise(
             " the remainder is 0, but the last batch is full.",
         ),
         (
-            lambda n, b: 1 / -(-n // b) - (n % b or b if n > b else n) / n,
+            lambda n, b: 1 / -(-n // b) - (n % b or b) / n,
             "that is a fraction. Percentage points are 100 times as many.",
         ),
         (
@@ -312,15 +314,18 @@ largest_error = Exercise(
             "that is the share which the last batch gets. Subtract the share which it deserves.",
         ),
         (
-            lambda n, b: 100 * ((n % b or b if n > b else n) / n - 1 / -(-n // b)),
+            lambda n, b: 100 * ((n % b or b) / n - 1 / -(-n // b)),
             "the two shares are exchanged: a short batch gets more than it deserves, so the difference is positive.",
         ),
+        (lambda n, b: 100 * (b / n - (n % b or b) / n), ROUND_UP),
+        (lambda n, b: 100 * (b / n - n % b / n), ROUND_UP),
+        (lambda n, b: 0.0, ROUND_UP),  # n - (n / b - 1) * b is b
+        (lambda n, b: 100 * (1 / (n // b) - (n % b or b) / n), ROUND_UP),
+        (lambda n, b: 100 * (1 / (n // b) - n % b / n), ROUND_UP),
+        (lambda n, b: 100 * (1 / (n // b + 1) - (n % b or b) / n), ONE_TOO_MANY),
+        (lambda n, b: 100 * (1 / (n // b + 1) - n % b / n), ONE_TOO_MANY),
         (
-            lambda n, b: 100 * (1 / max(n // b, 1) - (n % b or b if n > b else n) / n),
-            "the short batch is a batch, too: round the number of batches up.",
-        ),
-        (
-            lambda n, b: 100 * (1 / -(-n // b) - (n % b or b if n > b else n) / b),
+            lambda n, b: 100 * (1 / -(-n // b) - (n % b or b) / b),
             "the share that the last batch deserves is its samples, divided by all samples, not by the batch size.",
         ),
     ],
@@ -427,14 +432,13 @@ dropped = Prediction(
 
 f1_scores = Question(
     "lesson_03.f1_scores",
-    "The F1 score of a class is 2 T / (2 T + F), where T counts the images of the class that the model found. F counts"
-    " its mistakes about the class: images of the class that it missed, plus images of other classes that it took for"
-    " this one. A colleague weighs the F1 score of each batch with the number of its samples. Is the result the F1"
-    " score of the dataset?",
+    "The F1 score of the ones is 2 T / (2 T + F). T counts the ones that the model found. F counts the ones that it"
+    " missed, plus the other digits that it took for a one. A colleague weighs the F1 score of each batch with the"
+    " number of its samples. Is the result the F1 score of the dataset?",
     [
         Choice(
-            "Yes, weighing with samples repairs every average",
-            "it repairs means over samples, and F1 is none.",
+            "Yes, each batch counts by its samples",
+            "that repairs a mean over samples, and F1 is none.",
         ),
         Choice(
             "No, because F1 is not a mean over samples",

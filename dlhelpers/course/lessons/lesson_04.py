@@ -19,7 +19,12 @@ def judge_learn(learn: Callable) -> str | None:
     weight.register_hook(backwards.append)
     optimizer = torch.optim.SGD([weight], lr=0.1)
     for _ in range(2):
-        learn((3 - weight).square().sum(), optimizer)
+        try:
+            learn((3 - weight).square().sum(), optimizer)
+        except TypeError as error:
+            if "'Tensor' object is not callable" in str(error):
+                return "`step()` takes no loss: it finds the gradients in the weights. Leave its brackets empty."
+            raise
         came.append(round(weight.item(), 4))
     if not backwards:
         return "no gradient was computed: call `loss.backward()`, with its brackets."
@@ -74,15 +79,15 @@ first_epoch = Prediction(
 
 forgotten_zero = Prediction(
     "lesson_04.forgotten_zero",
-    "We call `backward()` for the same batch twice, with the same weights, and clear nothing in between. How many times"
-    " as large as after the first call is `.grad` after the second?",
+    "We call `backward()` for the same batch twice, with the same weights. How many times as large as after the first"
+    " call is `.grad` after the second?",
     answer=2,
     belief="backward() puts the new gradient in place of the old one: met as the forum question why one has to call"
     " zero_grad() at all",
     within=0.01,
     because="`backward()` adds to what is there, so the same gradient is in it twice.",
     wrong={
-        1: "It would be 1 if `backward()` replaced what is there. It adds.",
+        1: "It would be 1 if `backward()` replaced what is there.",
         0: "Nobody has cleared it.",
     },
     hints=[
@@ -356,8 +361,8 @@ def judge_modes(train_and_test: Callable) -> str | None:
 every_epoch = Exercise(
     "lesson_04.every_epoch",
     """
-    A colleague's loop for a model with BatchNorm. It runs, and the first epoch is fine. From the second one on, the
-    layer's averages stand still. Change that, and go on testing in evaluation mode.
+    A colleague's loop for a model with BatchNorm. It runs without an error, and its first epoch is right. From the
+    second one on, something is wrong. Find it, change it, and go on testing in evaluation mode.
     """,
     minutes=4,
     judge=judge_modes,
@@ -430,7 +435,7 @@ next_epoch = Prediction(
     " notebooks that number their rows by calls",
     because="Two epochs are finished. The third was broken off, so it does not count as one, and a new third follows.",
     wrong={
-        1: "It would be 1 without `history=history`.",
+        1: "It would be 1 without `history=`.",
         4: "It would be 4 if the broken-off epoch counted as finished. Most of its images were never seen.",
     },
     hints=["How many epochs does the table call finished?"],

@@ -11,7 +11,8 @@ TITLE = "Use the device"
 
 moved = Question(
     "lesson_05.moved",
-    "On a machine with a GPU, a notebook has the lines `model.to(device)` and `images.to(device)`. What is there now?",
+    "On a machine with a GPU, a notebook has the lines `model.to(device)` and `images.to(device)`. What is on the GPU"
+    " now?",
     [
         Choice(
             "Both",
@@ -263,7 +264,7 @@ def judge_mean_loss(mean_loss: Callable) -> str | None:
     if reads > 1:
         return (
             f"it read the device {reads} times for 3 batches: add tensors up while the loop runs, and call `.item()`"
-            " once, after it."
+            " once, after it. (`torch.tensor` of a list reads each tensor in it, `torch.stack` none.)"
         )
     wrong = {
         13
@@ -290,8 +291,8 @@ mean_loss = Exercise(
     """,
     minutes=5,
     judge=judge_mean_loss,
-    praise="three batches of 4, 4 and 1 samples, one read. (`torch.no_grad()`, or `loss.detach()`, also lets go of each"
-    " batch's graph.)",
+    praise="three batches of 4, 4 and 1 samples, one read. (With `torch.no_grad()` or `loss.detach()`, no batch's"
+    " record for the backward pass stays in memory.)",
     hints=[
         "Which of the numbers that you add up come from the device, and which from Python?",
         "A total that starts as 0 becomes a tensor as soon as you add one, and `len(labels)` asks no device.",
@@ -312,8 +313,8 @@ half_sum = Prediction(
     belief="Short types lose digits behind the point, and whole numbers are safe: the usual explanation is 'about three"
     " decimal digits', and 65,504 as the only limit.",
     answer=2048,
-    because="From 2,048 to 4,096 the numbers of float16 are 2 apart. 2,049 is half-way, and a tie goes to the neighbour"
-    " whose last binary digit is 0, here the multiple of 4.",
+    because="From 2,048 to 4,096 the numbers of float16 are 2 apart. 2,049 is half-way, and a tie goes to the"
+    " multiple of 4.",
     wrong={
         2049: "That is the sum, and float16 has no such number.",
         2050: "The sum is half-way between 2,048 and 2,050, and ties do not always go up.",
@@ -324,11 +325,12 @@ half_sum = Prediction(
 saved = Exercise(
     "lesson_05.saved",
     """
-    Write `saved(gradient, scale)`: what is left of a gradient (a Python number) that is multiplied by `scale`, then
-    rounded to float16, turned back with `.float()`, and divided by `scale`. `torch.tensor(x, dtype=torch.float16)`
-    rounds a Python number `x`.
+    Write `saved(gradient, scale)`: what is left of a gradient (a Python number) that was multiplied by `scale`, kept in
+    float16, and divided again in float32. `torch.tensor(x, dtype=torch.float16)` rounds a Python number `x`, and
+    `.float()` makes the result float32.
     """,
     minutes=4,
+    praise="a gradient of 1e-8 is lost without a scale, and kept with one of 65,536.",
     cases=[
         ((1e-8, 1.0), 0.0),
         ((1e-8, 65536.0), 1.000040e-8),
@@ -374,8 +376,8 @@ saved = Exercise(
 
 steps_taken = Prediction(
     "lesson_05.steps_taken",
-    "One weight, part of whose forward pass is in float16, has the gradient 2, which isn't small at all. We make five"
-    " iterations with a new scaler, whose first scale is 65,536, and call `scaler.step(optimizer)` in each. How often"
+    "A weight has the gradient 2, which isn't small at all, and its forward pass is in float16. We make five iterations"
+    " with a new scaler, whose first scale is 65,536, and call `scaler.step(optimizer)` in each. How often"
     " does the weight move?",
     belief="A scaler only helps, and a call of scaler.step is an optimizer step; tutorials show the three calls and"
     " schedulers are then stepped once for each of them.",

@@ -20,14 +20,15 @@ from dlhelpers.train.loop import fit
 TITLE = "Count your steps"
 
 
-def _record_steps(answer: Callable) -> tuple[list[float], object]:
-    """The gradient of each step of a learner's `accumulate` over two epochs, and what its first call returned.
+def _record_steps(answer: Callable) -> tuple[list[float], int, object]:
+    """The gradient of each step of a learner's `accumulate` over two epochs, its backward passes, its first result.
 
     Of 22 images in loader batches of 4, image k has the gradient (k + 1) ** 2, wherever the weight is.
     """
     targets = torch.arange(1.0, 23).square()
     loader = DataLoader(TensorDataset(torch.ones(22, 1), targets), batch_size=4)
-    model, seen = nn.Linear(1, 1, bias=False), []
+    model, seen, passes = nn.Linear(1, 1, bias=False), [], []
+    model.weight.register_hook(passes.append)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     optimizer.register_step_pre_hook(lambda *_: seen.append(model.weight.grad.item()))
 
@@ -36,12 +37,12 @@ def _record_steps(answer: Callable) -> tuple[list[float], object]:
 
     returned = answer(model, loader, loss_fn, optimizer, 4)
     answer(model, loader, loss_fn, optimizer, 4)
-    return seen, returned
+    return seen, len(passes), returned
 
 
 def judge_accumulate(answer: Callable) -> str | None:
     """Say what is wrong with a learner's accumulate, or return None."""
-    seen, returned = _record_steps(answer)
+    seen, passes, returned = _record_steps(answer)
     if not seen and returned is None:
         raise NotWritten
     sums = [sum(k * k for k in range(1, 17)), sum(k * k for k in range(17, 23))]  # two groups
@@ -86,6 +87,11 @@ def judge_accumulate(answer: Callable) -> str | None:
             f" {[round(g, 1) for g in 2 * expected]} are expected: means over the images of each group. Is the gradient"
             " cleared after each step, and the count with it?"
         )
+    if passes < 12:
+        return (
+            f"the gradients are right, from {passes} backward passes for 12 loader batches: that holds a whole group in"
+            " memory, and the device holds one loader batch. Call `backward()` for each."
+        )
     if returned != 2:
         return f"the steps are right, and it returned {returned!r} in place of their number, 2."
     return None
@@ -94,13 +100,16 @@ def judge_accumulate(answer: Callable) -> str | None:
 def judge_falling_rate(answer: Callable) -> str | None:
     """Say what is wrong with a learner's falling_rate, or return None."""
 
-    made = answer(torch.optim.SGD([nn.Parameter(torch.zeros(1))]), range(9), 4, 2)
+    def loader(batches: int) -> DataLoader:
+        return DataLoader(range(2 * batches - 1), batch_size=2)
+
+    made = answer(torch.optim.SGD([nn.Parameter(torch.zeros(1))]), loader(9), 4, 2)
     if not isinstance(made, CosineAnnealingLR):
         return f"it returned {made!r:.40}: build the `CosineAnnealingLR` and `return` it."
 
     def calls_until_0(batches: int, every: int, epochs: int) -> int | None:
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
-        scheduler = answer(optimizer, range(batches), every, epochs)
+        scheduler = answer(optimizer, loader(batches), every, epochs)
         if not scheduler.T_max or scheduler.T_max % 1:  # its cosine would never be at 0
             return scheduler.T_max
         for call in range(1, 300):
@@ -129,6 +138,10 @@ def judge_falling_rate(answer: Callable) -> str | None:
             "where the groups come out even there's no rest, and no step for it.",
         ),
         (lambda n, k, e: ceil(n * e / k), "this lets groups run on into the next epoch."),
+        (
+            lambda n, k, e: ceil((2 * n - 1) / k) * e,
+            "it counted images: `every` counts loader batches, and there are `len(loader)`.",
+        ),
     ]
     return judge_cases(calls_until_0, cases, wrong)
 
@@ -195,7 +208,7 @@ updates = Prediction(
     because="39 groups of 8 take 312 iterations. 313 is no multiple of 8, so the last loader batch gets no step.",
     wrong={
         313: "That's the number of iterations. Seven out of eight only add to the gradient.",
-        40: "That would need a step for the last loader batch, but 313 is no multiple of 8.",
+        40: "You rounded up: this loop takes no step for the rest.",
         39.125: "A step is taken or it isn't.",
         2504: "Divide, don't multiply: there are fewer steps than iterations.",
     },
@@ -225,27 +238,25 @@ leftover = Prediction(
 quarter_each = Prediction(
     "lesson_08.quarter_each",
     "30 images go through the model in parts of 8, 8, 8 and 6. Each part's mean loss is divided by 4, and the gradients"
-    " add up. Compared with the gradient of all 30 at once, how large is the error:"
-    ' "no error", "under 2 %", "2 to 10 %" or "over 10 %"?',
-    belief="dividing by the number of parts is near enough when the last part is only a little smaller; met wherever"
+    " add up. How much an image in the part of 6 counts, divided by how much an image in a part of 8 counts: what is"
+    " the result?",
+    belief="dividing by the number of parts makes all images count alike; met wherever"
     " `loss / accumulation_steps` is explained",
-    answer="over 10 %",
-    choices=("no error", "under 2 %", "2 to 10 %", "over 10 %"),
-    because="The factors are only a little wrong. But the parts' gradients point different ways, so their sum is short,"
-    " and a small error in each is large beside it. (For these 30 scans: others give more or less.)",
+    answer=1.333,
+    within=0.035,
+    because="Each part gets a quarter of the step. Among 6 images that's 1/24 each, among 8 it's 1/32.",
     wrong={
-        "no error": "An image among 6 gets 1/24 here, and one among 8 gets 1/32. Lesson 03 had this mean of means.",
-        "under 2 %": "The factors are 1/4 in place of 8/30 and 6/30, which is close. But compare the error with the sum"
-        " of four gradients that partly cancel.",
-        "2 to 10 %": "You reckoned well: many other blocks of 30 scans give that. These 30 give more.",
+        1: "The parts count alike, so the images don't. Lesson 03 had this mean of means.",
+        0.75: "It's the other way round: where fewer share a quarter, each gets more.",
+        1.25: "That's 1/24 divided by a fair 1/30. The others get less than that.",
     },
-    hints=["Do the gradients of four parts point the same way? Lesson 07 drew some."],
+    hints=["How much of the step does each part get, and how many images share that?"],
 )
 
 tail_factor = Prediction(
     "lesson_08.tail_factor",
     "72 images come in loader batches of 8. The loop divides each loss by 4, and steps after every 4th loader batch and"
-    " after the last one. The gradient of the epoch's last step is how many times as long as it should be?",
+    " after the last one. How long is the gradient of the epoch's last step, as a fraction of its right length?",
     belief="a step for the rest repairs the loop; Lightning divides the last group this way (its issue 19987), and"
     " transformers did until pull request 39659",
     answer=0.25,
@@ -270,7 +281,7 @@ twenty_calls = Prediction(
     within=0.0005,
     because="The cosine is at 0 after ten calls and doesn't stop there: it climbs back to 0.1 by call 20.",
     wrong={
-        0: "It was there after ten calls. A cosine goes on, and this one climbs again.",
+        0: "It would be if a scheduler stopped at its lowest rate.",
         0.05: "That's where it is after 5 calls, and after 15.",
         0.098: "That would be close if it counted epochs. It counts calls.",
         0.2: "It never gets above the rate it starts from.",
@@ -367,9 +378,9 @@ shares = Exercise(
     """,
     minutes=3,
     cases=[
-        (([8, 8, 8, 6],), [8 / 30, 8 / 30, 8 / 30, 0.2]),
-        (([8, 8],), [0.5, 0.5]),
         (([4, 4, 2],), [0.4, 0.4, 0.2]),
+        (([8, 8],), [0.5, 0.5]),
+        (([8, 8, 8, 6],), [8 / 30, 8 / 30, 8 / 30, 0.2]),
         (([5],), [1.0]),
     ],
     wrong=[
@@ -387,8 +398,16 @@ shares = Exercise(
         ),
         (lambda sizes: list(sizes), "these are the numbers of images. As shares they add up to 1."),
         (
+            lambda sizes: [n / sizes[0] / len(sizes) for n in sizes],
+            "this takes every part for a full one: divide by the images that there are.",
+        ),
+        (
             lambda sizes: [n / 8 / len(sizes) for n in sizes],
             "this divides by 8 images for each part: divide by the images that there are.",
+        ),
+        (
+            lambda sizes: [round(n / sum(sizes), 3) for n in sizes],
+            "these are rounded: give the shares as they come.",
         ),
         (
             lambda sizes: [1 / sum(sizes)] * len(sizes),
@@ -413,7 +432,8 @@ accumulate = Exercise(
     "lesson_08.accumulate",
     """
     Repair `accumulate`, so that the gradient of each step is the mean over the images of its group, however many loader
-    batches the group has, and however many images the last of them. It has to return the number of steps, as now.
+    batches the group has, and however many images the last of them. Call `backward()` for each loader batch and return
+    the number of steps, as now.
     """,
     minutes=5,
     given="""
