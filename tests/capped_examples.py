@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from dlhelpers.data.drawn import SHAPES, draw_shapes
+from dlhelpers.data.drawn_images import SHAPES, draw_shapes
 from dlhelpers.data.sampling import BlockShuffleSampler
 from dlhelpers.packed.reader import PackedDataset
 from dlhelpers.packed.writer import PackedWriter

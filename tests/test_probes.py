@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from dlhelpers.data import NumberedImages
 from dlhelpers.measure import Waiting, WorkerReport, count_reads
-from dlhelpers.train import meter
+from dlhelpers.train import epoch_sums
 
 
 def reports(epochs=1, **options):
@@ -77,12 +77,12 @@ def test_what_reads_nothing_or_reads_elsewhere_is_not_counted():
 
 
 def test_the_read_that_depends_on_the_clock_is_off_meanwhile_and_back_after_an_error():
-    before, seen = meter.READ_SECONDS, []
+    before, seen = epoch_sums.READ_SECONDS, []
 
     def work():
-        seen.append(meter.READ_SECONDS)
+        seen.append(epoch_sums.READ_SECONDS)
         raise RuntimeError("the work failed")
 
     with pytest.raises(RuntimeError, match="the work failed"):
         count_reads(work, "cpu")
-    assert seen == [float("inf")] and meter.READ_SECONDS == before < 10
+    assert seen == [float("inf")] and epoch_sums.READ_SECONDS == before < 10

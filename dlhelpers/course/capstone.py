@@ -25,11 +25,11 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
+from dlhelpers.base.whole_files import write_whole
 from dlhelpers.course.judges import NotWritten, is_blank
 from dlhelpers.course.records import progress, progress_file
-from dlhelpers.data.drawn import SHAPES, draw_shapes
+from dlhelpers.data.drawn_images import SHAPES, draw_shapes
 from dlhelpers.data.folders import ImageFiles
 from dlhelpers.machine.capped import LimitedRun, run_limited
 from dlhelpers.measure.plans import Plan

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
+from dlhelpers.base.whole_files import write_whole
 from dlhelpers.course.records import all_tasks, lesson_names, read_file
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from dlhelpers.base.files import write_whole
 from dlhelpers.base.tables import Table
+from dlhelpers.base.whole_files import write_whole
 from dlhelpers.course import lessons
 from dlhelpers.course.start import say_once
 

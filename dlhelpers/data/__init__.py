@@ -2,7 +2,7 @@
 
 from dlhelpers.data.batch_counts import batches_per_epoch, count, describe
 from dlhelpers.data.datasets import ImageDataset, NumberedImages, Shapes, load
-from dlhelpers.data.drawn import SHAPES, draw_shapes
+from dlhelpers.data.drawn_images import SHAPES, draw_shapes
 from dlhelpers.data.folders import ImageFiles
 from dlhelpers.data.sampling import POLICIES, BlockShuffleSampler, split_epoch
 from dlhelpers.data.streams import SplitStream, Stream, shuffle_buffer

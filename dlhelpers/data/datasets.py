@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
-from dlhelpers.data.drawn import SHAPES, draw_shapes
+from dlhelpers.data.drawn_images import SHAPES, draw_shapes
 
 NAMES = ("digits", "shapes", "cifar10", "fashion_mnist")
 # The digits 0 to 9, three pixels wide and five high, row by row.

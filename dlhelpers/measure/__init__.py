@@ -1,10 +1,10 @@
 """What training costs: plans, batch sizes, speeds, timelines, and probes that make it visible."""
 
 from dlhelpers.measure.batch_sizes import study_batch_sizes
+from dlhelpers.measure.data_or_model import loader_speed, pipeline_speed
 from dlhelpers.measure.inspecting import inspect_folder
 from dlhelpers.measure.plans import plan
 from dlhelpers.measure.probes import Waiting, WorkerReport, count_reads
-from dlhelpers.measure.speed import loader_speed, pipeline_speed
 from dlhelpers.measure.timelines import timeline
 
 __all__ = [

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import Dataset, get_worker_info
 
 from dlhelpers.machine.devices import Device
-from dlhelpers.train import meter
+from dlhelpers.train import epoch_sums
 
 # what turns a tensor into Python's own numbers
 READS = set(
@@ -82,9 +82,9 @@ def count_reads(work: Callable[[], object], device: Device) -> int:
     """Call `work` and return how many of its calls turned a tensor on `device` into Python's own numbers.
 
     Each of them makes a loop wait for a GPU; copies and masks (`x.cpu()`, `x[mask]`) may wait too and are not counted.
-    The half-second read of `train.meter` is off meanwhile, in this process, since its number depends on the clock.
+    The half-second read of `train.epoch_sums` is off meanwhile, in this process, since its number depends on the clock.
     """
-    with mock.patch.object(meter, "READ_SECONDS", math.inf), _Reads(device) as counter:
+    with mock.patch.object(epoch_sums, "READ_SECONDS", math.inf), _Reads(device) as counter:
         work()
     return counter.reads
 

@@ -18,7 +18,7 @@ from torch.profiler import profile, record_function
 
 from dlhelpers.base.tables import ShownAsTable, Table
 from dlhelpers.machine.devices import move
-from dlhelpers.measure.speed import SMALL
+from dlhelpers.measure.data_or_model import SMALL
 from dlhelpers.measure.trials import OptimizerFn, Rehearsal, plain_sgd, undisturbed
 from dlhelpers.train.checks import LossFn, check_loader
 from dlhelpers.train.micro_batching import split_batch

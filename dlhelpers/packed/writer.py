@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from dlhelpers.base.checks import check_whole, shown
-from dlhelpers.base.files import sync_folder, write_whole
+from dlhelpers.base.whole_files import sync_folder, write_whole
 from dlhelpers.packed.manifest import (
     IMAGES,
     JOURNAL,

@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dlhelpers.base.checks import check_kind
-from dlhelpers.base.files import write_whole
+from dlhelpers.base.whole_files import write_whole
 from dlhelpers.train.history import History
 from dlhelpers.train.ranks import current, unwrap
 

@@ -19,8 +19,8 @@ from dlhelpers.base.progress_bars import progress_bar
 from dlhelpers.machine.devices import autocast, move
 from dlhelpers.train.checkpoints import check_target, save_checkpoint
 from dlhelpers.train.checks import CheckedLoss, LossFn, check_all, device_of
+from dlhelpers.train.epoch_sums import Meter, Metric
 from dlhelpers.train.history import EpochResult, History
-from dlhelpers.train.meter import Meter, Metric
 from dlhelpers.train.micro_batching import micro_batches, part_of, split_batch
 from dlhelpers.train.ranks import (
     agree,

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dlhelpers.base.files import write_whole
+from dlhelpers.base.whole_files import write_whole
 
 
 def test_a_file_appears_when_the_with_ends_and_not_before(tmp_path):

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dlhelpers.measure import loader_speed, pipeline_speed
-from dlhelpers.measure.speed import PipelineSpeed
+from dlhelpers.measure.data_or_model import PipelineSpeed
 
 LOSS = nn.CrossEntropyLoss()
 BATCH = torch.randn(5, 4), torch.randint(3, (5,))
