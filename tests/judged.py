@@ -1031,10 +1031,21 @@ JUDGED = {
             "it gives 96.0, which is no size for a batch",
         )
     ],
+    "lesson_07.batch_for": [
+        (
+            lambda size, miss, wanted: round(size * (miss / wanted) ** 2),
+            "gives 16, and 15.625 is expected",
+        ),
+    ],
     "lesson_07.loss_at": [
         (lambda log, steps: log[steps], "`steps` is no place in the list"),
         (lambda log, steps: dict(log)[steps], "take the last one before it"),
-        (lambda log, steps: [x for n, x in log if n < steps][-1], "at 0 steps the first pair"),
+        (lambda log, steps: [x for n, x in log if n < steps][-1], "At 0 steps the first pair"),
+        (lambda log, steps: log[steps // 36][1], "Beyond the end of the log, its last pair counts"),
+        (
+            lambda log, steps: log[min(steps // 36, len(log) - 1)][1],
+            "gives 3.0, and 2.0 is expected",
+        ),
     ],
     "lesson_06.largest_that_runs": [
         (

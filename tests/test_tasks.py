@@ -106,10 +106,10 @@ def test_a_guess_that_is_no_number_is_refused_with_the_remedy(guess):
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [(" Up ", "up"), (3, "3")],
+    [(" Up ", "up"), (3, "3"), (220, "about 220 %"), ("About 220%", "about 220 %")],
 )
 def test_a_choice_may_be_written_loosely(written, meant):
-    task = prediction(answer=meant, choices=("up", "3"))
+    task = prediction(answer=meant, choices=("up", "3", "about 220 %"))
     assert task.predict(written).text.startswith(f"{meant}. Go on")
     assert task.reveal(meant).kind == "right"
 

@@ -4,6 +4,7 @@ A task holds its prompt, hints, solution and check in one place, and shows itsel
 known gets the message that names its misconception, because that is what a learner can mend.
 """
 
+import re
 from ast import literal_eval
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -163,8 +164,8 @@ class Prediction(Task):
             return self._open() if self.guess is ... else self._noted()
         given, problem = _plain(guess), ""
         if self.choices:
-            said = str(given).strip().lower()
-            given = next((c for c in self.choices if said in (c, c.removeprefix("an "))), None)
+            said = _bare(given)
+            given = next((c for c in self.choices if said == _bare(c)), None)
             if given is None:
                 problem = f"is not among the answers: {', '.join(map(repr, self.choices))}"
         else:
@@ -228,6 +229,11 @@ def _numbered(mistake: Any, known: Iterable) -> str:
     """What is kept of a wrong first try: which of the known mistakes it was, by number, and no answer."""
     known = list(known)
     return f"known mistake {known.index(mistake) + 1}" if mistake in known else "wrong"
+
+
+def _bare(choice: Any) -> str:
+    """A choice without what nobody means to choose by: "About 220%" and 220 are "about 220 %"."""
+    return re.sub(r"^(an|about) |[ %]", "", str(choice).strip().lower())
 
 
 def _plain(value: Any) -> Any:

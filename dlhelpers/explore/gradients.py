@@ -41,11 +41,11 @@ def _draw(batch_size, steps):
     look = {"angles": "xy", "scale_units": "xy", "scale": 1}
     for chosen, colour, width in (
         (arrows[~back], PALETTE[5], 0.004),
-        (arrows[back], PALETTE[6], 0.004),
+        (arrows[back], PALETTE[3], 0.004),
         (full[None], PALETTE[4], 0.013),
     ):
         ax.quiver(*np.zeros_like(chosen.T), *chosen.T, color=colour, width=width, **look)
-    axis = "along the slope; orange: all points, black: backwards"
+    axis = "along the slope; orange: all points, pink: backwards"
     ax.set(xlim=(-4, 10), ylim=(-4, 6), aspect="equal", xlabel=axis, ylabel="along the intercept")
     length = np.linalg.norm(full)
     return show(

@@ -71,7 +71,7 @@ inplace_relu = Prediction(
     ' keeps is then "less", "the same" or "more"?',
     answer="the same",
     choices=("less", "the same", "more"),
-    because="What went into the ReLU wasn't kept before either. Only a tensor that lived for a moment is saved.",
+    because="What went into the ReLU wasn't kept before either. You only spare a tensor that lives for a moment.",
     belief="ReLU(inplace=True) saves training memory; a standard tip in forums on running out of memory.",
     wrong={
         "less": "In place, one tensor fewer is made. Look in the table whether autograd had kept that one.",
@@ -113,18 +113,21 @@ iteration_time = Prediction(
 
 largest_found = Prediction(
     "lesson_06.largest_found",
-    "This device fails above 100 images. The study starts at 16 and doubles until a size fails; then it tries one more,"
-    " halfway back. Which batch size does it report as the largest?",
+    "This device fails above 100 images. The study starts at 16 and doubles until a size fails. Which batch size does"
+    " it report as the largest?",
     answer=96,
-    because="128 fails, 96 is halfway between 64 and 128, and it runs.",
+    because="128 fails. Then the study tries one more, halfway between 64 and 128, and 96 runs.",
     belief="A batch-size finder finds the limit; so the names of such tools in trainer libraries suggest.",
     wrong={
         100: "100 would fit, but it was never tried, and the study promises nothing untried.",
         64: "That is the last doubling that ran. The study looks once more, halfway to the size that failed.",
         128: "128 is above 100, so it fails.",
-        99: "The study doesn't search image by image: it tries one size between the last two.",
+        99: "The study doesn't search image by image.",
     },
-    hints=["Which is the first size that fails, and which the last before it?", "(64 + 128) / 2"],
+    hints=[
+        "Which is the first size that fails, and which the last before it?",
+        "After a failure it tries one more, halfway back.",
+    ],
 )
 
 try_again = Prediction(
@@ -158,8 +161,7 @@ mixed_price = Question(
         Choice(
             "It takes more",
             "each parameter gets a 16-bit copy for the computation, and the activations of one image don't make up"
-            " for that. Mixed precision lowers the slope and raises the constant of this bill. (Measured at the"
-            " peak, it neither helps nor hurts such a batch: memory is fullest in Adam's step then.)",
+            " for that. Mixed precision lowers the slope and raises the constant of this bill.",
             right=True,
         ),
         Choice(
@@ -173,8 +175,8 @@ mixed_price = Question(
 fixed_bytes = Exercise(
     "lesson_06.fixed_bytes",
     """
-    Write `fixed_bytes(parameters, states)`: the bytes that are needed for any batch, in parameters, gradients and
-    optimizer state. `parameters` is a list of tensors; the optimizer keeps `states` numbers per parameter, of the same
+    Write `fixed_bytes(parameters, states)`: the bytes of parameters, gradients and optimizer state, the same for
+    any batch size. `parameters` is a list of tensors; the optimizer keeps `states` numbers per parameter, of the same
     type (plain SGD 0, with momentum 1, Adam 2). Useful: `tensor.numel()`, `tensor.element_size()`.
     """,
     minutes=4,
@@ -411,8 +413,8 @@ def _judge_search(answer: Callable) -> str | None:
         if halves[:-1] != device.tried:
             return f"{where} it says {found}: halve the size after each failure, beginning with {start}."
         why = (
-            "inside `except` the error is alive, its frames are, and so are their tensors. Leave the block first, then"
-            " retry."
+            "inside `except`, Python itself holds the error, its frames and their tensors until the block ends."
+            " `del`, `gc.collect()` or another error can't free them there."
             if device.inside
             else "you left the `except` block, and a name of your own still holds the error, its frames and their"
             " tensors. Note only that it failed, then retry."

@@ -41,7 +41,7 @@ miss = Exercise(
     How far off is a batch? Write `miss(batch, full)` for two gradients, each one long tensor: the length of their
     difference, as a fraction of the length of `full`. A tensor `t` has the length `t.norm()`.
     """,
-    minutes=3,
+    minutes=2,
     cases=[
         ((torch.tensor([9.0, 12.0]), torch.tensor([6.0, 8.0])), 0.5),
         ((torch.tensor([16.0, 8.0]), torch.tensor([6.0, 8.0])), 1.0),
@@ -132,6 +132,7 @@ batch_for = Exercise(
         ((16, 2.0, 0.5), 256.0),
         ((100, 0.5, 1.0), 25.0),
         ((32, 1.5, 1.5), 32.0),
+        ((10, 1.0, 0.8), 15.625),
     ],
     wrong=[
         (
@@ -163,11 +164,13 @@ batch_for = Exercise(
 def _judge_look(answer: Callable) -> str | None:
     """Say what is wrong with a reading of a log, and where an IndexError or a KeyError comes from."""
     problem = judge_cases(answer, loss_at.cases, loss_at.wrong)
-    for error, why in (
-        ("IndexError", "`steps` is no place in the list; and at 0 steps the first pair counts."),
-        ("KeyError", "Not every number of steps has a pair: take the last one before it."),
+    for raised, why in (
+        (", 72) raised IndexError", "`steps` is no place in the list."),
+        (", 500) raised IndexError", "Beyond the end of the log, its last pair counts."),
+        (", 0) raised IndexError", "At 0 steps the first pair counts."),
+        (" raised KeyError", "Not every number of steps has a pair: take the last one before it."),
     ):
-        if problem and f" raised {error}" in problem:
+        if problem and raised in problem:
             return f"{problem}. {why}"
     return problem
 
@@ -186,6 +189,7 @@ loss_at = Exercise(
         (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 500), 1.6),
         (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 40), 1.9),
         (([(0, 2.3), (36, 1.9), (72, 1.5), (108, 1.6)], 0), 2.3),
+        (([(0, 3.0), (10, 2.0), (50, 1.0)], 20), 2.0),
     ],
     wrong=[
         (
@@ -286,8 +290,8 @@ linear_rule = Prediction(
     ' "about the same", "twice as high", or has it "learned nothing"?',
     answer="learned nothing",
     choices=("about the same", "twice as high", "learned nothing"),
-    because="The loss ends near ln 10 = 2.30, blind guessing. The rule has no brake: steps this long push most ReLUs to"
-    " where they give 0 for every image, and such a ReLU has no gradient to come back with.",
+    because="The loss ends near ln 10 = 2.30, blind guessing. The rule has no brake, and steps this long"
+    " overshoot.",
     belief="Multiply the learning rate by the factor of the batch size and training stays the same: quoted from the"
     " linear scaling paper without its limits, in most multi-GPU tutorials",
     wrong={
@@ -383,17 +387,17 @@ held_equal = Question(
             " for every 32, none of them longer: it may not have finished learning.",
         ),
         Choice(
-            "The small batch did better with about 32 times the steps of the same kind",
+            "The small batch won with about 32 times as many steps",
             "images and rate were equal, steps were not. It does not show that the large batch learns less from as"
             " many steps, nor at a rate of its own.",
             right=True,
         ),
         Choice(
-            "The large batch did worse in the same time",
+            "The large batch lost in the same time",
             "nothing is said of time. How long 90 epochs take depends on batch size and machine.",
         ),
         Choice(
-            "Everything was equal but the batch size, so the batch size did it",
+            "The large batch lost with all else equal",
             "no two batch sizes are equal in everything: with equal epochs the steps differ.",
         ),
     ],
@@ -406,19 +410,19 @@ may_conclude = Question(
     " and 0.50 for the first, and 0.49, 0.45 and 0.53 for the second. What may you write?",
     [
         Choice(
-            "The second is better: it has the best run",
+            "The second is better, since it has the best run",
             "it has the worst one too. Each setting has lucky runs.",
         ),
         Choice(
-            "The second is better: its mean is lower",
+            "The second is better, since its mean is lower",
             "the means, 0.497 and 0.490, are closer than any two runs of the same setting.",
         ),
         Choice(
-            "Both are equally good",
+            "Both are equally good, since their means hardly differ",
             "noisy runs cannot show that either: a small difference may be there.",
         ),
         Choice(
-            "The difference is smaller than the spread, so these runs cannot tell",
+            "Nothing about which is better, since runs of one size differ by more",
             "and that is a result: if there is a difference, it is small, or it takes more seeds to see.",
             right=True,
         ),
@@ -426,40 +430,72 @@ may_conclude = Question(
     hints=["How far apart are runs of the same setting? How far apart are the two means?"],
 )
 
-scaled_rate = Exercise(
-    "lesson_07.scaled_rate",
+_TRIED = {
+    (16, 0.1): [(0, 2.3), (2, 0.9), (4, 0.6)],
+    (64, 0.8): [(0, 2.3), (1, 0.5), (4, 1.2)],
+    (128, 0.1): [(0, 2.3), (3, 0.8), (6, 0.4)],
+    (128, 0.8): [(0, 2.3), (3, 0.7), (6, 0.5)],
+}
+
+
+def _read(log, seconds):
+    return [loss for taken, loss in log if taken <= seconds][-1]
+
+
+def _chosen(tried, read):
+    found = {pair: read(log) for pair, log in tried.items()}
+    return min(found, key=found.get)
+
+
+choose = Exercise(
+    "lesson_07.choose",
     """
-    A recipe names a learning rate for a batch size, and you want to use another batch size. Write
-    `scaled_rate(rate, size, new_size)`: the learning rate by the linear rule. Do not round.
+    Now choose. `tried` maps (batch size, rate) to the log of a run, with seconds in place of steps: pairs (seconds so
+    far, test loss). Write `choose(tried, seconds)`: the pair (batch size, rate) with the lowest loss in that time, read
+    from its log as `loss_at` does.
     """,
-    minutes=2,
-    cases=[
-        ((0.03, 16, 128), 0.24),
-        ((0.1, 256, 64), 0.025),
-        ((0.5, 100, 150), 0.75),
-        ((0.2, 32, 32), 0.2),
-    ],
+    minutes=3,
+    cases=[((_TRIED, 4), (16, 0.1)), ((_TRIED, 3.5), (64, 0.8)), ((_TRIED, 6), (128, 0.1))],
     wrong=[
         (
-            lambda rate, size, new_size: rate * size / new_size,
-            "the other way round: a larger batch takes fewer steps in an epoch, so each has to be longer.",
+            lambda tried, seconds: _chosen(tried, lambda log: log[-1][1]),
+            "this compares where the runs ended. Read each log at `seconds`.",
         ),
         (
-            lambda rate, size, new_size: rate * (new_size / size) ** 0.5,
-            "that is the square-root rule, which people use with Adam. The linear rule takes the factor as it is.",
+            lambda tried, seconds: _chosen(
+                tried, lambda log: min(loss for taken, loss in log if taken <= seconds)
+            ),
+            "this takes the *best* look of each run. One of them is worse again when the time is over.",
         ),
         (
-            lambda rate, size, new_size: rate * (new_size - size),
-            "a difference of sizes is no factor: how many times as large is the new batch?",
+            lambda tried, seconds: min(_read(log, seconds) for log in tried.values()),
+            "this is the lowest loss. What is asked is the batch size and the rate that gave it.",
         ),
         (
-            lambda rate, size, new_size: rate * (new_size // size),
-            "`//` is whole division: it cuts the quotient, down to 0 for a smaller batch. Use `/`.",
+            lambda tried, seconds: _chosen(tried, lambda log: _read(log, seconds))[0],
+            "this is the batch size alone: return the pair, with its rate.",
+        ),
+        (
+            lambda tried, seconds: _chosen(
+                tried, lambda log: [loss for taken, loss in log if taken < seconds][-1]
+            ),
+            "a look at exactly `seconds` is within the time: `<=`.",
+        ),
+        (
+            lambda tried, seconds: _chosen(tried, lambda log: -_read(log, seconds)),
+            "this is the worst pair: the lowest loss wins.",
         ),
     ],
-    hints=["From 16 to 128 images the batch is 8 times as large. What happens to the rate?"],
+    praise="every case holds. Before you rely on it, repeat the best of each size with other seeds.",
+    hints=[
+        "Which loss does each run have at that time? `loss_at(log, seconds)` says it.",
+        "Put these losses into a dictionary under the same keys. `min` has a `key`, as in the repair above.",
+    ],
     code="""
-    def scaled_rate(rate, size, new_size):
-        return rate * new_size / size
+    def choose(tried, seconds):
+        found = {}
+        for pair, log in tried.items():
+            found[pair] = [loss for taken, loss in log if taken <= seconds][-1]
+        return min(found, key=found.get)
     """,
 )
