@@ -129,7 +129,7 @@ def measure(name: str, pairs: int, epochs: int, samples: int) -> tuple[list[floa
         begin = perf_counter()
         kept = train()
         taken = perf_counter() - begin
-        ends[side] = kept if isinstance(kept, list) else list(model.parameters())
+        ends[side] = kept if type(kept) is list else list(model.parameters())
         if len(ends) == 2:
             close = KERAS_CLOSE if name == "keras" else 0
             if not all(
