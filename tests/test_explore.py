@@ -78,6 +78,8 @@ def test_the_twin_stands_beside_the_widget_in_one_small_bundle(explorer):
     assert first.count("<img") == 1 and fold.count("<img") == 2 and len({*told}) == 3
     assert len(bundle["text/html"]) < 150_000
     assert told[0] in panel(explorer) and column(explorer)[-1].value.count("<li>") == 3
+    start = [control[1] for control in explorer.controls]  # as the site draws its frames
+    assert explorer.draw(*start).alt == told[0]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ class Explorer:
 
     def __init__(self, draw: Callable, controls: Sequence, tries: Sequence, contrasts: Sequence):
         start = [control[1] for control in controls]
+        self.draw, self.controls = draw, controls  # the site draws frames of its own
         self.pictures = [draw(*values) for values in (start, *contrasts)]
         panel, column = ipywidgets.HTML(_page(self.pictures[0])), []
 
