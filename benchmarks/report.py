@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -60,11 +61,17 @@ def middle(values: Sequence[float]) -> float:
     return float(np.median(values))
 
 
+def git(*words: str) -> str:
+    """Return what git prints in the course's folder; CalledProcessError where it fails."""
+    command = ["git", "-C", ROOT.parent, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def commit() -> str:
     """Return the commit that is measured, with "-dirty" where a file differs from it; "" without git."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return found.stdout.strip()
+    with suppress(subprocess.CalledProcessError):
+        return git("describe", "--always", "--dirty", "--exclude=*").strip()
+    return ""
 
 
 class Report:

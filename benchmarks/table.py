@@ -14,6 +14,7 @@ from math import inf
 from pathlib import Path
 
 from drawing import draw_bars
+from report import git
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = {  # what each benchmark measures, below dlhelpers
@@ -55,29 +56,23 @@ def kept(name: str) -> dict:
     return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def git(*words: str) -> str:
-    """Return what git prints in the course's folder."""
-    command = ["git", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
 def changed(name: str) -> bool:
     """Say whether the code that a benchmark measures is another one by now, or of a commit that nobody knows."""
-    places = [f"dlhelpers/{folder}" for folder in CODE[name]]
     commit = kept(name).get("commit", "none")
+    places = [f"dlhelpers/{folder}" for folder in CODE[name]]
     try:
-        then = git("ls-tree", "-r", "--name-only", commit, *places).split()
-        old = {path: git("show", f"{commit}:{path}") for path in then}
-        now = git("ls-files", *places).split()
-    except subprocess.CalledProcessError:
+        paths = git("diff", "--name-only", commit, "--", *places).split()
+        return any(
+            parsed(git("show", f"{commit}:{path}")) != parsed((ROOT / path).read_text("utf-8"))
+            for path in paths
+        )
+    except (subprocess.CalledProcessError, FileNotFoundError):  # also a file that is new, or gone
         return True
-    new = {path: (ROOT / path).read_text("utf-8") for path in now}
-    return parsed(old) != parsed(new)
 
 
-def parsed(texts: dict[str, str]) -> dict[str, str]:
-    """Return code by path without its comments and layout."""
-    return {path: ast.dump(ast.parse(text)) for path, text in texts.items()}
+def parsed(text: str) -> str:
+    """Return code without its comments and layout."""
+    return ast.dump(ast.parse(text))
 
 
 def shown(value: float) -> str:

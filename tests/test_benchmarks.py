@@ -56,6 +56,7 @@ def test_a_figure_is_of_old_code_once_code_and_not_a_comment_changes(table, tmp_
     git("commit", "-m", "first")
     commit = git("rev-parse", "--short", "HEAD").strip()
     monkeypatch.setattr(table, "ROOT", tmp_path)
+    monkeypatch.setattr("report.ROOT", tmp_path / "benchmarks")
     monkeypatch.setattr(table, "kept", lambda name: {"commit": commit})
     code.write_text("lr = 1  # a comment")
     assert not table.changed("loop_overhead")
