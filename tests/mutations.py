@@ -118,8 +118,8 @@ MUTATIONS = [
     Mutation(
         "last-batch-not-summed",
         "train/epoch_sums.py",
-        "zip(*self._waiting)",
-        "zip(*(self._waiting[:-1] or self._waiting))",
+        "zip(*self._waiting, strict=True)",
+        "zip(*(self._waiting[:-1] or self._waiting), strict=True)",
         "The last batch of the epoch counts for nothing in loss and accuracy.",
         "03",
         "test_epoch_sums.py::test_each_sample_weighs_the_same_in_few_batches_and_in_many",
@@ -741,8 +741,8 @@ MUTATIONS = [
     Mutation(
         "own-part-reported",
         "train/epoch_sums.py",
-        "sums, samples, batches, parts = zip(*current().gather(mine))",
-        "sums, samples, batches, parts = zip(mine)",
+        "sums, samples, batches, parts = zip(*current().gather(mine), strict=True)",
+        "sums, samples, batches, parts = zip(mine, strict=True)",
         "Each rank reports the accuracy of its own part as that of the whole.",
         "13",
         "test_ranks.py::test_evaluation_counts_each_sample_once",
@@ -823,7 +823,7 @@ MUTATIONS = [
     Mutation(
         "copied-without-waiting",
         "machine/devices.py",
-        'non_blocking=device.type == "cuda" and tensor.is_pinned())',
+        'non_blocking=device.type == "cuda" and batch.is_pinned())',
         "non_blocking=True)",
         "On some devices a batch arrives with wrong numbers.",
         "",

@@ -75,6 +75,8 @@ def test_move_reaches_every_tensor_and_keeps_every_form():
     moved = [*there["list"], there["tuple"][0], there["pair"].image, there["words"]["a"]]
     assert {tensor.device.type for tensor in moved} == {"meta"}
     assert batch["list"][0].device.type == "cpu"
+    own = type("Fields", (dict,), {})(image=one)  # a tree of PyTorch's own would take it for a leaf
+    assert move(own, "meta")["image"].is_meta
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ def test_an_unknown_column_is_refused_with_the_known_ones(two_epochs):
         History().column("train_loss")
 
 
+def test_a_column_in_square_brackets_is_explained(two_epochs):
+    with pytest.raises(TypeError, match=r"history.column\('train_loss'\) gives a column"):
+        two_epochs["train_loss"]
+
+
 def test_best_passes_over_what_is_no_number():
     values = [math.nan, 0.5, 0.25, math.nan, 0.75]
     history = filled(

@@ -87,7 +87,7 @@ def judge_cases(
     for mistake, message in wrong:
         if same(results, [mistake(*deepcopy(arguments)) for arguments, _ in cases]):
             return message
-    k = next(k for k, pair in enumerate(zip(results, expected)) if not same(*pair))
+    k = next(k for k, pair in enumerate(zip(results, expected, strict=True)) if not same(*pair))
     call = _call(function, cases[k][0])
     if results[k] is None:
         return f"{call} returned None: is a `return` missing? `print` shows a value and gives nothing back."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dlhelpers
 
-_said = set()
+_said: set[str] = set()
 
 
 def begin(version: str, tasks: str = "") -> None:

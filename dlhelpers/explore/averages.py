@@ -43,10 +43,10 @@ def _draw(images, batch_size, by_class):
     ax.axhline(truth, color=green)
     ax.axhline(mean, color=red, linestyle="--")
     lines = (mean, "mean of\nbatch means", red), (truth, "truth", green)
-    for (value, name, colour), side in zip(sorted(lines), ("top", "bottom")):
+    for (value, name, colour), side in zip(sorted(lines), ("top", "bottom"), strict=True):
         ax.text(1.02 * images, value, f"{name}\n{value:.1f} %", color=colour, va=side)
     roomy = sizes + batch_size > 0.24 * images  # else the words of two batches would touch
-    words = [f"{n}\n{y:.1f} %" for n, y in zip(sizes[roomy], heights[roomy])]
+    words = [f"{n}\n{y:.1f} %" for n, y in zip(sizes[roomy], heights[roomy], strict=True)]
     ax.set_xticks((starts + sizes / 2)[roomy], words)
     axis = "images in the batch, and its accuracy"
     ax.set(xlim=(0, images), ylim=(-3, 100), xlabel=axis, ylabel="accuracy (%)", frame_on=False)

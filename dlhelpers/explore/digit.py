@@ -34,7 +34,7 @@ def explore_digit(model: nn.Module | None = None) -> Explorer:
         top, left = PAD - down, PAD - right
         seen["pixels"] = seen["sheet"][top : top + 8, left : left + 8]
         image = 1 - seen["pixels"] if swapped else seen["pixels"]
-        for key, grey in zip(keys, (255 * image.flatten()).int().tolist()):
+        for key, grey in zip(keys, (255 * image.flatten()).int().tolist(), strict=True):
             key.style.button_color = f"rgb({grey},{grey},{grey})"
         how = f"{start}, {right:+d} columns, {down:+d} rows{', ink and paper swapped' * swapped}"
         return _draw(model, image, how)

@@ -47,7 +47,7 @@ def _draw(workers, shared, buffer, batch_size):
         places = [k + GAP * (k // batch_size) for k in range(len(lane))]
         colour = (PALETTE[5], PALETTE[1], PALETTE[2])[w]
         boxes = ax.bar(places, 0.72, 0.94, w - 0.36, color=colour, edgecolor="#555555")
-        for x, box, sample in zip(places, boxes, lane):
+        for x, box, sample in zip(places, boxes, lane, strict=True):
             if (w, sample) in repeats:
                 box.set(facecolor="white", edgecolor=colour, hatch="///")
             # no label of bars: those take twice as long to draw

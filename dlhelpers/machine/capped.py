@@ -153,8 +153,8 @@ class _Pickler(cloudpickle.Pickler):
 
     def __init__(self, file: BytesIO):
         super().__init__(file)
-        self.main = {}
-        self.modules = set()
+        self.main: dict[str, object] = {}
+        self.modules: set[str] = set()
 
     def reducer_override(self, obj: object) -> object:
         """Note what an object needs."""
@@ -191,7 +191,7 @@ def _is_installed(name: str) -> bool:
 # ---- the server, seen from here ----
 
 _one_at_a_time = threading.Lock()
-_server = None  # a psutil.Popen, once it runs
+_server: psutil.Popen | None = None
 
 
 def _python(code: str, folder: Path) -> psutil.Popen:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from dlhelpers.base.sizes import human_bytes
 from dlhelpers.base.tables import Table
@@ -59,12 +58,17 @@ def move(batch: object, device: Device) -> object:
     The copy is non-blocking for pinned memory to CUDA only: elsewhere it gains nothing, and on MPS
     it can hand over wrong numbers (pytorch/pytorch issue 83015).
     """
+    if isinstance(batch, Tensor) and batch.device == device:
+        return batch  # first, because on a CPU it is every batch
     device = torch.device(device)
-
-    def moved(tensor: Tensor) -> Tensor:
-        return tensor.to(device, non_blocking=device.type == "cuda" and tensor.is_pinned())
-
-    return tree_map_only(Tensor, moved, batch)
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=device.type == "cuda" and batch.is_pinned())
+    if isinstance(batch, dict):
+        return {key: move(value, device) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        make = getattr(batch, "_make", type(batch))  # a named tuple has a maker of its own
+        return make(move(part, device) for part in batch)
+    return batch
 
 
 def autocast(device: torch.device, amp_dtype: torch.dtype | None) -> Any:

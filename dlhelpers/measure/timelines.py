@@ -131,8 +131,8 @@ def timeline(
         # each change has a moment of its own; a table of operations books it at the end of one
         elif name == "[memory]" and (event["args"]["Device Type"] == 0) == on_host:
             changes.append((start, event["args"]["Bytes"]))
-    moments, sizes = zip((0.0, 0), *sorted(changes))
-    memory = list(zip(moments, accumulate(sizes)))
+    moments, sizes = zip((0.0, 0), *sorted(changes), strict=True)
+    memory = list(zip(moments, accumulate(sizes), strict=True))
     return Timeline(spans, memory, bool(getattr(loader, "num_workers", 0)))
 
 
@@ -154,7 +154,7 @@ def _step(trial: Rehearsal, batches: Iterator[Any]) -> None:
     inputs, labels = split_batch(batch)
     trial.optimizer.zero_grad()
     with record_function("forward"):
-        inputs, targets = move((inputs, labels), trial.device)
+        inputs, targets = move(inputs, trial.device), move(labels, trial.device)
         loss = trial.loss_fn(trial.model(inputs), targets, labels)
     with record_function("backward"):
         loss.backward()

@@ -65,7 +65,7 @@ class PackedWriter:
         self.skipped: list[list[str]] = []
         self._rows = max(1, BLOCK_BYTES // math.prod(self.shape))
         self._settings = _line([self.classes, self.shape, self._rows, self.samples, source])
-        self._parts = []  # none: not open
+        self._parts: list[BinaryIO] = []  # none: not open
         self._held = ExitStack()  # what is closed at the end: the lock and the files
 
     def __enter__(self) -> "PackedWriter":
@@ -154,7 +154,7 @@ class PackedWriter:
             block, self.skipped = json.loads(line)
             self.blocks.append(Block(*block))
         # What the journal names was on the disk before. A part may have been removed since, or have got its last name.
-        for part, layout in zip(self._parts, self._manifest().layouts):
+        for part, layout in zip(self._parts, self._manifest().layouts, strict=True):
             if part.seek(0, os.SEEK_END) < layout.bytes:
                 lines, self.blocks, self.skipped = [], [], []
         self.done, self._filled = self._manifest().rows, 0
@@ -162,7 +162,7 @@ class PackedWriter:
         self._journal.truncate(sum(map(len, lines)))
         if not lines:
             self._write(self._journal, self._settings)
-        for part, layout in zip(self._parts, self._manifest().layouts):
+        for part, layout in zip(self._parts, self._manifest().layouts, strict=True):
             part.truncate(layout.bytes)
             part.seek(0, os.SEEK_END)
         sync_folder(self.folder)
@@ -177,7 +177,7 @@ class PackedWriter:
         """Append the rows that are held to the parts, and then say so in the journal."""
         rows, self._filled = self._filled, 0
         digests = []
-        for part, array in zip(self._parts, (self._images, self._labels)):
+        for part, array in zip(self._parts, (self._images, self._labels), strict=True):
             content = memoryview(array[:rows]).cast("B")
             self._write(part, content)
             digests.append(hashlib.sha256(content).hexdigest())
@@ -211,7 +211,7 @@ class PackedWriter:
         if self._filled:
             self._write_block()
         manifest = self._manifest()
-        for part, layout in zip(self._parts, manifest.layouts):
+        for part, layout in zip(self._parts, manifest.layouts, strict=True):
             part.seek(0)
             self._write(part, layout.header)
             part.close()

@@ -32,7 +32,7 @@ GREY = "#767676"  # to be read on white and on black
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 WIDE, HIGH = 0.92, 0.6  # the box of a sample
-sentences = WeakKeyDictionary()  # what `show` says of each drawing
+sentences: WeakKeyDictionary[Axes, str] = WeakKeyDictionary()  # what `show` says of each drawing
 
 
 class Picture:

@@ -59,7 +59,7 @@ class Meter:
                 raise
         finally:
             result.loss, *metrics = self._means()
-            result.metrics = dict(zip(self.metrics, metrics))
+            result.metrics = dict(zip(self.metrics, metrics, strict=True))
             result.seconds = perf_counter() - self._begin
             if self.device.type == "cuda":
                 result.peak_memory = torch.cuda.max_memory_allocated(self.device)
@@ -103,7 +103,7 @@ class Meter:
         synchronize(self.device)
         if not self._waiting:
             return
-        iterations, sizes, losses, *values = zip(*self._waiting)
+        iterations, sizes, losses, *values = zip(*self._waiting, strict=True)
         self._waiting = []
         wide = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no float64
         totals = [torch.cat(value).sum(dtype=wide).view(1) for value in values]
@@ -115,7 +115,7 @@ class Meter:
             self.bar.set_postfix_str(
                 f"epoch {self.epoch}, {self.phase} loss {self._means()[0]:.3f}", refresh=False
             )
-        for iteration, loss in zip(iterations, losses):
+        for iteration, loss in zip(iterations, losses, strict=True):
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"the {self.phase} loss of epoch {self.epoch}, iteration {iteration} is not a finite number."
@@ -127,7 +127,7 @@ class Meter:
         """Put together what all ranks have seen; alone there is nothing to add."""
         result = self.result
         mine = (self._sums, result.samples, result.batches, result.micro_batches)
-        sums, samples, batches, parts = zip(*current().gather(mine))
+        sums, samples, batches, parts = zip(*current().gather(mine), strict=True)
         self._sums, result.samples = sum(sums), sum(samples)
         result.batches, result.micro_batches = max(batches), max(parts)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from dlhelpers.base.tables import ShownAsTable, Table
 
@@ -54,6 +54,13 @@ class History(ShownAsTable, list[EpochResult]):
     """
 
     stop_reason: str | None = None
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, str):
+            raise TypeError(
+                f"history[{index!r}]: expected a number; history.column({index!r}) gives a column"
+            )
+        return super().__getitem__(index)
 
     @property
     def interrupted(self) -> bool:

@@ -81,7 +81,7 @@ def train_epoch(
             optimizer.zero_grad()
             parts = micro_batches(batch, micro_batch_size)
             for number, (inputs, labels, share) in enumerate(parts, start=1):
-                inputs, targets = move((inputs, labels), device)
+                inputs, targets = move(inputs, device), move(labels, device)
                 with gradients_travel(model, number == len(parts)):
                     with autocast(device, amp_dtype):
                         outputs = model(inputs)
@@ -137,7 +137,7 @@ def evaluate(
                 if not len(labels):
                     continue
             with torch.inference_mode():
-                inputs, targets = move((inputs, labels), device)
+                inputs, targets = move(inputs, device), move(labels, device)
                 with autocast(device, amp_dtype):
                     outputs = model(inputs)
                     loss = loss_fn(outputs, targets, labels)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
 
 def split_batch(batch: object) -> tuple[Any, Tensor]:
@@ -39,13 +38,13 @@ def micro_batches(batch: object, size: int | None) -> list[tuple[Any, Tensor, fl
 
 def part_of(inputs: Any, cut: slice) -> Any:
     """Return the samples of a part of a batch, whatever the form of its inputs; what is one for all stays whole."""
-
-    def texts(part: Any) -> bool:  # one for each sample
-        several = isinstance(part, (list, tuple))
-        return several and all(isinstance(text, (str, bytes)) for text in part)
-
-    def taken(part: Any) -> Any:
-        divides = part.ndim if isinstance(part, Tensor) else texts(part)
-        return part[cut] if divides else part
-
-    return tree_map(taken, inputs, is_leaf=texts)
+    if isinstance(inputs, Tensor):
+        return inputs[cut] if inputs.ndim else inputs
+    if isinstance(inputs, dict):
+        return {key: part_of(value, cut) for key, value in inputs.items()}
+    if not isinstance(inputs, (list, tuple)):
+        return inputs
+    if all(isinstance(value, (str, bytes)) for value in inputs):
+        return inputs[cut]  # one for each sample, as texts come
+    parts = [part_of(value, cut) for value in inputs]
+    return type(inputs)(*parts) if hasattr(inputs, "_fields") else type(inputs)(parts)

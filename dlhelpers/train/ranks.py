@@ -52,7 +52,7 @@ class Ranks:
 
     def gather(self, value: object) -> list[Any]:
         """Return the values of all ranks, in order; every rank has to call it."""
-        values = [value] * self.world
+        values: list[Any] = [value] * self.world
         if self.world > 1:
             _end_without_launcher()
             dist.all_gather_object(values, value)
@@ -77,7 +77,7 @@ def process_group(
     Raises what torch.distributed says where a variable or a backend is missing, or the port is in use.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo"
-    place = {}
+    place: dict[str, Any] = {}
     if "WORLD_SIZE" not in os.environ:
         place = {"store": dist.HashStore(), "rank": 0, "world_size": 1}
     elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
@@ -178,7 +178,7 @@ def agree(
             f"there are {ranks.world} ranks, and the model is {type(model).__name__}: each would train one of its own."
             " Wrap it before you make the optimizer: model = DistributedDataParallel(model)"
         )
-    everyone, lengths = zip(*ranks.gather((facts, batches)))
+    everyone, lengths = zip(*ranks.gather((facts, batches)), strict=True)
     for rank, other in enumerate(everyone):
         for name, one in everyone[0].items():
             if one != other.get(name):
