@@ -86,9 +86,9 @@ def train_epoch(
                     with autocast(device, amp_dtype):
                         outputs = model(inputs)
                         loss = loss_fn(outputs, targets, labels)
-                    part = share * weight  # of the batch, and of what all ranks take together
+                    part = share * weight()  # of the batch, and of what all ranks take together
                     scaler.scale(loss if part == 1 else loss * part).backward()
-                if weight:
+                if weight():
                     meter.add(loss, outputs, targets)
             if max_norm is not None:
                 scaler.unscale_(optimizer)  # the true length of the gradient, before it is compared

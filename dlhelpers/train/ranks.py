@@ -7,7 +7,7 @@ a rank fails, torchrun ends the others. A process that works alone is rank 0 of 
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -49,6 +49,18 @@ class Ranks:
             _end_without_launcher()
             dist.all_reduce(together)
         return together.tolist()
+
+    def sum_later(self, number: float) -> Callable[[], float]:
+        """Begin to add a number up over several ranks, and return a function that waits for the sum."""
+        _end_without_launcher()
+        together = torch.tensor(number, dtype=torch.float64)
+        exchange = dist.all_reduce(together, async_op=True)
+
+        def wait() -> float:
+            exchange.wait()
+            return together.item()
+
+        return wait
 
     def gather(self, value: object) -> list[Any]:
         """Return the values of all ranks, in order; every rank has to call it."""
@@ -106,8 +118,12 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 
-def in_step(batches: Iterable[Any], ranks: Ranks, model: nn.Module) -> Iterator[tuple[Any, float]]:
-    """Yield this rank's batches, each with the weight of its loss, until no rank has any left.
+def in_step(
+    batches: Iterable[Any], ranks: Ranks, model: nn.Module
+) -> Iterator[tuple[Any, Callable[[], float]]]:
+    """Yield this rank's batches, each with a function that gives the weight of its loss, until no rank has any left.
+
+    The function waits for the other ranks' sizes, so ask it late: they travel while the model computes its outputs.
 
     DistributedDataParallel takes the mean of all ranks' gradients, so a rank with n of the step's samples weighs its
     loss by n x ranks / samples: then every sample counts the same. A rank that has run out takes its last batch again
@@ -115,21 +131,21 @@ def in_step(batches: Iterable[Any], ranks: Ranks, model: nn.Module) -> Iterator[
     """
     if ranks.world == 1:
         for batch in batches:
-            yield batch, 1
+            yield batch, lambda: 1
         return
     batches, last, end = iter(batches), None, object()
     while True:
         batch = next(batches, end)
         size = 0 if batch is end else len(split_batch(batch)[1])
-        (together,) = ranks.sums(size)
-        if not together:
-            return
+        together = ranks.sum_later(size)
         if size:
             last = batch
-            yield batch, size * ranks.world / together
+            yield batch, lambda: size * ranks.world / together()
+        elif not together():
+            return
         else:
             kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
-            yield last, 0
+            yield last, lambda: 0
             for buffer, before in kept:
                 buffer.copy_(before)
 
