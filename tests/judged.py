@@ -1216,6 +1216,10 @@ JUDGED = {
             "asked for 'cpu', it left 'images' on",
         ),
         (
+            lambda batch, to: {k: batch["images"].to(to) for k in batch},
+            "under 'labels' it put other numbers",
+        ),
+        (
             lambda batch, to: [v.to(to) for v in batch.values()],
             "a dictionary with the names images, labels, lengths is expected",
         ),
