@@ -213,7 +213,7 @@ MUTATIONS = [
         "            if True:\n",
         "Evaluation keeps what only learning needs, and runs out of memory.",
         "",
-        "test_loop.py::test_evaluation_changes_nothing_and_keeps_no_graph",
+        "test_loop.py::test_models_train_in_training_mode_and_are_evaluated_in_evaluation_mode",
     ),
     Mutation(
         "clipped-before-unscaled",
@@ -727,7 +727,7 @@ MUTATIONS = [
         '"exact": rest > 0',
         "Samples come twice under the policy that promises each once.",
         "13",
-        "test_splits.py::test_exact_takes_each_sample_once",
+        "test_splits.py::test_ranks_take_turns_in_what_a_policy_makes_of_the_epoch",
     ),
     Mutation(
         "mean-of-ranks-gradients",

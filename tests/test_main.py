@@ -1,21 +1,13 @@
 """Tests of the command line: exit codes, one line for each error, and the same work as the functions do."""
 
 import re
-import subprocess
-import sys
 
 import pytest
-from addresses import ROOT
 from PIL import Image
 
 from dlhelpers.__main__ import main
 from dlhelpers.course.records import record
 from dlhelpers.packed import pack_folder
-
-
-@pytest.fixture(autouse=True)
-def quiet(monkeypatch):
-    monkeypatch.setenv("TQDM_DISABLE", "1")
 
 
 @pytest.fixture
@@ -67,13 +59,6 @@ def test_what_cannot_be_done_is_one_line_that_names_the_option(folder, tmp_path,
     code, _, [error] = run(capsys, "pack", folder, tmp_path / "out", "--skip-bad")
     assert code == 1 and "--overwrite" in error and "overwrite=True" not in error
     assert run(capsys, "pack", folder, tmp_path / "out", "--skip-bad", "--overwrite")[0] == 0
-
-
-def test_the_module_runs_as_a_program(tmp_path):
-    command = [sys.executable, "-m", "dlhelpers", "verify", str(tmp_path / "none")]
-    failed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert failed.returncode == 1 and "holds no dataset" in failed.stderr
-    assert failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
 
 
 def test_what_a_learner_exports_is_pooled_into_a_table(capsys, tmp_path, monkeypatch):
