@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import cloudpickle
-import psutil
-from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -23,25 +21,12 @@ from dlhelpers.train.loop import fit
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-def write_files(folder: Path, count: int, die_at: int | None = None) -> None:
-    """Write `count` images as FOLDER/CLASS/NUMBER.jpg; at image `die_at` this process is killed."""
-    for k in range(count):
-        if k == die_at:
-            psutil.Process().kill()
-        images, labels = draw_shapes(k, k + 1, size=64)
-        place = Path(folder, SHAPES[labels[0]])
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(images[0].transpose(1, 2, 0)).save(place / f"{k}.jpg", quality=95)
-
-
-def write_packed(folder: Path, count: int, die_at: int | None = None, seed: int = 0) -> int:
-    """Write `count` images as a packed dataset, 50 at a time; return how many were drawn. `die_at` as above."""
+def write_packed(folder: Path, count: int, seed: int = 0) -> int:
+    """Write `count` images as a packed dataset, 50 at a time; return how many were drawn."""
     options = {"classes": SHAPES, "shape": (3, 64, 64), "source": f"shapes, seed {seed}"}
     with PackedWriter(folder, samples=count, **options) as writer:
         start = writer.done
         for k in range(start, count, 50):
-            if k == die_at:
-                psutil.Process().kill()
             writer.add(*draw_shapes(k, min(k + 50, count), size=64, seed=seed))
     return count - start
 

@@ -267,7 +267,7 @@ MUTATIONS = [
         "sampler.set_epoch(1)",
         "A sampler of shards or of ranks gives every epoch the same order.",
         "",
-        "test_ranks.py::test_fit_tells_the_sampler_of_the_epoch_without_ranks_too",
+        "test_ranks.py::test_fit_tells_the_sampler_of_the_epoch_and_ranks_draw_different_numbers",
     ),
     Mutation(
         "bar-counts-one-epoch",
@@ -553,7 +553,7 @@ MUTATIONS = [
         'failed",',
         "A learner looks for a bug where memory ran out.",
         "10",
-        "test_capped.py::test_errors_of_memory_are_told_from_others",
+        "test_capped.py::test_the_limit_is_what_the_function_may_take_beyond_the_start",
     ),
     Mutation(
         "cap-that-is-none",

@@ -61,7 +61,7 @@ CASES = [
     ("step", 7, 0, False),
     ("epoch", None, 0, False),
     ("plateau", 7, 0, False),
-    ("none", None, 2, True),
+    ("none", None, 1, True),
 ]
 
 
