@@ -73,7 +73,7 @@ def test_resume_gives_exactly_what_was_left(sizes, world, policy, data):
 
 
 @pytest.mark.parametrize(
-    "sizes", [(500, 16, 4), (500, 500, 1), (500, 1, 1)]
+    "sizes", [(100, 16, 4), (100, 100, 1), (100, 1, 1)]
 )  # one block; blocks of one
 def test_epochs_and_seeds_differ_and_repeat(sizes):
     orders = {

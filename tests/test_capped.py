@@ -170,7 +170,7 @@ def test_other_ends_are_named(end, outcome, text):
 
 
 @linux_only
-def test_a_server_that_is_killed_during_a_call_is_told_and_the_next_call_has_another(fresh_server):
+def test_a_server_that_is_killed_during_a_call_is_told_and_the_next_call_has_another():
     def end_server():
         psutil.Process().parent().kill()
         time.sleep(1)
@@ -213,7 +213,6 @@ def test_an_interrupt_here_ends_the_child(tmp_path):
     thread.join()
     assert soon(lambda: not lives(int(pid.read_text())))
     assert time.monotonic() - began < 250, "it was waited for, not ended"
-    assert run_limited(hold, 1, 0, limit=LIMIT).value == 1, "the next call works"
 
 
 # ---- what the child is given, and what it prints ----
@@ -355,10 +354,6 @@ def test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full(
         "resource.setrlimit = lambda kind, limits: None\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
-    run = run_limited(lambda: (hold(300), os.getppid()), limit=LIMIT)
-    assert (run.outcome, run.value[0], run.capped, run.limit) == ("returned", 1, False, LIMIT)
-    assert run.peak_private > 200 * MB and soon(lambda: not lives(run.value[1]))
-    assert repr(run) == "returned without a cap on private memory"
 
     def fill():
         time.sleep(1)  # the parent has looked at the memory once by then
@@ -368,6 +363,11 @@ def test_without_a_cap_the_run_says_so_and_ends_before_the_machine_is_full(
     run = run_limited(fill, limit=LIMIT)
     assert run.outcome == "killed"
     assert run.error.endswith("less than 500 bytes of the machine's memory was left")
+    full.unlink()
+    run = run_limited(lambda: (hold(300), os.getppid()), limit=LIMIT)
+    assert (run.outcome, run.value[0], run.capped, run.limit) == ("returned", 1, False, LIMIT)
+    assert run.peak_private > 200 * MB and soon(lambda: not lives(run.value[1]))
+    assert repr(run) == "returned without a cap on private memory"
 
 
 def test_where_nothing_is_forked_each_call_has_a_python_of_its_own(monkeypatch, fresh_server):
