@@ -138,7 +138,7 @@ def test_a_stream_has_no_length_and_needs_none():
             return iter(batches().dataset)
 
     model, optimizer = learner()
-    scheduler = lr_scheduler.CosineAnnealingLR(optimizer, 20)
+    scheduler = lr_scheduler.CosineAnnealingLR(optimizer, 2)  # as many as there are epochs
     moved = {"scheduler": scheduler, "scheduler_unit": "step"}
     run(model, DataLoader(Stream(), 8), LOSS, optimizer, epochs=2, **moved)
     assert scheduler.last_epoch == 2 * BATCHES

@@ -25,8 +25,8 @@ def test_each_worker_reads_all_of_a_plain_stream():
 
 
 def test_a_split_stream_gives_each_sample_once():
-    stream = SplitStream(NumberedImages(2))
-    assert numbers(stream, batch_size=2, num_workers=3) == [0, 1]
+    stream = SplitStream(NumberedImages(5))
+    assert numbers(stream, batch_size=1, num_workers=3) == list(range(5))
 
 
 def test_the_batches_of_a_split_stream_are_those_of_its_workers():
