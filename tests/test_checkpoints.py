@@ -185,14 +185,6 @@ def test_a_killed_save_leaves_the_last_good_file(tmp_path):
     assert loaded(path) == 3 and os.listdir(tmp_path) == ["run.pt"]
 
 
-def test_an_interrupt_in_the_middle_of_a_save_leaves_the_last_good_file(tmp_path):
-    path = tmp_path / "run.pt"
-    save(path, 1)
-    with pytest.raises(KeyboardInterrupt):
-        save(path, 2, lambda: signal.raise_signal(signal.SIGINT))
-    assert loaded(path) == 1 and os.listdir(tmp_path) == ["run.pt"]
-
-
 def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
     path, model = tmp_path / "run.pt", network()
     save(path, 1)
