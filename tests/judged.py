@@ -1069,8 +1069,8 @@ JUDGED = {
         (permuted_in_place, "the true ones are gone. Leave them"),
         (lambda labels: labels[torch.randperm(10)], "a tensor of shape (10,) came out"),
         (lambda labels: torch.randperm(len(labels)), "Use it as the index"),
-        (lambda labels: torch.randint(10, labels.shape), "Don't draw new labels"),
-        (lambda labels: labels[torch.randint(100, (100,))], "each one used once"),
+        (lambda labels: torch.randint(10, labels.shape), "use each label once"),
+        (lambda labels: labels[torch.randint(100, (100,))], "draws each position once"),
         (lambda labels: labels.clone(), "in the order in which they went in"),
         (lambda labels: labels.flip(0), "the same order each time"),
     ],
@@ -1214,6 +1214,10 @@ JUDGED = {
         (
             lambda batch, to: {k: v.to("meta") for k, v in batch.items()},
             "asked for 'cpu', it left 'images' on",
+        ),
+        (
+            lambda batch, to: {k: batch["images"].to(to) for k in batch},
+            "under 'labels' it put other numbers",
         ),
         (
             lambda batch, to: [v.to(to) for v in batch.values()],
