@@ -177,6 +177,16 @@ def exchanged(model, images, labels, *others):
     return one_iteration("clear", "backward", "step")(model, labels, images, *others)
 
 
+def with_own_loss(model, images, labels, loss_fn, optimizer):
+    own = torch.nn.CrossEntropyLoss()
+    return one_iteration("clear", "backward", "step")(model, images, labels, own, optimizer)
+
+
+def with_own_optimizer(model, images, labels, loss_fn, optimizer):
+    own = torch.optim.SGD(model.parameters(), lr=0.1)
+    return one_iteration("clear", "backward", "step")(model, images, labels, loss_fn, own)
+
+
 def stopwatch(*order, give=lambda start, stop: stop - start):
     """A learner's seconds_of that does these things in this order."""
 
@@ -1158,12 +1168,22 @@ JUDGED = {
         (epoch_of(most=1), "only one step was taken for two batches"),
         (epoch_of(order=("backward", "step")), "the gradients of the first batch are still in"),
         (epoch_of(give=lambda total, samples: None), "it returned None: return the mean loss."),
-        (epoch_of(add=lambda loss, labels: loss * len(labels)), "came back as a tensor"),
+        (epoch_of(add=lambda loss, labels: loss * len(labels)), "a record of every forward pass"),
+        (
+            epoch_of(give=lambda total, samples: torch.tensor(total / samples)),
+            "came back as a tensor: return it as a number.",
+        ),
+        (
+            lambda model, loader, loss_fn, optimizer: epoch_of()(
+                model, loader, loss_fn, torch.optim.SGD(model.parameters(), lr=0.1)
+            ),
+            "let the `optimizer` that was given take the step",
+        ),
         (
             epoch_of(add=lambda loss, labels: loss.item(), give=lambda total, samples: total / 2),
             "that is the mean of the batch means, the bug of lesson 03",
         ),
-        (epoch_of(add=lambda loss, labels: loss.item()), "added up without their weights"),
+        (epoch_of(add=lambda loss, labels: loss.item()), "added up as they are"),
         (epoch_of(give=lambda total, samples: total), "divide it by their number"),
         (epoch_of(give=lambda total, samples: total / 2), "by the number of batches"),
         (epoch_of(give=lambda total, samples: total / 3), "gave 4.85333, not 3.64"),
@@ -1197,6 +1217,12 @@ JUDGED = {
             one_iteration("clear", "backward", "step", give=lambda loss: loss.item() / 2),
             "[4.0, 2.56, 1.6384] are expected: those before",
         ),
+        (
+            one_iteration("clear", "backward", "step", give=lambda loss: loss.item),
+            "`item` needs its brackets",
+        ),
+        (with_own_loss, "`loss_fn` was never called"),
+        (with_own_optimizer, "let the `optimizer` that was given take the step"),
         (exchanged, "take one step a batch, for `loss_fn(model(images), labels)`"),
     ],
     "lesson_05.on_device": [
