@@ -985,6 +985,8 @@ JUDGED = {
         (lambda labels: labels[torch.randperm(10)], "a tensor of shape (10,) came out"),
         (lambda labels: torch.randperm(len(labels)), "Use it as the index"),
         (lambda labels: labels[torch.randint(100, (100,))], "each one used once"),
+        (lambda labels: torch.randint(10, labels.shape), "use each label once"),
+        (lambda labels: labels[torch.randint(100, (100,))], "draws each position once"),
         (lambda labels: labels.clone(), "in the order in which they went in"),
         (lambda labels: labels.flip(0), "the same order each time"),
     ],
@@ -997,7 +999,7 @@ JUDGED = {
         (every_other(sample=lambda dataset, k: dataset[k]), "Sample k of yours is sample 2 * k."),
         (
             every_other(sample=lambda dataset, k: dataset[2 * k + 1]),
-            "raised an IndexError (range object index out of range). Sample k of yours is sample 2 * k.",
+            "raised an IndexError. Sample k of yours is sample 2 * k.",
         ),
         (every_other(sample=lambda dataset, k: None), "`__getitem__` returned None"),
         (
@@ -1026,6 +1028,8 @@ JUDGED = {
         (windows(lambda days, size: days // size), "that counts windows side by side"),
         (windows(lambda days, size: None), "and the length is None"),
         (windows(first=1), "window 0 of 3 days is [1, 2, 3]: [0, 1, 2] is expected"),
+        (windows(ends=lambda dataset: len(dataset) - 1), "index 7 is one of the 8 windows"),
+        (windows(ends=lambda dataset: 10**9), "index 8 is beyond the 8 windows"),
         (windows(ends=lambda dataset: len(dataset) + 1), "a slice past the end is short or empty"),
     ],
     "lesson_01.first_images": [
@@ -1124,6 +1128,10 @@ JUDGED = {
         (
             lambda batch, to: {k: v.to("meta") for k, v in batch.items()},
             "asked for 'cpu', it left 'images' on",
+        ),
+        (
+            lambda batch, to: {k: batch["images"].to(to) for k in batch},
+            "under 'labels' it put other numbers",
         ),
         (
             lambda batch, to: [v.to(to) for v in batch.values()],

@@ -102,7 +102,7 @@ def test_describe_says_whose_length_the_samples_are(drawn, source):
             4,
             True,
             [
-                "1 samples are left out of each epoch: fine in training with shuffle=True, wrong in validation."
+                "1 samples are left out of each epoch: the same each time without shuffle=True, wrong in validation."
             ],
         ),
         (8, 4, False, []),
@@ -114,6 +114,11 @@ def test_surprises_are_told_before_the_epoch(n, size, drop_last, warnings):
     assert all(
         warning in repr(summary) and warning in summary._repr_html_() for warning in warnings
     )
+
+
+def test_what_a_shuffled_loader_leaves_out_is_fine_in_training():
+    [warning] = describe(DataLoader(numbers(9), 4, shuffle=True, drop_last=True)).warnings
+    assert "epoch: fine in training with shuffle=True, wrong in validation" in warning
 
 
 def test_a_stream_without_length_is_unknown_to_describe_and_known_to_count():

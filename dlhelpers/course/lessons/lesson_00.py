@@ -132,8 +132,8 @@ def judge_shuffled(answer: Callable) -> str | None:
         return "this is an order, the numbers 0 to 99. Use it as the index: `labels[order]`."
     if not one.sort().values.equal(labels.sort().values):
         return (
-            "some digits are there more often than before. Don't draw new labels: shuffle those that are there, each"
-            " one used once."
+            "some digits are there more often than before: use each label once. `torch.randperm` draws each position"
+            " once."
         )
     if one.equal(labels):
         return "the labels came back in the order in which they went in."
