@@ -94,6 +94,7 @@ def test_the_answer_is_right_and_each_known_wrong_guess_is_told_why(name, task):
         assert task.predict(guess).kind == "noted", guess
         reply = task.reveal(task.answer)
         assert reply.kind == "missed" and why in reply.text, (guess, reply)
+        assert task.because in reply.text
 
 
 @questions
