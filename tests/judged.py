@@ -984,8 +984,6 @@ JUDGED = {
         (permuted_in_place, "the true ones are gone. Leave them"),
         (lambda labels: labels[torch.randperm(10)], "a tensor of shape (10,) came out"),
         (lambda labels: torch.randperm(len(labels)), "Use it as the index"),
-        (lambda labels: labels[torch.randint(100, (100,))], "each one used once"),
-        (lambda labels: torch.randint(10, labels.shape), "use each label once"),
         (lambda labels: labels[torch.randint(100, (100,))], "draws each position once"),
         (lambda labels: labels.clone(), "in the order in which they went in"),
         (lambda labels: labels.flip(0), "the same order each time"),
