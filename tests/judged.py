@@ -753,8 +753,8 @@ def doing(action):
     return project(train)
 
 
-def going_on(loss=lambda epoch, done: 1 / epoch):
-    """A Project that keeps its history in the checkpoint, with its own idea of the loss."""
+def going_on(loss=lambda epoch, done: 1 / epoch, samples=300):
+    """A Project that keeps its history in the checkpoint, with its own idea of the loss and the samples."""
 
     def train(self, data, checkpoint, epochs):
         history = (
@@ -762,7 +762,7 @@ def going_on(loss=lambda epoch, done: 1 / epoch):
         )
         done = history.epochs
         for epoch in range(done + 1, epochs + 1):
-            counts = {"samples": 300, "optimizer_steps": 2, "seconds": perf_counter()}
+            counts = {"samples": samples, "optimizer_steps": 2, "seconds": perf_counter()}
             history.append(EpochResult("train", epoch, loss(epoch, done), **counts))
         torch.save(history.state_dict(), checkpoint)
         return Firsts(), history
@@ -1577,9 +1577,10 @@ JUDGED = {
         (good_files(lambda name, damaged: name in damaged), "these are the damaged ones"),
         (
             good_files(lambda name, damaged: Path(name).name != Path(damaged[0]).name),
-            "cat/2.png is gone, too",
+            "bulldog/2.png is gone, too",
         ),
-        (good_files(lambda name, damaged: name != "cat/0.png"), "the damaged one is among them"),
+        (good_files(lambda name, damaged: not name.endswith(damaged[0])), "bulldog/2.png is gone"),
+        (good_files(lambda name, damaged: name != "bulldog/0.png"), "the damaged one is among"),
         (
             good_files(lambda name, damaged: name not in damaged, lambda files: [*files]),
             "returned list: return a dataset.",
@@ -1648,6 +1649,8 @@ JUDGED = {
             project(lambda self, *places: (Firsts(), past(5))),
             "`optimizer_steps`: 40 planned, 50 in the history.",
         ),
+        (ran(samples=3_007), "`samples_per_epoch`: 2,404 planned, 3,007 in the history."),
+        (ran(samples=2_304), "leaves out the short last batch: give `drop_last=True` to both"),
     ],
     "lesson_15.learned": [
         (ran(), "requirement `honest`: the history ends with train of epoch 4 and no accuracy"),
@@ -1671,5 +1674,6 @@ JUDGED = {
             going_on(loss=lambda epoch, done: perf_counter()),
             "differ in their first epoch: set a seed",
         ),
+        (going_on(samples=2_404), "an epoch had 2,404 images"),
     ],
 }
