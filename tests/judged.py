@@ -1200,7 +1200,7 @@ JUDGED = {
         (accumulated("a full group"), "by the 16 images of a full group: it holds 6"),
         (accumulated("so far"), "before its group is complete"),
         (accumulated(again=False), "start a new count after each step"),
-        (accumulated(clear=False), "Is the gradient cleared after each step"),
+        (accumulated(clear=False), "Clear it after each step, and the count with it"),
         (whole_group, "4 backward passes for 12 loader batches"),
         (accumulated(give=lambda steps: None), "it returned None in place of their number, 2"),
     ],

@@ -809,7 +809,7 @@ MUTATIONS = [
         'chosen = test if split == "test" else torch.ones_like(test)',
         "The model is tested on images that it has learned from.",
         "00",
-        "test_datasets.py::test_digits_are_scikit_learns_scans_and_no_scan_is_in_both_splits",
+        "test_datasets.py::test_digits_are_those_of_the_repository_and_no_scan_is_in_both_splits",
     ),
     Mutation(
         "wish-overruled",

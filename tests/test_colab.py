@@ -74,7 +74,7 @@ def colab(tmp_path_factory):
     (site / "google/colab").mkdir(parents=True)
     for name, text in (("__init__", ""), ("_shell", SHELL), ("output", OUTPUT)):
         (site / f"google/colab/{name}.py").write_text(text)
-    names = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "scikit-learn", "pip")
+    names = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "pip")
 
     def run(cell, **variables):
         environment = {

@@ -304,7 +304,7 @@ memory = Prediction(
     choices=("about 1 megabyte", "about 10 megabytes", "over 100 megabytes"),
     belief="A process holds its data and its model, so their sizes add up to its memory: met in forum threads that"
     " divide the memory in use by the parameters and find a leak.",
-    because="Python, PyTorch and scikit-learn are most of it. Data and model are added on top, and here you can't see"
+    because="Python and PyTorch are most of it. Data and model are added on top, and here you can't see"
     " them.",
     wrong={
         "about 1 megabyte": "That's data and model, with room for a copy. Something much larger was there before them.",
