@@ -1,4 +1,4 @@
-"""What tests and a benchmark run in a child process, under a cap on memory or until it is killed, like lesson 10.
+"""What a benchmark runs in a child process under a cap on memory, or in a control group: to write a dataset, to train.
 
 Its functions travel as text, so that what they import is imported before the cap holds, as of an installed module.
 """
@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import cloudpickle
-import psutil
-from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -23,27 +21,12 @@ from dlhelpers.train.loop import fit
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
-def write_files(folder: Path, count: int, die_at: int | None = None) -> None:
-    """Write `count` images as FOLDER/CLASS/NUMBER.jpg; at image `die_at` this process is killed."""
-    for k in range(count):
-        if k == die_at:
-            psutil.Process().kill()
-        images, labels = draw_shapes(k, k + 1, size=64)
-        place = Path(folder, SHAPES[labels[0]])
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(images[0].transpose(1, 2, 0)).save(place / f"{k}.jpg", quality=95)
-
-
-def write_packed(folder: Path, count: int, die_at: int | None = None, seed: int = 0) -> int:
-    """Write `count` images as a packed dataset, 50 at a time; return how many were drawn. `die_at` as above."""
-    options = {"classes": SHAPES, "shape": (3, 64, 64), "source": f"shapes, seed {seed}"}
+def write_packed(folder: Path, count: int) -> None:
+    """Write `count` images as a packed dataset, 50 at a time."""
+    options = {"classes": SHAPES, "shape": (3, 64, 64), "source": "shapes"}
     with PackedWriter(folder, samples=count, **options) as writer:
-        start = writer.done
-        for k in range(start, count, 50):
-            if k == die_at:
-                psutil.Process().kill()
-            writer.add(*draw_shapes(k, min(k + 50, count), size=64, seed=seed))
-    return count - start
+        for k in range(0, count, 50):
+            writer.add(*draw_shapes(k, min(k + 50, count), size=64))
 
 
 def every_fourth(images: Tensor) -> Tensor:

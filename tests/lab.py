@@ -53,94 +53,78 @@ def lab(notebooks: list[Path]) -> Iterator[Callable]:
 
     Each page that it returns shows the notebook alone, its kernel ready.
     """
-    with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        (home / "work").mkdir()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as work:
         for notebook in notebooks:
-            shutil.copy(notebook, home / "work")
-        command = [
-            sys.executable,
-            "-m",
-            "jupyterlab",
-            "--ServerApp.open_browser=False",
-            "--ServerApp.allow_root=True",
-            f"--ServerApp.root_dir={home / 'work'}",
-        ]
-        server, address, token = stack.enter_context(_served(home, command))
-        browser = stack.enter_context(_browser())
+            shutil.copy(notebook, work)
+        options = ("open_browser=False", "allow_root=True", f"root_dir={work}")
+        command = [sys.executable, "-m", "jupyterlab", *(f"--ServerApp.{one}" for one in options)]
+        with _served(command) as (server, open_page):
 
-        def open_notebook(notebook: Path) -> object:
-            return _open(browser, f"{address}/lab/tree/{notebook.name}?reset&token={token}")
+            def open_notebook(notebook: Path) -> object:
+                return open_page(notebook.name)
 
-        open_notebook.server = psutil.Process(server.pid)  # whose memory a test may ask for
-        yield open_notebook
+            open_notebook.server = psutil.Process(server.pid)  # whose memory a test may ask for
+            yield open_notebook
 
 
 @contextmanager
 def made_lab(clone: Path) -> Iterator[object]:
     """Type `make lab` in a clone of the course, and yield the page that its first address shows."""
-    with ExitStack() as stack:
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
-        command = ["make", "lab", "PORT={port}"]
-        server, address, token = stack.enter_context(_served(home, command, clone, patience=600))
-        browser = stack.enter_context(_browser())
-        yield _open(
-            browser, f"{address}/lab/tree/my-lessons/00_start_here.ipynb?reset&token={token}"
-        )
+    with _served(["make", "lab", "PORT={port}"], clone, patience=600) as (_, open_page):
+        yield open_page("my-lessons/00_start_here.ipynb")
 
 
 @contextmanager
 def _served(
-    home: Path, command: list[str], folder: Path | None = None, patience: float = 90
-) -> Iterator[tuple[subprocess.Popen, str, str]]:
-    """Run a command that starts JupyterLab, its settings in `home`; yield the process, the address and the token."""
-    for name, values in SETTINGS.items():
-        _write(
-            home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / f"{name}.jupyterlab-settings", values
-        )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    token = secrets.token_hex()
-    _write(
-        home / "JUPYTER_CONFIG_DIR" / "jupyter_lab_config.json",
-        {
-            "ServerApp": {"ip": "127.0.0.1", "port": port},
-            "IdentityProvider": {"token": token},
-            "LabApp": {"expose_app_in_browser": True},  # gives the page the name jupyterapp
-        },
-    )
-    environment = os.environ | {name: str(home / name) for name in PRIVATE_FOLDERS}
-    environment["DLHELPERS_PROGRESS"] = str(home / "progress.json")
-    for name in (
-        "TQDM_DISABLE",
-        "MAKEFLAGS",
-        "MAKELEVEL",
-        "PYTHONPATH",
-    ):  # a learner sees the bar, and has no make above
-        environment.pop(name, None)
-    command = [part.format(port=port) for part in command]
-    with open(home / "log", "w") as log:
-        server = subprocess.Popen(
-            command, env=environment, cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
-        address = f"http://127.0.0.1:{port}"
-        try:
-            _wait_for(f"{address}/api/status?token={token}", server, home / "log", patience)
-            yield server, address, token
-        finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(30)
-
-
-@contextmanager
-def _browser() -> Iterator[object]:
+    command: list[str], folder: Path | None = None, patience: float = 90
+) -> Iterator[tuple[subprocess.Popen, Callable]]:
+    """Run a command that starts JupyterLab, with no settings but ours; yield the process, and what opens a page."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place, ExitStack() as stack:
+        home = Path(place)
+        for name, values in SETTINGS.items():
+            file = home / "JUPYTERLAB_SETTINGS_DIR/@jupyterlab" / f"{name}.jupyterlab-settings"
+            _write(file, values)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        token = secrets.token_hex()
+        _write(
+            home / "JUPYTER_CONFIG_DIR" / "jupyter_lab_config.json",
+            {
+                "ServerApp": {"ip": "127.0.0.1", "port": port},
+                "IdentityProvider": {"token": token},
+                "LabApp": {"expose_app_in_browser": True},  # gives the page the name jupyterapp
+            },
+        )
+        environment = os.environ | {name: str(home / name) for name in PRIVATE_FOLDERS}
+        environment["DLHELPERS_PROGRESS"] = str(home / "progress.json")
+        # a learner sees the bar, and has no make above
+        for name in ("TQDM_DISABLE", "MAKEFLAGS", "MAKELEVEL", "PYTHONPATH"):
+            environment.pop(name, None)
+        log = stack.enter_context(open(home / "log", "w"))
+        server = subprocess.Popen(
+            [part.format(port=port) for part in command],
+            env=environment,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        stack.callback(server.wait, 30)
+        stack.callback(os.killpg, server.pid, signal.SIGTERM)
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(f"{address}/api/status?token={token}", server, home / "log", patience)
         arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
+        browser = stack.enter_context(sync_playwright()).chromium.launch(
+            executable_path=CHROMIUM, args=arguments
+        )
+        stack.callback(browser.close)
+
+        def open_page(path: str) -> object:
+            return _open(browser, f"{address}/lab/tree/{path}?reset&token={token}")
+
+        yield server, open_page
 
 
 def _open(browser: object, address: str) -> object:

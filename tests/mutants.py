@@ -7,6 +7,7 @@ its first failure. The whole copy has to pass first. Ends with 1 where a slip go
 fewer than half of them. Nothing is written into the tree itself.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -21,7 +22,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
 import psutil
 from mutations import MUTATIONS, Mutation
 from run_notebooks import ROOT
@@ -154,48 +154,34 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def failing_cell(copy: Path, names: str) -> str:
-    """Return the first cell that fails among some lessons, as "02 drop-table"."""
-    paths = [str(path.relative_to(copy)) for path in _lessons(copy, names)]
-    file, _, cell = (first_failure(copy, paths) if paths else "").partition("::Cell ")
-    if not cell:
-        return file
-    cells = nbformat.read(copy / file, as_version=4).cells
-    code = [cell for cell in cells if cell.cell_type == "code"]
-    return f"{Path(file).name[:2]} {code[int(cell.split()[0])].id}"
-
-
-def failing_test(copy: Path, tests: str) -> str:
-    """Return the first test that fails and why, without its file's folder."""
-    targets = [f"tests/{test}" for test in tests.split()]
-    return first_failure(copy, targets).removeprefix("tests/") if targets else ""
+def targets(mutation: Mutation) -> tuple[list[str], list[str]]:
+    """Return the lessons and the tests that should notice a mutation, as pytest takes them."""
+    lessons = [str(path.relative_to(ROOT)) for path in _lessons(ROOT, mutation.notebooks)]
+    return lessons, [f"tests/{test}" for test in mutation.tests.split()]
 
 
 def attempt(mutation: Mutation) -> Outcome:
     """Make a mutation in a copy, see who notices, and print it."""
     begin = time.perf_counter()
     with copied(mutation) as copy:
-        lesson, test = failing_cell(copy, mutation.notebooks), failing_test(copy, mutation.tests)
-    seen = f"{lesson or '-'} | {test.partition(' - ')[0] or '-'}"
-    print(f"{mutation.name}: {seen} | {time.perf_counter() - begin:.0f} s", flush=True)
-    return Outcome(mutation, lesson, test)
+        seen = [first_failure(copy, those) if those else "" for those in targets(mutation)]
+    told = " | ".join(one.partition(" - ")[0] or "-" for one in seen)
+    print(f"{mutation.name}: {told} | {time.perf_counter() - begin:.0f} s", flush=True)
+    return Outcome(mutation, *seen)
 
 
 def sound(mutations: Iterable[Mutation], pool: ThreadPoolExecutor) -> list[str]:
     """Run in unchanged copies all that is to be run; return what fails there, where it would notice nothing."""
-    asked = defaultdict(dict)
+    asked: dict[str, set[str]] = defaultdict(set)
     for mutation in mutations:
-        for lesson in mutation.notebooks.split():
-            asked[lesson] = {}
-        for test in mutation.tests.split():
-            asked[test.partition("::")[0]][test] = None
+        for target in itertools.chain(*targets(mutation)):
+            asked[target.partition("::")[0]].add(target)
 
-    def run(name: str) -> str:
+    def run(those: set[str]) -> str:
         with copied(None) as copy:
-            tests = " ".join(asked[name])
-            return failing_test(copy, tests) if tests else failing_cell(copy, name)
+            return first_failure(copy, those)
 
-    return [failed for failed in pool.map(run, sorted(asked)) if failed]
+    return [failed for failed in pool.map(run, asked.values()) if failed]
 
 
 def main(names: list[str]) -> int:

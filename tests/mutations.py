@@ -213,7 +213,7 @@ MUTATIONS = [
         "            if True:\n",
         "Evaluation keeps what only learning needs, and runs out of memory.",
         "",
-        "test_loop.py::test_evaluation_changes_nothing_and_keeps_no_graph",
+        "test_loop.py::test_models_train_in_training_mode_and_are_evaluated_in_evaluation_mode",
     ),
     Mutation(
         "clipped-before-unscaled",
@@ -267,7 +267,7 @@ MUTATIONS = [
         "sampler.set_epoch(1)",
         "A sampler of shards or of ranks gives every epoch the same order.",
         "",
-        "test_ranks.py::test_fit_tells_the_sampler_of_the_epoch_without_ranks_too",
+        "test_ranks.py::test_fit_tells_the_sampler_of_the_epoch_and_ranks_draw_different_numbers",
     ),
     Mutation(
         "bar-counts-one-epoch",
@@ -553,7 +553,7 @@ MUTATIONS = [
         'failed",',
         "A learner looks for a bug where memory ran out.",
         "10",
-        "test_capped.py::test_errors_of_memory_are_told_from_others",
+        "test_capped.py::test_the_limit_is_what_the_function_may_take_beyond_the_start",
     ),
     Mutation(
         "cap-that-is-none",
@@ -727,7 +727,7 @@ MUTATIONS = [
         '"exact": rest > 0',
         "Samples come twice under the policy that promises each once.",
         "13",
-        "test_splits.py::test_exact_takes_each_sample_once",
+        "test_splits.py::test_ranks_take_turns_in_what_a_policy_makes_of_the_epoch",
     ),
     Mutation(
         "mean-of-ranks-gradients",
@@ -809,7 +809,7 @@ MUTATIONS = [
         'chosen = test if split == "test" else torch.ones_like(test)',
         "The model is tested on images that it has learned from.",
         "00",
-        "test_datasets.py::test_digits_are_scikit_learns_scans_and_no_scan_is_in_both_splits",
+        "test_datasets.py::test_digits_are_those_of_the_repository_and_no_scan_is_in_both_splits",
     ),
     Mutation(
         "wish-overruled",

@@ -62,13 +62,6 @@ def compared(book: NotebookNode) -> Iterator[str]:
             yield f"{cell.id}: clear_output, display_id and NBVAL_ comments keep outputs from comparison"
 
 
-def no_errors(book: NotebookNode) -> Iterator[str]:
-    for cell in of_kind(book, "code"):
-        allowed = "raises-exception" in cell.metadata.get("tags", [])
-        if not allowed and any(output.output_type == "error" for output in cell.outputs):
-            yield f"{cell.id}: an error is stored"
-
-
 def headings(book: NotebookNode) -> list[tuple[int, str]]:
     """Return level and line of each heading."""
     found: list[tuple[int, str]] = []
@@ -95,10 +88,8 @@ def headings_in_order(book: NotebookNode) -> Iterator[str]:
 
 def set_up(book: NotebookNode) -> Iterator[str]:
     cell = book.cells[1]
-    if cell.cell_type != "code" or cell.id != "set-up":
-        yield "the second cell must be the code cell `set-up`"
-    elif cell.outputs:
-        yield "set-up: nothing may be printed"
+    if cell.id != "set-up" or cell.outputs:
+        yield "the second cell must be the code cell `set-up`, and nothing may be printed"
 
 
 def no_absolute_paths(book: NotebookNode) -> Iterator[str]:
@@ -112,14 +103,6 @@ def no_absolute_paths(book: NotebookNode) -> Iterator[str]:
         text = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", "\n".join([*said, cell.source]))
         if found := re.search(HOME, text):
             yield f"{cell.id}: absolute path {text[found.start() : found.end() + 20]!r}"
-
-
-def no_widget_state(book: NotebookNode) -> Iterator[str]:
-    if "widgets" in book.metadata:
-        yield "metadata.widgets is stored"
-    for cell, data in bundles(book):
-        if any("widget-view" in key for key in data):
-            yield f"{cell.id}: a widget view is stored; viewers without its kernel show an error"
 
 
 def figures_speak(book: NotebookNode) -> Iterator[str]:
@@ -157,11 +140,9 @@ def few_exempt(book: NotebookNode) -> Iterator[str]:
 RULES = [
     was_run,
     compared,
-    no_errors,
     headings_in_order,
     set_up,
     no_absolute_paths,
-    no_widget_state,
     figures_speak,
     few_exempt,
 ]

@@ -4,6 +4,7 @@ import faulthandler
 import multiprocessing
 import os
 import socket
+import sys
 import traceback
 from datetime import timedelta
 
@@ -20,16 +21,13 @@ class RankPool:
     """Runs functions on `world` processes; each gets its Ranks first. A rank that hangs is ended after `timeout`."""
 
     def __init__(self, world=2, timeout=120):
-        self.world, self.timeout = world, timeout
-        self.start()
-
-    def start(self):
-        context, port = multiprocessing.get_context("spawn"), free_port()
-        pairs = [context.Pipe() for _ in range(self.world)]
-        self.pipes = [pipe for pipe, _ in pairs]
+        forks = sys.platform == "linux" and not torch.cuda.is_available()  # else each imports anew
+        context, port = multiprocessing.get_context("fork" if forks else "spawn"), free_port()
+        self.pipes, theirs = zip(*(context.Pipe() for _ in range(world)), strict=True)
+        self.timeout = timeout
         self.processes = [
-            context.Process(target=_serve, args=(rank, self.world, port, pipe), daemon=True)
-            for rank, (_, pipe) in enumerate(pairs)
+            context.Process(target=_serve, args=(rank, world, port, pipe, self.pipes), daemon=True)
+            for rank, pipe in enumerate(theirs)
         ]
         for process in self.processes:
             process.start()
@@ -51,22 +49,28 @@ class RankPool:
         return [answer for _, answer in answers]
 
     def close(self):
+        """Let the ranks leave their group, and end those that do not; return the exit codes."""
+        for pipe in self.pipes:
+            pipe.send(None)
         for process in self.processes:
+            process.join(self.timeout)
             process.kill()
-            process.join()
+        return [process.exitcode for process in self.processes]
 
 
-def _serve(rank, world, port, pipe):
+def _serve(rank, world, port, pipe, others):
     from dlhelpers.train import process_group
 
     faulthandler.enable()
+    for end in others:  # of a test that is gone, its pipes tell
+        end.close()
     torch.set_num_threads(1)
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
     with process_group(timeout=timedelta(seconds=30)) as ranks:
-        while True:
-            function, arguments = pipe.recv()
+        while request := pipe.recv():
+            function, arguments = request
             try:
                 pipe.send((True, function(ranks, *arguments)))
             except BaseException:

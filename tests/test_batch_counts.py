@@ -36,21 +36,17 @@ class Claims(Dataset):
 
 
 class Stream(IterableDataset):
-    """A stream of `n` samples without a length; each worker reads all of it."""
+    """A stream of `n` samples, without a length or with a claimed one; each worker reads all of it."""
 
-    def __init__(self, n):
-        self.n = n
+    def __init__(self, n, said=None):
+        self.n, self.said = n, said
 
     def __iter__(self):
         yield from torch.arange(self.n)
 
-
-class StreamThatClaims(Stream):
-    def __init__(self, n, said):
-        super().__init__(n)
-        self.said = said
-
     def __len__(self):
+        if self.said is None:
+            raise TypeError
         return self.said
 
 
@@ -71,59 +67,22 @@ def test_describe_foretells_what_count_finds(n, size, drop_last):
     assert said.samples == n and said.samples - said.dropped == came.samples
 
 
-def test_describe_shows_the_formula_beside_each_number():
-    def rows(**options):
-        return {
-            row[0]: row[1:] for row in describe(DataLoader(numbers(75), 32, **options)).table().rows
-        }
-
-    table, dropping = rows(), rows(drop_last=True)
-    assert table["samples"] == ["75", "len(loader.dataset)"]
-    assert table["batches"] == ["3", "len(loader) = ceil(75 / 32)"]
-    assert table["last batch"] == ["11", "75 - 2 x 32"]
-    assert dropping["batches"] == ["2", "len(loader) = floor(75 / 32)"]
-    assert dropping["left out"] == ["11", "75 - 2 x 32"]
-
-
 @pytest.mark.parametrize("drawn, source", [(20, "loader.sampler"), (10, "loader.dataset")])
-def test_describe_says_whose_length_the_samples_are(drawn, source):
-    loader = DataLoader(
-        numbers(10), 4, sampler=RandomSampler(range(10), replacement=True, num_samples=drawn)
-    )
-    assert describe(loader).table().rows[0] == ["samples", str(drawn), f"len({source})"]
-
-
-@pytest.mark.parametrize(
-    "n, size, drop_last, warnings",
-    [
-        (3, 8, True, ["no batch at all: 3 samples, batch size 8, drop_last True."]),
-        (
-            9,
-            4,
-            True,
-            [
-                "1 samples are left out of each epoch: fine in training with shuffle=True, wrong in validation."
-            ],
-        ),
-        (8, 4, False, []),
-    ],
-)
-def test_surprises_are_told_before_the_epoch(n, size, drop_last, warnings):
-    summary = describe(DataLoader(numbers(n), size, drop_last=drop_last))
-    assert list(summary.warnings) == warnings
-    assert all(
-        warning in repr(summary) and warning in summary._repr_html_() for warning in warnings
-    )
+def test_describe_shows_beside_each_number_where_it_comes_from(drawn, source):
+    sampler = RandomSampler(range(10), replacement=True, num_samples=drawn)
+    said = describe(DataLoader(numbers(10), 4, sampler=sampler))
+    rows = {row[0]: row[1:] for row in said.table().rows}
+    assert rows["samples"] == [str(drawn), f"len({source})"]
+    assert rows["batches"] == [str(said.batches), f"len(loader) = ceil({drawn} / 4)"]
+    early = said.batches - 1
+    assert rows["last batch"] == [str(drawn - 4 * early), f"{drawn} - {early} x 4"]
+    assert said.warnings == ()
 
 
 def test_a_stream_without_length_is_unknown_to_describe_and_known_to_count():
     loader = DataLoader(Stream(10), 4)
     said, came = describe(loader), count(loader)
-    assert (said.samples, said.batches, said.last_batch) == (
-        None,
-        None,
-        None,
-    ) and "unknown" in repr(said)
+    assert said.samples is said.batches is said.last_batch is None and "unknown" in repr(said)
     assert (came.samples, came.batches, came.last_batch, came.warnings) == (10, 3, 2, ())
 
 
@@ -159,17 +118,12 @@ def test_count_tells_of_a_length_that_is_too_short():
 @pytest.mark.filterwarnings("ignore:Length of IterableDataset")
 @pytest.mark.parametrize("said", [3, 9])
 def test_count_tells_of_a_stream_whose_length_is_wrong(said):
-    came = count(DataLoader(StreamThatClaims(6, said), 2))
+    came = count(DataLoader(Stream(6, said), 2))
     assert came.warnings == (f"the dataset says it has {said} samples, but 6 came.",)
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [torch.arange(4), {"boxes": torch.arange(8).view(4, 2)}],
-    ids=["numbers", "nested"],
-)
-def test_samples_that_differ_in_their_labels_alone_are_not_the_same(labels):
-    batch = [torch.zeros(4, 1, 2, 2), labels]
+def test_samples_that_differ_in_their_labels_alone_are_not_the_same():
+    batch = [torch.zeros(4, 1, 2, 2), {"boxes": torch.arange(8).view(4, 2)}]
     assert count([batch]).warnings == ()
     assert count([batch, batch]).warnings[0].startswith("4 samples came twice")
 
@@ -192,3 +146,12 @@ def test_count_finds_the_samples_that_two_workers_both_read():
 )
 def test_count_reads_batches_of_any_usual_form(batch):
     assert count([batch]).samples == 3
+
+
+@pytest.mark.parametrize(
+    "shuffle, told", [(True, "fine in training"), (False, "the same each time")]
+)
+def test_samples_that_are_left_out_are_told_before_the_epoch(shuffle, told):
+    loader = DataLoader(numbers(9), 4, shuffle=shuffle, drop_last=True)
+    [warning] = describe(loader).warnings
+    assert warning.startswith(f"1 samples are left out of each epoch: {told}")

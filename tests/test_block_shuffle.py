@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
@@ -25,19 +24,11 @@ def sampler(sizes, epoch=0, **options):
     return made
 
 
-@given(sizes, st.integers(0, 5), st.integers(0, 2**64))
-@example((10, 4, 1), 0, 0)  # a short last block that lies in the first window
-@example((10, 4, 2), 2, 0)
-def test_one_rank_takes_each_sample_once(sizes, epoch, seed):
-    order = list(sampler(sizes, epoch, seed=seed))
-    assert sorted(order) == list(range(sizes[0]))
-    assert all(type(index) is int for index in order)
-
-
 @settings(deadline=None)
 @given(sizes, st.integers(1, 40), st.sampled_from(POLICIES), st.integers(0, 3))
 @example((3, 2, 1), 4, "pad", 0)  # fewer samples than ranks
-@example((1, 1, 1), 40, "pad", 1)
+@example((10, 4, 1), 1, "exact", 0)  # a short last block that lies in the first window
+@example((10, 4, 2), 1, "exact", 2)
 def test_ranks_take_turns_in_the_order_that_one_rank_has(sizes, world, policy, epoch):
     alone = list(sampler(sizes, epoch))
     counted = Counter()
@@ -47,6 +38,7 @@ def test_ranks_take_turns_in_the_order_that_one_rank_has(sizes, world, policy, e
         taken = list(mine)
         assert taken == [alone[position] for position in map(split.position, range(len(split)))]
         assert len(taken) == len(mine) == len(split)
+        assert all(type(index) is int for index in taken)
         counted.update(taken)
     if policy == "exact":
         assert counted == Counter(range(sizes[0]))
@@ -81,7 +73,7 @@ def test_resume_gives_exactly_what_was_left(sizes, world, policy, data):
 
 
 @pytest.mark.parametrize(
-    "sizes", [(500, 16, 4), (500, 500, 1), (500, 1, 1)]
+    "sizes", [(100, 16, 4), (100, 100, 1), (100, 1, 1)]
 )  # one block; blocks of one
 def test_epochs_and_seeds_differ_and_repeat(sizes):
     orders = {
@@ -101,11 +93,10 @@ def test_a_dataset_that_fits_one_window_is_shuffled_in_full():
     )
 
 
-@pytest.mark.parametrize("samples_done", [0, 9_876_543])
-def test_ten_million_samples_need_under_5_mb(samples_done):
+def test_ten_million_samples_need_under_5_mb():
     tracemalloc.start()
-    mine = BlockShuffleSampler(10**7, seed=1, rank=0, world=1)
-    mine.set_epoch(3, samples_done)
+    mine = BlockShuffleSampler(10**7)
+    mine.set_epoch(3, 9_876_543)
     indices = iter(mine)
     first = [next(indices) for _ in range(64)]
     peak = tracemalloc.get_traced_memory()[1]
@@ -113,17 +104,14 @@ def test_ten_million_samples_need_under_5_mb(samples_done):
     assert len(set(first)) == 64 and peak < 5_000_000
 
 
-@pytest.mark.parametrize("world", [1, 3])
-def test_batches_as_arrays_are_the_same_order_cut_up(world):
-    for rank in range(world):
-        place = {"rank": rank, "world": world, "block": 10, "window": 3}
-        one = BlockShuffleSampler(103, **place)
-        batches = BlockShuffleSampler(103, **place, batch_size=8)
-        for epoch, done in ((0, 0), (2, 5)):
-            one.set_epoch(epoch, done)
-            batches.set_epoch(epoch, done)
-            found, order = [batch.tolist() for batch in batches], list(one)
-            assert found == [order[k : k + 8] for k in range(0, len(order), 8)]
-            assert len(batches) == len(found)
-            loader = DataLoader(range(103), batch_sampler=batches)
-            assert torch.cat(list(loader)).tolist() == order and len(loader) == len(found)
+@pytest.mark.parametrize("done", [0, 5])
+def test_batches_as_arrays_are_the_same_order_cut_up(done):
+    place = {"rank": 1, "world": 3, "block": 10, "window": 3}
+    one, batches = (BlockShuffleSampler(103, **place, batch_size=size) for size in (None, 8))
+    for sampler in (one, batches):
+        sampler.set_epoch(2, done)
+    order = list(one)
+    loader = DataLoader(range(103), batch_sampler=batches)
+    found = [batch.tolist() for batch in loader]
+    assert found == [order[k : k + 8] for k in range(0, len(order), 8)]
+    assert len(loader) == len(found)

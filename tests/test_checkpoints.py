@@ -3,9 +3,7 @@
 import json
 import multiprocessing
 import os
-import pickle
 import random
-import shutil
 import signal
 import sys
 
@@ -63,7 +61,7 @@ CASES = [
     ("step", 7, 0, False),
     ("epoch", None, 0, False),
     ("plateau", 7, 0, False),
-    ("none", None, 2, True),
+    ("none", None, 1, True),
 ]
 
 
@@ -114,27 +112,16 @@ def test_two_epochs_and_two_resumed_are_bit_equal_to_four(
     assert history.to_dict() == at_once.to_dict() and history.epochs == 4
 
 
-def test_an_order_does_not_depend_on_whether_workers_are_old_or_new(tmp_path):
-    path = tmp_path / "run.pt"
-
-    def train(epochs, persistent, go_on=False):
-        model, history = network(), None
-        optimizer = adam(model)
-        if go_on:
-            history = load_checkpoint(path, model, optimizer)
-        else:
-            seed_all()
-        workers = {"num_workers": 1, "persistent_workers": persistent}
+def test_an_order_does_not_depend_on_whether_workers_are_old_or_new():
+    def trained(persistent):
+        seed_all()
+        model, workers = network(), {"num_workers": 1, "persistent_workers": persistent}
         # Plain samples: workers that live on draw their own numbers on.
         loaders = [batches(shuffle=True, **workers) for _ in range(2)]
-        options = {"valid_loader": loaders[1], "seed": 7, "checkpoint": path}
-        history = run(model, loaders[0], LOSS, optimizer, epochs=epochs, history=history, **options)
-        return state_of(model, optimizer), history.to_dict()
+        history = run(model, loaders[0], epochs=3, valid_loader=loaders[1], seed=7)
+        return state_of(model), history.to_dict()
 
-    unbroken = train(4, persistent=False)
-    assert train(4, persistent=True) == unbroken
-    train(2, persistent=True)
-    assert train(2, persistent=True, go_on=True) == unbroken
+    assert trained(persistent=True) == trained(persistent=False)
 
 
 def test_paths_may_be_strings_and_a_tilde_is_the_home_folder_which_is_made(tmp_path, monkeypatch):
@@ -145,31 +132,6 @@ def test_paths_may_be_strings_and_a_tilde_is_the_home_folder_which_is_made(tmp_p
     assert os.listdir(tmp_path) == ["home"] and os.listdir(tmp_path / "home/runs") == ["x.pt"]
     assert load_checkpoint("~/runs/x.pt", fresh).epochs == 1
     assert same(weights(fresh), weights(model))
-
-
-def test_the_epoch_after_which_on_epoch_end_stops_is_in_the_checkpoint(tmp_path):
-    path, seen = tmp_path / "run.pt", []
-
-    def stop(trained, valid):
-        seen.append(load_checkpoint(path, network(3)).epochs)
-        return trained.epoch == 2
-
-    run(network(), batches(), epochs=5, checkpoint=path, on_epoch_end=stop)
-    assert seen == [1, 2] and load_checkpoint(path, network(3)).epochs == 2
-
-
-class WithState(nn.Linear):
-    """A layer whose own state, of any kind, goes into the checkpoint."""
-
-    def __init__(self, state):
-        super().__init__(5, 3)
-        self.state = state
-
-    def get_extra_state(self):
-        return self.state
-
-    def set_extra_state(self, state):
-        self.state = state
 
 
 # Saves that break off
@@ -185,27 +147,25 @@ class Acting:
         self.act()
 
 
-def interrupt():
-    raise KeyboardInterrupt
-
-
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def save(path, epochs, act=None):
     """Save a model whose every weight is the number of epochs of its history; `act` comes in the middle."""
-    model, history = WithState(act and Acting(act)), History()
+    model, history = nn.Linear(5, 3), History()
+    optimizer = adam(model)
+    optimizer.param_groups[0]["act"] = act and Acting(act)
     for parameter in model.parameters():
         nn.init.constant_(parameter, epochs)
     for epoch in range(1, epochs + 1):
         history.append(EpochResult("train", epoch, 1.0, optimizer_steps=3))
-    save_checkpoint(path, model, adam(model), history=history)
+    save_checkpoint(path, model, optimizer, history=history)
 
 
 def loaded(path):
     """The number of epochs in a checkpoint, which has to be that in every weight."""
-    model = WithState(None)
+    model = nn.Linear(5, 3)
     epochs = load_checkpoint(path, model, adam(model)).epochs
     assert all((parameter == epochs).all() for parameter in model.parameters())
     return epochs
@@ -223,14 +183,6 @@ def test_a_killed_save_leaves_the_last_good_file(tmp_path):
     assert path.read_bytes() == before and loaded(path) == 1
     save(path, 3)
     assert loaded(path) == 3 and os.listdir(tmp_path) == ["run.pt"]
-
-
-def test_a_failed_save_leaves_the_file_before_and_no_temporary_one(tmp_path):
-    path = tmp_path / "run.pt"
-    save(path, 1)
-    with pytest.raises(KeyboardInterrupt):
-        save(path, 2, interrupt)
-    assert os.listdir(tmp_path) == ["run.pt"] and loaded(path) == 1
 
 
 def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
@@ -282,8 +234,6 @@ class Code:
 def refuse(text, path, kind=ValueError, **parts):
     """Loading raises by name, and changes neither the given parts nor any random state."""
     given = {"model": network(4), **parts}
-    if "optimizer" not in given:
-        given["optimizer"] = adam(given["model"])
     before = state_of(*given.values())
     with pytest.raises(kind, match=text) as caught:
         load_checkpoint(path, **given)
@@ -301,40 +251,22 @@ def good(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(
-    "make, text",
-    [
-        (lambda: network(hidden=9), r"under '0.weight' it has \(8, 5\), and this model \(9, 5\)"),
-        (lambda: network()[:4], r"under '4.weight' it has \(3, 8\), and this model nothing"),
-    ],
-)
-def test_another_model_is_refused_by_its_first_difference(good, make, text):
-    refuse(f"belongs to another model: {text}.*Build the model as it was", good, model=make())
+ANOTHER = {
+    r"model: under '0.weight' it has \(8, 5\), and this model \(9, 5\).*Build": network(hidden=9),
+    r"model: under '4.weight' it has \(3, 8\), and this model nothing": network()[:4],
+    "optimizer: it has AdamW of .6. param.*is Adam of": torch.optim.Adam(network().parameters()),
+    "optimizer: it has AdamW of .6. parameters.*leave out optimizer=": adam(network()[0]),
+    "scheduler: it has StepLR, .* CosineA": lr_scheduler.CosineAnnealingLR(adam(network()), 4),
+    "scaler: it has none": torch.amp.GradScaler("cpu"),
+}
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda model: torch.optim.Adam(model.parameters()),  # which would become AdamW
-        lambda model: torch.optim.AdamW(model[0].parameters()),
-    ],
-)
-def test_another_optimizer_is_refused(good, make):
-    model = network(4)
-    words = (
-        "belongs to another optimizer: it has AdamW of .6. parameters, and this one is .*Build it"
-    )
-    refuse(words, good, model=model, optimizer=make(model))
+@pytest.mark.parametrize("text", ANOTHER)
+def test_another_part_is_refused_by_its_difference(good, text):
+    refuse(f"belongs to another {text}", good, **{text.partition(":")[0]: ANOTHER[text]})
 
 
-def test_another_scheduler_and_a_part_that_was_not_saved_are_refused(good):
-    model = network(4)
-    parts = {"model": model, "optimizer": adam(model)}
-    scheduler = lr_scheduler.CosineAnnealingLR(parts["optimizer"], 4)
-    words = "another scheduler: it has StepLR, and this one is CosineAnnealingLR"
-    refuse(words, good, scheduler=scheduler, **parts)
-    words = "another scaler: it has none, .* or leave out scaler="
-    refuse(words, good, scaler=torch.amp.GradScaler("cpu"))
+def test_an_idle_scaler_is_none(good):
     idle = torch.amp.GradScaler("cpu", enabled=False)
     assert load_checkpoint(good, network(), scaler=idle).epochs == 1
 
@@ -342,61 +274,31 @@ def test_another_scheduler_and_a_part_that_was_not_saved_are_refused(good):
 REFUSED = "no checkpoint of this course, or one that is cut short or damaged, or it holds more than"
 
 
-def test_a_file_cut_short_is_refused_at_every_length(good):
-    whole, path = good.read_bytes(), good.with_name("short.pt")
-    for length in [0, 3, *range(8, len(whole), len(whole) // 6), len(whole) - 1]:
-        path.write_bytes(whole[:length])
+def test_a_file_cut_short_or_with_a_wrong_bit_is_refused(good):
+    whole, path, model = good.read_bytes(), good.with_name("bad.pt"), network(4)
+    cuts = [0, 3, *range(8, len(whole), len(whole) // 6), len(whole) - 1]
+    load_checkpoint(good, model)
+    place = whole.index(model[0].weight.detach().numpy().tobytes())
+    wrong = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    for content in [*(whole[:length] for length in cuts), wrong]:
+        path.write_bytes(content)
         refuse(REFUSED, path)
 
 
-def test_a_damaged_byte_is_refused_or_changes_nothing_that_is_read(good):
-    whole, path, generator = good.read_bytes(), good.with_name("damaged.pt"), random.Random(0)
-    expected, refused = network(), 0
-    load_checkpoint(good, expected)
-    for _ in range(30):
-        damaged = bytearray(whole)
-        damaged[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
-        path.write_bytes(damaged)
-        model = network(4)
-        try:
-            load_checkpoint(path, model)
-        except ValueError as error:
-            refused += 1
-            assert "damaged.pt" in str(error)
-        else:  # in what only fills the archive up
-            assert same(weights(model), weights(expected))
-    assert refused > 15
-
-
-def write_code_in_a_checkpoint(path, target):
-    torch.save({**torch.load(path, weights_only=True), "history": Code(target)}, path)
-
-
-CODE = {
-    "a pickle": lambda path, target: path.write_bytes(pickle.dumps(Code(target))),
-    "a checkpoint": write_code_in_a_checkpoint,
-}
-
-
-@pytest.mark.parametrize("name", CODE)
-def test_code_in_a_file_is_refused_and_not_run(good, tmp_path, name):
+def test_code_in_a_file_is_refused_and_not_run(good, tmp_path):
     path, target = tmp_path / "code.pt", tmp_path / "made-by-the-code"
-    shutil.copy(good, path)
-    CODE[name](path, target)
+    torch.save(torch.load(good, weights_only=True) | {"history": Code(target)}, path)
     refuse(REFUSED, path)
     assert not target.exists()
-    pickle.loads(pickle.dumps(Code(target)))
+    torch.load(path, weights_only=False)
     assert target.is_dir()  # where it is read without care it does run
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
-    torch.save(network().state_dict(), tmp_path / "weights.pt")
-    refuse(REFUSED, tmp_path / "weights.pt")
-
-
-def test_a_missing_file_is_refused(tmp_path):
-    words = r"there is no checkpoint .*check the name; fit\(..., checkpoint=path\)"
-    refuse(words, tmp_path / "missing.pt", FileNotFoundError)
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "weights.pt"
+    refuse(r"there is no checkpoint .*check the name", path, FileNotFoundError)
+    torch.save(network().state_dict(), path)
+    refuse(REFUSED, path)
 
 
 # On an accelerator

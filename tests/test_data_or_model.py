@@ -23,10 +23,9 @@ class Sleepy:
 
     def __init__(self, seconds, length=100, start=0.0):
         self.seconds, self.length, self.start = seconds, length, start
-        self.slept, self.passes = [], 0
+        self.slept = []
 
     def __iter__(self):
-        self.passes += 1
         time.sleep(self.start)
         for _ in range(self.length):
             begin = time.perf_counter()
@@ -35,21 +34,16 @@ class Sleepy:
             yield BATCH
 
 
-SLEPT = []
+class SleepyModel(nn.Linear):
+    """A model that sleeps in its forward pass; all copies remember together for how long."""
 
-
-class SleepyModel(nn.Module):
-    """A model that sleeps in its forward pass."""
-
-    def __init__(self, seconds):
-        super().__init__()
-        self.layer, self.seconds = nn.Linear(4, 3), seconds
+    slept = []
 
     def forward(self, x):
         begin = time.perf_counter()
-        time.sleep(self.seconds)
-        SLEPT.append(time.perf_counter() - begin)
-        return self.layer(x)
+        time.sleep(0.02)
+        self.slept.append(time.perf_counter() - begin)
+        return super().forward(x)
 
 
 @pytest.fixture
@@ -58,26 +52,17 @@ def model():
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
 
 
-def data_loader(samples=40, batch_size=5, **options):
-    return DataLoader(
-        TensorDataset(torch.randn(samples, 4), torch.randint(3, (samples,))), batch_size, **options
-    )
-
-
-@pytest.mark.parametrize("loading, training", [(0.06, 0.02)])
-def test_the_data_share_is_right_within_5_percent(loading, training):
-    for _ in range(
-        3
-    ):  # a busy machine delays one of the three measurements now and then; a wrong one is always wrong
-        SLEPT.clear()
-        loader = Sleepy(loading)
-        result = pipeline_speed(SleepyModel(training), loader, LOSS, batches=8, warmup=2)
-        fetched, computed = np.median(loader.slept), np.median(SLEPT)
+def test_the_data_share_is_right_within_5_percent():
+    # a busy machine delays one of the three measurements now and then; a wrong one is always wrong
+    for _ in range(3):
+        SleepyModel.slept.clear()
+        loader = Sleepy(0.06)
+        result = pipeline_speed(SleepyModel(4, 3), loader, LOSS, batches=8, warmup=2)
+        fetched, computed = np.median(loader.slept), np.median(SleepyModel.slept)
         share = 1 - result.milliseconds["model alone"] / result.milliseconds["together"]
         off = abs(share - fetched / (fetched + computed))
-        if off < 0.05 and result.milliseconds["loader alone"] == pytest.approx(
-            1000 * fetched, rel=0.25
-        ):
+        alone = result.milliseconds["loader alone"]
+        if off < 0.05 and alone == pytest.approx(1000 * fetched, rel=0.25):
             break
     else:
         pytest.fail(f"three times, and the last time {off:.3f} off: {result}")
@@ -97,26 +82,25 @@ def test_a_short_loader_is_used_as_far_as_it_goes(model, length, warmup, timed):
 
 
 def test_a_ragged_last_batch_counts_for_what_it_holds(model):
-    result = pipeline_speed(
-        model, data_loader(samples=13), LOSS
-    )  # batches of 5, 5, 3; the first is the warm-up
-    assert result.samples_per_batch == 4
-    assert loader_speed(data_loader(samples=13)).samples == 8
+    numbers = torch.randn(13, 4), torch.zeros(13, dtype=torch.long)
+    loader = DataLoader(TensorDataset(*numbers), 5)  # of 5, 5 and 3; the first is the warm-up
+    assert pipeline_speed(model, loader, LOSS).samples_per_batch == 4
+    assert loader_speed(loader).samples == 8
 
 
-def speeds(loader, model, together):
-    """A result whose three times are given in milliseconds, for batches of 10."""
-    times = {"loader alone": loader, "model alone": model, "together": together}
-    return PipelineSpeed(times, 10)
+def speeds(*milliseconds):
+    """A result with these three times, for batches of 10."""
+    names = "loader alone", "model alone", "together"
+    return PipelineSpeed(dict(zip(names, milliseconds, strict=True)), 10)
 
 
 @pytest.mark.parametrize(
     "times, bound, share",
     [
         ((40, 10, 41), "data", 31 / 41),
-        ((10, 40, 41), "compute", 1 / 41),
+        ((10, 40, 41), "compute", None),
         ((40, 10, 50), "no overlap", 0.8),
-        ((2, 40, 42), "compute", 2 / 42),
+        ((2, 40, 42), "compute", None),
         ((40, 2, 42), "data", 40 / 42),
         ((40, 10, 18), "too noisy here", None),
         ((40, 10, 110), "too noisy here", None),
@@ -125,27 +109,20 @@ def speeds(loader, model, together):
 def test_the_verdict_follows_from_the_three_times(times, bound, share):
     result = speeds(*times)
     assert result.bound == bound
-    assert list(result.milliseconds.values()) == pytest.approx(times)
     first = {"data": "Data-bound: ", "compute": "Compute-bound: "}.get(bound, bound.capitalize())
     assert result.verdict.startswith(first) and f"{times[0]:.1f} ms" in result.verdict
-    if bound in ("data", "no overlap"):
+    if share is not None:
         assert f"{share:.0%} of the time together" in result.verdict
 
 
 def test_the_table_says_what_was_measured():
-    result = speeds(40, 10, 50)
-    assert "loader alone  250               40.0" in repr(result) and "Note: No overlap" in repr(
-        result
-    )
-    assert '<th scope="col"' in result._repr_html_()
+    text = repr(speeds(40, 10, 50))
+    assert "loader alone  250               40.0" in text and "Note: No overlap" in text
 
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"generator": torch.Generator()},
-        {"num_workers": 1, "persistent_workers": True},
-    ],
+    [{"generator": torch.Generator()}, {"num_workers": 1, "persistent_workers": True}],
     ids=["a generator", "a worker that persists"],
 )
 def test_an_epoch_under_way_and_the_next_one_go_on_as_without_a_measurement(model, options):
@@ -167,7 +144,6 @@ def test_an_epoch_under_way_and_the_next_one_go_on_as_without_a_measurement(mode
 
     (plain, number), (measured, same_number) = two_epochs(False), two_epochs(True)
     assert torch.equal(plain, measured) and number == same_number
-    assert sorted(measured[:40].tolist()) == sorted(measured[40:].tolist()) == list(range(40))
 
 
 def test_a_loader_without_a_batch_is_refused(model):
@@ -184,8 +160,6 @@ def test_on_a_gpu_queued_work_is_not_taken_for_waiting(model):
     state = torch.cuda.get_rng_state()
     batch = torch.randn(4096, 4), torch.randint(3, (4096,))
     result = pipeline_speed(big, [batch] * 30, LOSS, batches=20)
-    assert (
-        result.bound == "compute"
-        and result.milliseconds["together"] < result.milliseconds["model alone"] / 0.9
-    )
+    _, alone, together = result.milliseconds.values()
+    assert result.bound == "compute" and together < alone / 0.9
     assert torch.equal(torch.cuda.get_rng_state(), state)

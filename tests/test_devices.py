@@ -65,15 +65,10 @@ def test_an_emulated_bfloat16_does_not_count(monkeypatch, native, dtype):
 
 def test_move_reaches_every_tensor_and_keeps_every_form():
     one = torch.zeros(2)
-    batch = {"list": [one, one], "tuple": (one, "name"), "pair": Pair(one, 3), "words": {"a": one}}
+    batch = {"list": [one, one], "pair": Pair(one, 3), "words": {"a": (one, "name")}}
     # PyTorch's device without data: a real change of device on any machine
     there = move(batch, "meta")
-    assert {name: type(part) for name, part in there.items()} == {
-        name: type(part) for name, part in batch.items()
-    }
-    assert there["pair"].label == 3 and there["tuple"][1] == "name"
-    moved = [*there["list"], there["tuple"][0], there["pair"].image, there["words"]["a"]]
-    assert {tensor.device.type for tensor in moved} == {"meta"}
+    assert repr(there) == repr(batch).replace("tensor([0., 0.])", repr(one.to("meta")))
     assert batch["list"][0].device.type == "cpu"
     own = type("Fields", (dict,), {})(image=one)  # a tree of PyTorch's own would take it for a leaf
     assert move(own, "meta")["image"].is_meta
@@ -95,15 +90,11 @@ def test_only_pinned_memory_to_cuda_is_copied_without_waiting(
 
 
 def test_a_seed_fixes_python_numpy_and_torch():
-    def draw():
-        return random.random(), np.random.rand(), torch.rand(1).item()
-
-    seed_everything(7)
-    first = draw()
-    seed_everything(7)
-    assert draw() == first
-    seed_everything(8)
-    assert all(one != other for one, other in zip(draw(), first, strict=True))
+    draws = []
+    for seed in (7, 7, 8):
+        seed_everything(seed)
+        draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert draws[0] == draws[1] and not set(draws[0]) & set(draws[2])
 
 
 def test_loader_options_are_accepted_by_a_dataloader_and_need_no_worker_on_a_cpu():

@@ -53,15 +53,11 @@ def test_a_column_in_square_brackets_is_explained(two_epochs):
 
 
 def test_best_passes_over_what_is_no_number():
-    values = [math.nan, 0.5, 0.25, math.nan, 0.75]
-    history = filled(
-        *[result("valid", k, 1.0, f1=f1, auc=math.nan) for k, f1 in enumerate(values, 1)]
-    )
-    assert history.best("valid_f1").epoch == 3 and history.best("valid_f1", mode="max").epoch == 5
-    with pytest.raises(
-        ValueError, match="valid_auc is NaN in each finished epoch, so none is best"
-    ):
-        history.best("valid_auc")
+    losses = [math.nan, 0.5, 0.25, math.nan, 0.75]
+    history = filled(*(result("valid", k, loss, f1=math.nan) for k, loss in enumerate(losses, 1)))
+    assert history.best().epoch == 3 and history.best(mode="max").epoch == 5
+    with pytest.raises(ValueError, match="valid_f1 is NaN in each finished epoch"):
+        history.best("valid_f1")
 
 
 @given(st.lists(st.floats(0, 9), min_size=1, max_size=8))

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from long_cases import linux_only
 
@@ -34,20 +34,12 @@ def test_the_price_is_what_pytorch_holds(shape, dtype, count):
 
 
 @given(st.integers(0, 10**14))
+@example(999_999)  # 1.00 MB, not 1000.00 kB
 def test_human_bytes_reads_back_to_the_number(count):
     number, unit = human_bytes(count).split()
     factor = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
     assert math.isclose(float(number) * factor, count, rel_tol=0.0051)
     assert float(number) < 1000 and (unit == "bytes" or float(number) >= 1)
-
-
-def test_a_rounded_number_takes_the_next_unit():
-    assert [human_bytes(n) for n in (999, 1000, 999_994, 999_999)] == [
-        "999 bytes",
-        "1.00 kB",
-        "999.99 kB",
-        "1.00 MB",
-    ]
 
 
 @linux_only
@@ -135,12 +127,10 @@ def test_a_limit_of_any_group_around_this_process_counts_with_what_others_in_it_
     assert memory_budget() == 20 * MB
 
 
-def test_a_real_allocation_that_fails_is_out_of_memory():
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(2**52, dtype=torch.uint8)
-    assert is_out_of_memory(caught.value)
-    with pytest.raises(MemoryError) as caught:
-        np.empty(2**52, dtype=np.uint8)
+@pytest.mark.parametrize("allocate", [torch.empty, np.empty])
+def test_a_real_allocation_that_fails_is_out_of_memory(allocate):
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        allocate(2**52)
     assert is_out_of_memory(caught.value)
 
 

@@ -3,11 +3,10 @@
 import math
 from collections import namedtuple
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import LOSS, data, sgd, weights
+from small_runs import LOSS, sgd, weights
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -64,43 +63,21 @@ def test_an_epoch_in_micro_batches_is_the_epoch_in_whole_batches(
 Pair = namedtuple("Pair", "left right")
 
 
-class Two(nn.Module):
-    """Takes its two inputs in any form."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.left, self.right = nn.Linear(5, 3), nn.Linear(2, 3)
-
-    def forward(self, inputs):
-        left, right = inputs.values() if isinstance(inputs, dict) else inputs
-        assert isinstance(inputs, dict) or type(inputs) is tuple or inputs.left is left
-        return self.left(left) + self.right(right)
-
-
-@pytest.mark.parametrize("form", [tuple, Pair._make, lambda pair: dict(enumerate(pair))])
-def test_inputs_of_every_form_are_split(form):
-    inputs, labels = data(8).tensors
-    batch = form([inputs, inputs[:, :2]]), labels
-    ends = []
-    for size in (None, 3):
-        model = Two()
-        assert train_epoch(model, [batch], LOSS, sgd(model), micro_batch_size=size).samples == 8
-        ends.append(weights(model))
-    assert all(torch.allclose(a, b, rtol=0, atol=1e-6) for a, b in zip(*ends, strict=True))
-
-
-def test_texts_are_cut_one_for_each_sample_and_what_is_one_for_all_goes_with_each_part():
+def test_inputs_of_every_form_are_cut_and_what_is_one_for_all_goes_with_each_part():
     whole, seen = {"power": 2.0, "way": "up", "bias": torch.tensor(1.0), "mask": None}, []
 
     class Reads(nn.Linear):
         def forward(self, inputs):
             seen.append(inputs)
-            return super().forward(inputs["rows"])
+            return super().forward(inputs["pair"].left)
 
     model, rows = Reads(1, 2), torch.arange(5.0).unsqueeze(1)
-    batch = {"words": list("abcde"), "rows": rows, **whole}, torch.zeros(5).long()
+    inputs = {"words": list("abcde"), "pair": Pair(rows, (rows, rows)), **whole}
+    batch = inputs, torch.zeros(5).long()
     train_epoch(model, [batch], LOSS, sgd(model), micro_batch_size=2)
     assert [part.pop("words") for part in seen] == [["a", "b"], ["c", "d"], ["e"]]
-    assert torch.equal(torch.cat([part.pop("rows") for part in seen]), rows)
+    pairs = [part.pop("pair") for part in seen]
+    assert {type(pair.right) for pair in pairs} == {tuple}
+    for parts in zip(*((pair.left, *pair.right) for pair in pairs), strict=True):
+        assert torch.equal(torch.cat(parts), rows)
     assert seen == [whole] * 3

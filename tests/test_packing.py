@@ -16,7 +16,7 @@ from long_cases import FULL, linux_only, only_full
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from dlhelpers.data import ImageDataset, NumberedImages, Stream
+from dlhelpers.data import ImageDataset
 from dlhelpers.data.folders import decode_image
 from dlhelpers.packed import PackedDataset, pack_dataset, pack_folder, packing, verify, writer
 
@@ -31,10 +31,10 @@ def encoded(image, kind="PNG", **options):
 
 
 def paint(path, number, size=(8, 6)):
-    """A PNG file whose first pixel is (number // 256, number % 256, 7)."""
+    """A PNG file whose first pixel has this much red, below 256."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    pixels[0, 0] = number // 256, number % 256, 7
+    pixels[0, 0, 0] = number
     Image.fromarray(pixels).save(path)
 
 
@@ -54,8 +54,7 @@ def numbers(target):
     """The numbers that `paint` put into the images of a dataset, in order, and the labels."""
     assert verify(target, progress=False).ok
     samples = list(PackedDataset(target))
-    found = [int(image[0, 0, 0]) * 256 + int(image[1, 0, 0]) for image, _ in samples]
-    return found, [label for _, label in samples]
+    return [int(image[0, 0, 0]) for image, _ in samples], [label for _, label in samples]
 
 
 def spoil(path):
@@ -77,7 +76,7 @@ def spoil(path):
 def test_every_kind_of_image_becomes_rgb(mode, colour, kind, expected):
     image = decode_image(encoded(Image.new(mode, (4, 3), colour), kind))
     assert image.dtype == np.uint8 and image.shape == (3, 3, 4)
-    assert np.array_equal(image, np.broadcast_to(np.array(expected).reshape(3, 1, 1), (3, 3, 4)))
+    assert {*zip(*image.reshape(3, -1).tolist(), strict=True)} == {expected}
 
 
 @pytest.mark.parametrize("mode, colour", [("F", 0.5), ("I", 70_000)])
@@ -86,12 +85,11 @@ def test_pixels_whose_range_is_unknown_are_refused(mode, colour):
         decode_image(encoded(Image.new(mode, (4, 4), colour), "TIFF"))
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize(("orientation", "turned"), [(1, 0), (3, 180), (6, 90)])
 @pytest.mark.parametrize("size", [None, 8])
-def test_an_image_stands_upright(orientation, size):
+def test_an_image_stands_upright(orientation, turned, size):
     upright = Image.new("RGB", (16, 8))
     upright.paste((250, 0, 0), (4, 0, 8, 4))  # in the upper left of the whole and of its centre
-    turned = {1: 0, 3: 180, 6: 90}[orientation]
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     image = decode_image(encoded(upright.rotate(turned, expand=True), exif=exif), size)
@@ -120,15 +118,11 @@ def test_a_folder_comes_out_whole_and_shuffled(folder, tmp_path):
     files = [path.stat().st_size for path in (tmp_path / "out").glob("*.npy")]
     assert (report.samples, report.bytes, report.faults, report.resumed) == (60, sum(files), (), 0)
     assert "samples  60" in repr(report)
-
-
-def test_the_order_follows_from_the_seed(folder, tmp_path):
-    orders = []
-    for name, seed in [("zero", 0), ("again", 0), ("one", 1), ("none", None)]:
-        pack_folder(folder, tmp_path / name, shuffle_seed=seed, **QUIET)
-        orders.append(numbers(tmp_path / name)[0])
-    assert orders[0] == orders[1] != orders[2]
-    assert orders[3] == [3 * k + label for label in range(3) for k in range(20)]
+    pack_folder(folder, tmp_path / "other", shuffle_seed=1, **QUIET)
+    assert numbers(tmp_path / "other")[0] != found
+    pack_folder(folder, tmp_path / "none", shuffle_seed=None, **QUIET)
+    in_order = [3 * k + label for label in range(3) for k in range(20)]
+    assert numbers(tmp_path / "none")[0] == in_order
 
 
 def test_two_processes_write_the_bytes_of_one_and_leave_random_numbers_alone(
@@ -169,24 +163,16 @@ def test_images_of_two_sizes_are_refused_with_both_and_the_remedy(folder, tmp_pa
     assert PackedDataset(tmp_path / "out").shape == (3, 5, 5)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_an_image_that_cannot_be_decoded_is_refused_by_name(folder, tmp_path, processes):
-    spoil(folder / "b" / "004.png")
-    message = r"b/004.png cannot be used: .*on_error='skip' \(--skip-bad\)$"
-    with pytest.raises(ValueError, match=message) as caught:
-        pack_folder(folder, tmp_path / "out", processes=processes, **QUIET)
-    assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
-    with pytest.raises(ValueError, match="unfinished"):
-        PackedDataset(tmp_path / "out")
-    assert multiprocessing.active_children() == []
-
-
-def test_bad_images_are_skipped_and_listed(folder, tmp_path):
+def test_bad_images_are_refused_by_name_or_skipped_and_listed(folder, tmp_path):
     spoil(folder / "a" / "000.png")  # the first, whose size would be that of all
     spoil(folder / "b" / "004.png")
     (folder / "c" / "005.png").write_bytes(b"")
     (folder / "a" / "006.png").unlink()
     (folder / "a" / "006.png").symlink_to(tmp_path / "nowhere.png")
+    message = r"^[abc]/00\d.png cannot be used: .*on_error='skip' \(--skip-bad\)$"
+    with pytest.raises(ValueError, match=message):
+        pack_folder(folder, tmp_path / "out", processes=2, **QUIET)
+    assert multiprocessing.active_children() == []
     report = pack_folder(folder, tmp_path / "out", on_error="skip", **QUIET)
     assert sorted(numbers(tmp_path / "out")[0]) == sorted({*range(60)} - {0, 4, 5, 6})
     names = sorted(fault.partition(" cannot be used: ")[0] for fault in report.faults)
@@ -198,37 +184,19 @@ def test_bad_images_are_skipped_and_listed(folder, tmp_path):
         pack_folder(folder, tmp_path / "other", on_error="skip", **QUIET)
 
 
-def test_a_name_cannot_take_over_a_terminal(folder, tmp_path):
-    paint(folder / "a" / "x\x1b[2J.png", 0)
-    spoil(folder / "a" / "x\x1b[2J.png")
-    report = pack_folder(folder, tmp_path / "out", on_error="skip", **QUIET)
-    assert report.faults[0].startswith("a/x?[2J.png") and report.faults[0].isprintable()
-    (folder / "a\x1b[2J").mkdir()
-    paint(folder / "a\x1b[2J" / "0.png", 0)
-    with pytest.raises(ValueError, match=r"class name 'a\\x1b\[2J' holds a control character"):
-        pack_folder(folder, tmp_path / "other", **QUIET)
-
-
 @pytest.mark.parametrize(
-    "make, kind, message",
+    ("file", "message"),
     [
-        (lambda root: None, FileNotFoundError, "No such file or directory: .*images"),
-        (lambda root: root.mkdir(), FileNotFoundError, "images holds no folders"),
-        (
-            lambda root: (root / "a").mkdir(parents=True),
-            FileNotFoundError,
-            "a holds no images .*.jpg",
-        ),
-        (
-            lambda root: paint(root / "train" / "a" / "0.png", 0),
-            ValueError,
-            "holds splits, not classes: take .*/train$",
-        ),
+        ("0.png", "images holds no folders"),
+        ("a/0.txt", "a holds no images .*.jpg"),
+        ("train/a/0.png", "holds splits, not classes: take .*/train$"),
     ],
 )
-def test_a_folder_of_another_layout_is_refused(tmp_path, make, kind, message):
-    make(tmp_path / "images")
-    with pytest.raises(kind, match=message):
+def test_a_folder_of_another_layout_is_refused(tmp_path, file, message):
+    path = tmp_path / "images" / file
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
         pack_folder(tmp_path / "images", tmp_path / "out", **QUIET)
     assert not (tmp_path / "out").exists()
 
@@ -284,8 +252,6 @@ def stopped(folder, tmp_path, small_blocks):
 @pytest.mark.parametrize("blocks", [1, 4, 8] if FULL else [4])
 def test_a_killed_pack_is_finished_with_the_same_bytes(folder, tmp_path, stopped, blocks):
     stopped(blocks, signal.SIGKILL)
-    with pytest.raises(ValueError, match="unfinished dataset"):
-        PackedDataset(tmp_path / "out")
     with pytest.raises(ValueError, match="cannot be used: .*--skip-bad"):
         pack_folder(folder, tmp_path / "out", **QUIET)
     options = {"on_error": "skip", "processes": 1, **QUIET}
@@ -299,9 +265,9 @@ def test_a_killed_pack_is_finished_with_the_same_bytes(folder, tmp_path, stopped
 @linux_only
 def test_an_interrupt_ends_the_workers_and_a_changed_image_starts_afresh(folder, tmp_path, stopped):
     stopped(3, signal.SIGINT)
-    paint(folder / "a" / "000.png", 300)
+    paint(folder / "a" / "000.png", 200)
     report = pack_folder(folder, tmp_path / "out", on_error="skip", **QUIET)
-    assert report.resumed == 0 and 300 in numbers(tmp_path / "out")[0]
+    assert report.resumed == 0 and 200 in numbers(tmp_path / "out")[0]
 
 
 # Any dataset
@@ -311,15 +277,13 @@ def test_a_dataset_comes_out_as_rounded_to_255ths(tmp_path, capsys, monkeypatch)
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     images = torch.rand(50, 2, 3, 4)
     dataset = ImageDataset(images, torch.arange(50) % 4, list("abcd"))
-    for processes in (1, 2):
-        target = tmp_path / f"{processes}"
-        report = pack_dataset(dataset, target, shuffle_seed=None, processes=processes)
-        assert "50/50" in (shown := capsys.readouterr().err) and "image/s" in shown
-        packed = PackedDataset(target)
-        got, labels = next(iter(DataLoader(packed, batch_size=50)))
-        assert torch.equal(got, (images * 255).round().to(torch.uint8))
-        assert labels.tolist() == [k % 4 for k in range(50)]
-        assert report.samples == 50 and packed.classes == list("abcd")
+    report = pack_dataset(dataset, tmp_path, shuffle_seed=None, processes=2)
+    assert "50/50" in (shown := capsys.readouterr().err) and "image/s" in shown
+    packed = PackedDataset(tmp_path)
+    got, labels = next(iter(DataLoader(packed, batch_size=50)))
+    assert torch.equal(got, (images * 255).round().to(torch.uint8))
+    assert labels.tolist() == [k % 4 for k in range(50)]
+    assert report.samples == 50 and packed.classes == list("abcd")
 
 
 def test_a_dataset_is_gone_on_with_where_it_was_stopped(tmp_path, small_blocks):
@@ -335,21 +299,17 @@ def test_a_dataset_is_gone_on_with_where_it_was_stopped(tmp_path, small_blocks):
 
 
 @pytest.mark.parametrize(
-    "samples, kind, message",
+    ("images", "message"),
     [
-        (Stream(NumberedImages(3)), TypeError, "has no len"),
-        ([("image", 0)], ValueError, r"sample 0 is 'image': expected a tensor \(C, H, W\), uint8"),
-        ([(torch.zeros(3, 3), 0)], ValueError, r"shape is .*3, 3.*: expected \(channels, height"),
-        ([(torch.full((1, 2, 2), 2.0), 0)], ValueError, "from 2 to 2: .*Normalise after reading"),
+        (["image"], r"sample 0 is 'image': expected a tensor \(C, H, W\), uint8"),
+        ([torch.full((1, 2, 2), 2.0)], "from 2 to 2: .*Normalise after reading"),
         (
-            [(torch.zeros(1, 2, 2), 0), (torch.zeros(1, 2, 3), 0)],
-            ValueError,
+            [torch.zeros(1, 2, 2), torch.zeros(1, 2, 3)],
             r"sample 1 .*shape \(1, 2, 3\).*, as \(1, 2, 2\), the first one",
         ),
-        ([(torch.zeros(1, 2, 2), 0.5)], ValueError, "expected 1 whole numbers"),
     ],
 )
-def test_a_sample_that_does_not_fit_is_refused_and_named(tmp_path, samples, kind, message):
-    with pytest.raises(kind, match=message):
-        pack_dataset(samples, tmp_path / "out", classes=["a", "b"], **QUIET)
-    assert not (tmp_path / "out" / "manifest.json").exists()
+def test_an_image_that_does_not_fit_is_refused_and_named(tmp_path, images, message):
+    with pytest.raises(ValueError, match=message):
+        pack_dataset([(image, 0) for image in images], tmp_path, classes=["a", "b"], **QUIET)
+    assert not (tmp_path / "manifest.json").exists()

@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 from copy import deepcopy
 
 import pytest
@@ -71,20 +70,20 @@ def test_what_was_planned_holds_in_a_training_and_another_plan_does_not():
     assert held(dropped, history) == lost
 
 
-def network(kind):
-    if kind == "mlp":
-        return nn.Sequential(nn.Flatten(), nn.Linear(3072, 256), nn.ReLU(), nn.Linear(256, 10))
-    layers, inside = [], 3
-    for outside in (16, 32, 64):
-        layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
-        inside = outside
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, 10))
+def mlp():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 256), nn.ReLU(), nn.Linear(256, 10))
 
 
-def profiled_peak(kind, optimizer_fn, size):
+def cnn():
+    layers = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()
+    layers += nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+
+
+def profiled_peak(network, optimizer_fn, size):
     """The most bytes of tensors alive at once in two training steps, as torch.profiler records them."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        net, inputs = network(kind), torch.rand(size, 3, 32, 32)
+        net, inputs = network(), torch.rand(size, 3, 32, 32)
         optimizer = optimizer_fn(net.parameters())
         for _ in range(2):
             optimizer.zero_grad()
@@ -100,31 +99,23 @@ def profiled_peak(kind, optimizer_fn, size):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("kind", ["mlp", "cnn"])
-def test_the_peak_is_within_a_factor_of_one_and_a_half_of_what_a_profile_finds(kind, optimizer):
+@pytest.mark.parametrize("network", [mlp, cnn])
+def test_the_peak_is_within_a_factor_of_one_and_a_half_of_what_a_profile_finds(network, optimizer):
     size, make = 128, OPTIMIZERS[optimizer]
-    told = {"shape": (3, 32, 32), "model": network(kind), "optimizer_fn": make}
+    told = {"shape": (3, 32, 32), "model": network(), "optimizer_fn": make}
     said = plan(samples=size, batch_size=size, **told)
     assert said.batch_bytes > 1e6 and said.peak_bytes == sum(said.peak_parts.values())
-    assert 1 / 1.5 < said.peak_bytes / profiled_peak(kind, make, size) < 1.5
-    states = {"momentum": 1, "adam": 2}[optimizer]
-    assert said.peak_parts["optimizer"] == pytest.approx(
-        states * said.peak_parts["gradients"], rel=0.01
-    )
-
-
-def test_a_micro_batch_lowers_the_peak():
-    told = {"samples": 64, "batch_size": 64, "shape": (3, 32, 32), "model": network("cnn")}
-    assert plan(**told, micro_batch_size=8).peak_bytes < plan(**told).peak_bytes / 2
+    assert 1 / 1.5 < said.peak_bytes / profiled_peak(network, make, size) < 1.5
+    states = {"momentum": 1, "adam": 2}[optimizer] * said.peak_parts["gradients"]
+    assert said.peak_parts["optimizer"] == pytest.approx(states, rel=0.01)
 
 
 def test_planning_leaves_no_trace():
-    net, state = network("cnn").eval(), torch.get_rng_state()
-    before = deepcopy(net.state_dict())
-    plan(samples=8, batch_size=4, shape=(3, 32, 32), model=net)
+    net, loader = nn.Sequential(nn.Linear(3, 2), nn.Dropout()).eval(), DataLoader(data(10), 4)
+    before, state = deepcopy(net.state_dict()), torch.get_rng_state()
+    plan(loader, model=net)
     assert torch.equal(torch.get_rng_state(), state) and not net.training
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert all(weight.grad is None for weight in net.parameters())
+    assert str(net.state_dict()) == str(before) and net[0].weight.grad is None
 
 
 def test_a_loaders_first_sample_tells_bytes_and_its_workers_what_waits():
@@ -170,22 +161,11 @@ def test_a_number_out_of_range_is_named(wrong, message):
         plan(**{"samples": 10, "batch_size": 4, **wrong})
 
 
-def test_each_number_has_its_formula():
-    told = {"samples": 10_000, "batch_size": 32, "shape": (1, 8, 8)}
-    text = repr(plan(**told, epochs=10))
-    for words in (r"batches +313 .*ceil\(10000 / 32\)", r"last_batch +16 +10000 - 312 x 32"):
-        assert re.search(words, text)
-
-
 def test_the_command_gives_the_same_numbers_as_json(capsys):
-    given = (
-        "--samples 10000 --batch-size 32 --epochs 10 --micro-batch-size 8 --ranks 3 --policy pad"
-    )
+    numbers = {"samples": 100, "batch_size": 32, "epochs": 10, "micro_batch_size": 8, "ranks": 3}
+    said = plan(**numbers, policy="pad", shape=(3, 32, 32))
+    given = "--samples 100 --batch-size 32 --epochs 10 --micro-batch-size 8 --ranks 3 --policy pad"
     assert main(["plan", *given.split(), "--shape", "3,32,32", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["samples"] == 10_000 and found["samples_per_epoch"] == 10_002
-    assert (found["batches"], found["last_batch"], found["iterations"]) == (105, 6, 1050)
-    assert (found["optimizer_steps"], found["micro_batches"]) == (1050, 104 * 4 + 1)
-    assert (found["dataset_bytes"], found["batch_bytes"]) == (4 * 30_720_000, 4 * 32 * 3072)
-    assert main(["plan", "--samples", "9", "--batch-size", "4", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["dataset_bytes"] is None
+    assert found["dataset_bytes"] == 4 * 100 * 3072 and found["iterations"] == 20
+    assert found == json.loads(json.dumps(vars(said)))

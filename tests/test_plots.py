@@ -27,17 +27,14 @@ def closed():
     plt.close("all")
 
 
-def draw_lines(ax=None):
+def draw_lines():
     series = {"fixed": [1.0, 0.5, 0.25], "flat": [2, 2, 2]}
-    return plot_lines([1, 2, 4], series, xlabel="batch size (samples)", ylabel="memory (MB)", ax=ax)
+    return plot_lines([1, 2, 4], series, xlabel="batch size (samples)", ylabel="memory (MB)")
 
 
-def history(**columns):
-    results = History()
-    for phase, values in {"train": [2.0, 1.5], "valid": [2.5, 1.75], **columns}.items():
-        for epoch, loss in enumerate(values, 1):
-            results.append(EpochResult(phase, epoch, loss, {"accuracy": loss / 10}))
-    return results
+def history():
+    rows = ("train", 1, 2.0), ("train", 2, 1.5), ("valid", 1, 2.5), ("valid", 2, 1.75)
+    return History(EpochResult(*row, {"accuracy": 0.5}) for row in rows)
 
 
 def test_a_picture_says_the_same_in_html_and_in_plain_text():
@@ -49,16 +46,12 @@ def test_a_picture_says_the_same_in_html_and_in_plain_text():
     assert ax.figure.number not in plt.get_fignums(), "it would be shown a second time"
 
 
-def test_a_title_is_drawn_and_said():
+def test_a_sentence_of_ones_own_replaces_the_plots_and_is_escaped_after_a_title():
     ax = draw_lines()
-    assert show(ax, "Two lines.", title="Flat wins").alt == "Flat wins. Two lines."
+    picture = show(ax, 'A "small" set & a < b.', title="Flat wins")
+    assert picture.alt == 'Flat wins. A "small" set & a < b.'
+    assert 'alt="Flat wins. A &quot;small&quot; set &amp; a &lt; b."' in picture.html
     assert ax.get_title(loc="left") == "Flat wins"
-
-
-def test_a_sentence_of_ones_own_replaces_the_plots_and_is_escaped():
-    picture = show(draw_lines(), 'A "small" set & a < b.')
-    assert picture.alt == 'A "small" set & a < b.'
-    assert 'alt="A &quot;small&quot; set &amp; a &lt; b."' in picture.html
 
 
 def test_lines_have_labels_with_units_and_a_sentence_of_their_numbers():
@@ -75,7 +68,7 @@ def test_lines_draw_the_numbers_they_are_given_and_differ_in_more_than_colour():
     assert list(first.get_xdata()) == [1, 2, 4] and list(first.get_ydata()) == [1.0, 0.5, 0.25]
     assert list(second.get_ydata()) == [2, 2, 2]
     assert [text.get_text() for text in first.axes.get_legend().get_texts()] == ["fixed", "flat"]
-    assert first.get_color() == PALETTE[0] and second.get_color() == PALETTE[1]
+    assert (first.get_color(), second.get_color()) == PALETTE[:2]
     assert first.get_linestyle() != second.get_linestyle()
     assert first.get_marker() != second.get_marker()
 
@@ -84,13 +77,10 @@ COLOUR = torch.arange(3 * 16.0).view(3, 4, 4) / 47
 GREY = COLOUR[:1]
 
 
-@pytest.mark.parametrize("image", [COLOUR, GREY, GREY.clone().requires_grad_()])
+@pytest.mark.parametrize("image", [COLOUR, GREY.clone().requires_grad_()])
 def test_an_image_is_drawn_as_it_is_a_grey_one_from_black_to_white(image):
     (drawn,) = plot_images([image], ["colour"]).images
-    pixels = drawn.get_array()
-    assert np.allclose(
-        pixels if pixels.ndim == 3 else pixels[..., None], image.detach().permute(1, 2, 0)
-    )
+    assert np.allclose(drawn.get_array(), image.detach().permute(1, 2, 0).squeeze())
     assert drawn.get_clim() == (0, 1)
 
 
@@ -109,18 +99,17 @@ def test_a_whole_batch_stands_in_rows_with_its_labels_as_captions():
 
 
 def test_a_history_is_drawn_over_whole_epochs():
-    ax = plot_history(history())
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
-    assert show(ax).alt == (
+    assert show(plot_history(history())).alt == (
         "loss against epoch, 1 to 2. train loss: between 1.5 and 2, from 2 to 1.5."
         " valid loss: between 1.75 and 2.5, from 2.5 to 1.75."
     )
-    assert "accuracy" in show(plot_history(history(), "accuracy")).alt
+    accuracies = show(plot_history(history(), "accuracy")).alt
+    assert "train accuracy: 0.5 throughout." in accuracies
 
 
 def test_an_epoch_that_was_broken_off_leaves_a_gap_or_no_line():
-    broken_off = history(valid=[2.5])
-    broken_off.append(EpochResult("valid", 2, 9.0, complete=False))
+    broken_off = history()
+    broken_off[-1].complete = False
     ax = plot_history(broken_off)
     assert list(ax.get_lines()[1].get_ydata()) == pytest.approx([2.5, math.nan], nan_ok=True)
     assert "valid loss: 2.5 throughout." in show(ax).alt
@@ -136,9 +125,6 @@ def test_batches_are_drawn_as_rows_of_numbered_boxes():
     assert [bool(patch.get_hatch()) for patch in ax.patches] == [False, False, False, True]
     assert "samples" in ax.get_xlabel()
     assert show(ax).alt == "4 samples in 2 batches, the last of 1; 1 left out."
-
-
-def test_without_a_whole_batch_all_samples_are_left_out():
     assert show(plot_batches([], [0, 1])).alt == "2 samples in 0 batches; 2 left out."
 
 
@@ -147,15 +133,14 @@ def test_without_a_whole_batch_all_samples_are_left_out():
 RUNS = {"16": [([0, 10], [2.0, 0.5]), ([0, 12], [2.0, 0.75])], "128": [([0, 5, 9], [2.0, 1.5, 1])]}
 
 
-def test_each_run_is_a_line_at_its_own_places():
+def test_each_run_is_a_line_at_its_own_places_and_the_sentence_says_where_they_end():
     ax = plot_runs(RUNS, xlabel="steps", ylabel="loss")
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
-    assert drawn == [(list(x), list(y)) for lines in RUNS.values() for x, y in lines]
-    looks = [(line.get_color(), line.get_linestyle()) for line in ax.lines]
-    assert looks[0] == looks[1] and looks[0][0] != looks[2][0] and looks[0][1] != looks[2][1]
+    assert drawn == sum(RUNS.values(), [])
+    first, second, other = [(line.get_color(), line.get_linestyle()) for line in ax.lines]
+    assert first == second and not {*first} & {*other}
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["16", "128"]
-
-
-def test_the_sentence_says_where_the_runs_end():
-    expected = "loss against steps. 16: 2 runs, ending between 0.5 and 0.75. 128: 1 run, ending between 1 and 1."
-    assert show(plot_runs(RUNS, xlabel="steps", ylabel="loss")).alt == expected
+    assert show(ax).alt == (
+        "loss against steps. 16: 2 runs, ending between 0.5 and 0.75."
+        " 128: 1 run, ending between 1 and 1."
+    )

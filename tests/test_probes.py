@@ -1,7 +1,6 @@
 """Tests of `probes`: waits are asked for, reports come from the process that made them, reads are counted."""
 
 import os
-import pickle
 import time
 
 import numpy as np
@@ -14,11 +13,6 @@ from dlhelpers.measure import Waiting, WorkerReport, count_reads
 from dlhelpers.train import epoch_sums
 
 
-def reports(epochs=1, **options):
-    loader = DataLoader(WorkerReport(8), batch_size=None, **options)
-    return [report for _ in range(epochs) for report in loader]
-
-
 def test_each_sample_waits_and_comes_unchanged():
     waiting = Waiting(NumberedImages(3), milliseconds=20)
     begin = time.perf_counter()
@@ -27,7 +21,7 @@ def test_each_sample_waits_and_comes_unchanged():
 
 
 def test_workers_report_themselves_with_seeds_of_their_own():
-    found = reports(num_workers=2)
+    found = DataLoader(WorkerReport(8), batch_size=None, num_workers=2)
     by_worker = {(report["worker"], report["process"], report["seed"]) for report in found}
     assert len(by_worker) == 2 and os.getpid() not in {process for _, process, _ in by_worker}
     (_, _, first), (_, _, second) = sorted(by_worker, key=lambda entry: entry[0])
@@ -43,11 +37,6 @@ def test_the_generator_of_a_sample_knows_its_seed_epoch_and_index_and_no_worker(
     everything = [drawn(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
     assert len({number for numbers in everything for number in numbers}) == 4 * 8
     assert drawn(1, 0, num_workers=2) == everything[2]
-
-
-def test_probes_reach_a_worker_that_starts_afresh():
-    there = pickle.loads(pickle.dumps(Waiting(WorkerReport(2), 0)))
-    assert {report["worker"] for report in DataLoader(there, batch_size=None, num_workers=1)} == {0}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import warnings
-from contextlib import redirect_stderr
+from contextlib import closing, redirect_stderr
 from pathlib import Path
 
 import psutil
@@ -26,9 +26,9 @@ from small_runs import LOSS, run, sgd
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, Subset, TensorDataset
 
-from dlhelpers.data import POLICIES, BlockShuffleSampler
+from dlhelpers.data import POLICIES, BlockShuffleSampler, Stream
 from dlhelpers.measure import plan
 from dlhelpers.train import (
     History,
@@ -50,9 +50,12 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 @pytest.fixture(scope="module")
 def pool():
+    sgd(
+        network()
+    )  # the first optimizer of a process imports much of PyTorch: once, before they fork
     ranks = RankPool()
     yield ranks
-    ranks.close()
+    assert ranks.close() == [0, 0]
 
 
 def data(n):
@@ -85,9 +88,9 @@ def values(model):
     return [value.tolist() for value in unwrap(model).state_dict().values()]
 
 
-def trained(ranks, n, batch_size, options, norm=False):
+def trained(ranks, n, batch_size, options):
     """Train two epochs, alone or as a rank; return weights, and the history without its times."""
-    model = network(norm) if ranks is None else wrapped(norm)
+    model = network() if ranks is None else wrapped()
     valid = own(n + 1, batch_size, ranks)
     options = {"epochs": 2, "valid_loader": valid, "metrics": METRICS, "seed": 1, **options}
     history = run(model, own(n, batch_size, ranks), **options)
@@ -111,11 +114,6 @@ def test_two_ranks_equal_one_with_the_doubled_batch(pool, n, options):
     assert len(alone[1]) == 4 and alone[1][0][2] == n
 
 
-def test_averages_of_batchnorm_are_the_same_on_all_ranks_when_they_are_measured(pool):
-    one, other = pool.run(trained, 20, 4, {}, True)
-    assert one[1] == other[1] and one[0][-2:] == other[0][-2:]
-
-
 def evaluated(ranks, n, kind, batch_size):
     model = wrapped(norm=True)
     if kind == "torch":
@@ -134,14 +132,6 @@ def test_evaluation_counts_each_sample_once(pool, kind):
         assert_close(found, [(result.loss, result.metrics["accuracy"], n)] * 2, **CLOSE)
 
 
-class Stream(IterableDataset):
-    def __init__(self, samples):
-        self.samples = samples
-
-    def __iter__(self):
-        return iter([data(20)[k] for k in self.samples])
-
-
 def planned(ranks):
     """Train with each sampler that splits; return what a plan from the loader did not foretell."""
     wrong, options = [], {"epochs": 2, "micro_batch_size": 3}
@@ -157,21 +147,18 @@ def test_a_plan_knows_what_ranks_share(pool):
     assert pool.run(planned) == [[], []]
 
 
-def streamed(ranks, first, norm):
-    mine = range(first) if ranks.first else range(first, 20)
-    model, loader = wrapped(norm), DataLoader(Stream(mine), 2)
+def streamed(ranks):
+    mine = range(6) if ranks.first else range(6, 20)  # three batches and seven
+    model, loader = wrapped(norm=True), DataLoader(Stream(Subset(data(20), mine)), 2)
     result = train_epoch(model, loader, LOSS, sgd(model))
     loss = evaluate(model, loader, LOSS).loss
     return values(model), result.samples, result.batches, loss
 
 
-def test_very_unequal_streams_do_not_hang_and_keep_the_weights_together(pool):
-    one, other = pool.run(streamed, 14, False)  # seven batches and three
-    assert one == other and one[1:3] == (20, 7)
-
-
 def test_a_batch_taken_again_does_not_count_in_averages(pool):
-    batches_of_norm = pool.run(streamed, 6, True)[0][0][6]  # three batches and seven
+    one, other = pool.run(streamed)
+    assert one == other and one[1:3] == (20, 7)
+    batches_of_norm = one[0][6]
     assert batches_of_norm == 3
 
 
@@ -181,15 +168,13 @@ def test_a_batch_taken_again_does_not_count_in_averages(pool):
 def orders(ranks):
     seen, noise = [], []
 
-    class Spy(nn.Linear):
-        def forward(self, inputs):
-            seen.extend(inputs[:, 0].int().tolist())
-            noise.append(torch.rand(()).item())
-            return super().forward(inputs)
+    def batch_of(numbers):
+        seen.extend(numbers)
+        noise.append(torch.rand(()).item())
+        return data(len(numbers)).tensors
 
-    numbers = TensorDataset(torch.arange(12.0).unsqueeze(1), torch.zeros(12).long())
-    loader = DataLoader(numbers, 3, sampler=DistributedSampler(numbers))
-    run(DistributedDataParallel(Spy(1, 3)), loader, epochs=2, seed=4)
+    loader = DataLoader(range(12), 3, sampler=DistributedSampler(range(12)), collate_fn=batch_of)
+    run(wrapped(), loader, epochs=2, seed=4)
     return seen, noise
 
 
@@ -198,18 +183,6 @@ def test_fit_tells_the_sampler_of_the_epoch_and_ranks_draw_different_numbers(poo
     for start in (0, 6):
         assert sorted(one[start : start + 6] + other[start : start + 6]) == list(range(12))
     assert one[:6] != one[6:12] and noise and not set(noise) & set(other_noise)
-
-
-def test_fit_tells_the_sampler_of_the_epoch_without_ranks_too():
-    class Spy(BlockShuffleSampler):
-        told = []
-
-        def set_epoch(self, epoch):
-            self.told.append(epoch)
-            super().set_epoch(epoch)
-
-    run(network(), DataLoader(data(8), 4, sampler=Spy(8)), epochs=2)
-    assert Spy.told == [1, 2]
 
 
 # One for all: rank 0 alone draws and writes, each may stop
@@ -274,19 +247,17 @@ def test_another_number_of_ranks_goes_on_with_the_same_effective_batch(pool, tmp
 
 def refused(ranks, case):
     """Return what this rank is told, and whether the group can still be used."""
-    model, n, options, rank = wrapped(), 16, {}, ranks.rank
+    model, n, options = wrapped(), 16, {}
     optimizer, sampler = sgd(model), None
     if case == "not wrapped":
         model = network()
         optimizer = sgd(model)
-    elif case == "length":
-        n = 16 + 2 * rank
     elif case == "seed":
-        sampler = BlockShuffleSampler(n, seed=rank, rank=rank, world=2)
+        sampler = BlockShuffleSampler(n, seed=ranks.rank, rank=ranks.rank, world=2)
     elif case == "validation of one" and ranks.first:
         options = {"valid_loader": own(n, 4, ranks)}
     elif case == "scheduler":  # rank 0 has three batches, and rank 1 two
-        n, steps = 17, 3 * (3 - rank)
+        n, steps = 17, 3 * (3 - ranks.rank)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         options = {"epochs": 3, "scheduler": scheduler, "scheduler_unit": "step"}
     loader = DataLoader(data(n), 4, sampler=sampler or ours(n, ranks))
@@ -303,7 +274,6 @@ def refused(ranks, case):
 REFUSED = {
     "no sampler": "each would take all samples of the train loader, whose sampler RandomSampler",
     "not wrapped": "each would train one of its own. Wrap it before you make the optimizer",
-    "length": "disagree on the train sampler: rank 0 has {'samples': 16",
     "seed": "disagree on the train sampler: rank 0 has {'samples': 16",
     "validation of one": "disagree on phases: rank 0 has ['train', 'valid'], rank 1 has ['train']",
     "scheduler": "ranks disagree on steps of the scheduler: rank 0 has 9, rank 1 has 6",
@@ -330,25 +300,11 @@ def test_a_group_of_one_is_no_group():
 # The example, under torchrun
 
 
-def epochs_in(path):
-    """The results in a checkpoint, two an epoch, 0 before it is there; the file is whole at any moment."""
+def saved(path):
+    """The history in a checkpoint, which is whole at any moment; empty before it is there."""
     if not path.exists():
-        return 0
-    return len(History.from_state_dict(torch.load(path, weights_only=True)["history"]))
-
-
-@pytest.fixture
-def example(tmp_path, monkeypatch, capsys):
-    """Run the example alone, in this process and a folder, to its end; return what it said."""
-
-    def run_alone(*options):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["example", *options])
-        with pytest.raises(SystemExit, match="^0$"):
-            runpy.run_path(str(EXAMPLE), run_name="__main__")
-        return capsys.readouterr().out
-
-    return run_alone
+        return History()
+    return History.from_state_dict(torch.load(path, weights_only=True)["history"])
 
 
 def example_on(ranks, *options):
@@ -361,9 +317,9 @@ def example_on(ranks, *options):
 class Launched:
     """The example under torchrun, in a folder, started in the background."""
 
-    def __init__(self, folder, *options, restarts=0):
+    def __init__(self, folder, *options):
         self.checkpoint, self.output = folder / "run.pt", (folder / "output.txt").open("w")
-        launcher = f"""-m torch.distributed.run --nnodes=1 --nproc-per-node=2 --max-restarts={restarts}
+        launcher = f"""-m torch.distributed.run --nnodes=1 --nproc-per-node=2 --max-restarts={KILLS}
                        --rdzv-backend=c10d --rdzv-endpoint=localhost:{free_port()}"""
         command = [sys.executable, *launcher.split(), str(EXAMPLE), *options]
         settings = {"cwd": folder, "stderr": subprocess.STDOUT}
@@ -412,57 +368,34 @@ def alive(process):
         return False
 
 
-@pytest.fixture
-def launch(tmp_path):
-    started = []
-
-    def start(*options, **more):
-        started.append(Launched(tmp_path, *options, **more))
-        return started[-1]
-
-    yield start
-    for launched in started:
-        launched.close()
-
-
-def test_the_example_runs_with_no_arguments(tmp_path, example):
-    said = example()
-    rows = [line.split() for line in said.splitlines() if line.endswith(" yes")]
-    assert [row[0] for row in rows] == ["1", "2", "3"] and float(rows[2][1]) < float(rows[0][1])
-    assert epochs_in(tmp_path / "run.pt") == 6  # of training and of validation
-
-
-def test_ranks_killed_at_random_restart_and_end_with_the_history_of_an_unbroken_run(
-    pool, launch, tmp_path
-):
-    epochs, chance = 4 + 2 * KILLS, random.Random(0)
-    options = f"--epochs={epochs}", "--batch-size=16", "--samples=301"
-    broken = launch(*options, "--history=broken.json", restarts=KILLS)
-    for kill in range(KILLS):
-        more = epochs_in(broken.checkpoint) + 1
-        broken.wait_for(lambda more=more: epochs_in(broken.checkpoint) >= more or broken.over())
-        time.sleep(chance.uniform(0, 0.1))
-        ranks = broken.ranks()
-        assert len(ranks) == 2, f"over before kill {kill}: {broken.text()}"
-        chance.choice(ranks).kill()
-        broken.wait_for(lambda dead=ranks: not any(map(alive, dead)))
-    assert broken.ended() == 0, broken.text()
-    assert broken.text().count("going on after epoch") == KILLS
-    unbroken, _ = pool.run(example_on, *options, f"--checkpoint={tmp_path / 'unbroken.pt'}")
-    assert json.loads((tmp_path / "broken.json").read_text()) == unbroken
-    assert len(unbroken["train_loss"]) == epochs
+def test_the_example_runs_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["example", "--history=told.json"])
+    with pytest.raises(SystemExit, match="^0$"):
+        runpy.run_path(str(EXAMPLE), run_name="__main__")
+    history = saved(tmp_path / "run.pt")
+    assert repr(history) in capsys.readouterr().out and history.epochs == 3
+    assert json.loads((tmp_path / "told.json").read_text()) == history.to_dict()
+    assert history[4].loss < history[0].loss
 
 
 @pytest.mark.parametrize("how", SIGNALS)
-def test_no_rank_or_worker_outlives_its_launcher_and_the_run_goes_on(launch, example, how):
+def test_killed_ranks_restart_as_if_unbroken_and_none_outlives_its_launcher(pool, tmp_path, how):
     """The launcher alone is told, as by Ctrl-C in a terminal: its ranks have a process group of their own."""
-    options = "--batch-size=16", "--samples=301"
-    run = launch("--epochs=100000", "--workers=1", *options)
-    run.wait_for(lambda: epochs_in(run.checkpoint) > 1 or run.over())
-    assert len(run.ranks()) == 2, run.text()
-    run.process.send_signal(how)
-    assert run.ended() != 0
-    reached = epochs_in(run.checkpoint) // 2
-    said = example(f"--epochs={reached + 1}", *options)
-    assert f"going on after epoch {reached}" in said and reached >= 1
-    assert epochs_in(run.checkpoint) == 2 * (reached + 1)
+    options, chance = ("--batch-size=16", "--samples=301"), random.Random(0)
+    with closing(Launched(tmp_path, *options, "--epochs=100000", "--workers=1")) as run:
+        for kill in range(KILLS + 1):
+            more = len(saved(run.checkpoint)) + 1
+            run.wait_for(lambda more=more: len(saved(run.checkpoint)) >= more or run.over())
+            time.sleep(chance.uniform(0, 0.1))
+            ranks = run.ranks()
+            assert len(ranks) == 2, f"over before kill {kill}: {run.text()}"
+            if kill < KILLS:
+                chance.choice(ranks).kill()
+                run.wait_for(lambda dead=ranks: not any(map(alive, dead)))
+        run.process.send_signal(how)
+        assert run.ended() != 0
+        assert run.text().count("going on after epoch") == KILLS
+    broken = saved(run.checkpoint)
+    options += f"--epochs={broken.epochs}", f"--checkpoint={tmp_path / 'unbroken.pt'}"
+    assert pool.run(example_on, *options) == [broken.to_dict()] * 2

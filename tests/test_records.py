@@ -8,10 +8,8 @@ import sys
 import pytest
 
 from dlhelpers.course import progress, start
-from dlhelpers.course.records import lesson_names, progress_file, read, record
+from dlhelpers.course.records import progress_file, read, record
 from dlhelpers.course.tasks import Choice, Question
-
-DONE = {"state": "done", "tries": 1, "first": "right"}
 
 
 @pytest.fixture(autouse=True)
@@ -37,28 +35,22 @@ def test_tries_are_counted_and_what_is_done_stays_done():
     assert read() == {"count_your_batches.q": {"state": "done", "tries": 3} | first}
 
 
-def test_what_the_first_edition_kept_by_the_number_of_a_lesson_goes_on(kept_in):
-    kept_in.parent.mkdir()
-    kept_in.write_text(json.dumps({"tasks": {"lesson_02.q": {"state": "tried", "tries": 7}}}))
-    question().check("b")
-    assert read() == {"count_your_batches.q": {"state": "done", "tries": 8}}
-
-
 @pytest.mark.parametrize(
     ("old", "now"),
     [
+        ("lesson_02.q", "count_your_batches.q"),
         ("lesson_04.handed_over", "use_the_device.handed_over"),  # it has moved
         ("lesson_05.gone", "choose_a_batch_size.gone"),
         ("lesson_99.unheard_of", "lesson_99.unheard_of"),
     ],
 )
-def test_a_task_of_the_first_edition_is_found_where_it_is_now(kept_in, old, now):
+def test_a_task_of_the_first_edition_goes_on_where_it_is_now(kept_in, old, now):
     kept_in.parent.mkdir()
-    kept_in.write_text(json.dumps({"tasks": {old: {"state": "done", "tries": 2}}}))
-    assert read() == {now: {"state": "done", "tries": 2}}
-
-
-NAMES = "lesson_00", "lesson_01"
+    kept_in.write_text(json.dumps({"tasks": {old: {"state": "tried", "tries": 7}}}))
+    assert read() == {now: {"state": "tried", "tries": 7}}
+    question().check("b")
+    tries = {one["tries"] for one in read().values()}
+    assert tries == ({8} if old == "lesson_02.q" else {7, 1})
 
 
 def test_two_kernels_lose_nothing_of_each_other():
@@ -66,10 +58,10 @@ def test_two_kernels_lose_nothing_of_each_other():
         "import sys; from dlhelpers.course.records import record\n"
         "for k in range(12): record(f'{sys.argv[1]}.{k}', done=True, first='right')"
     )
-    kernels = [subprocess.Popen([sys.executable, "-c", code, name]) for name in NAMES]
+    names = "lesson_00", "lesson_01"
+    kernels = [subprocess.Popen([sys.executable, "-c", code, name]) for name in names]
     assert [kernel.wait() for kernel in kernels] == [0, 0]
-    titles = ("start_here", "count_your_dataset")
-    assert read() == {f"{title}.{k}": DONE for title in titles for k in range(12)}
+    assert len(read()) == 24
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"tasks": {"a": {}}}'])
@@ -112,18 +104,18 @@ def test_the_table_has_a_row_a_lesson_or_a_row_a_task_and_says_what_is_next():
     record("lesson_02.small_loader", done=True, first="wrong")
     record("lesson_02.batch_of", done=False, first="known mistake 2")
     lessons = progress()
-    assert [row[0][:2] for row in lessons.rows] == sorted(row[0][:2] for row in lessons.rows)
+    assert [row[0][:2] for row in lessons.rows] == [f"{number:02}" for number in range(16)]
     title, marks, done = lessons.rows[2]
     assert title == "02 Count your batches" and done == f"1 of {len(marks)}"
     assert (marks.count("\u25cf"), marks.count("\u25d0")) == (1, 1)
     assert lessons.notes == ["Next: 00 Start here."]
-    tasks = {row[1]: row[2:] for row in progress("lesson_02").rows}
-    assert tasks["small_loader"] == ["predict", "done", "1", "wrong"]
-    assert tasks["batch_of"] == ["exercise", "tried", "1", "known mistake"]
-    assert tasks["independent"] == ["question", "open", "", ""]
-    (note,) = progress("lesson_02").notes
-    assert note.endswith("done. Next: 03 Weigh your averages.")
-    assert "Next" not in progress(lesson_names()[-1]).notes[0]
+    found = progress("lesson_02")
+    rows = [row[1:] for row in found.rows]
+    assert ["small_loader", "predict", "done", "1", "wrong"] in rows
+    assert ["batch_of", "exercise", "tried", "1", "known mistake"] in rows
+    assert ["independent", "question", "open", "", ""] in rows
+    assert found.notes[0].endswith("done. Next: 03 Weigh your averages.")
+    assert "Next" not in progress("lesson_15").notes[0]
     with pytest.raises(ValueError, match="lesson_99"):
         progress("lesson_99")
 

@@ -17,22 +17,16 @@ def numbers(stream, **options):
 def test_one_process_gets_each_sample_once_in_order(kind):
     stream = kind(NumberedImages(10))
     assert numbers(stream, batch_size=4) == list(range(10))
-    with pytest.raises(TypeError, match="has no len"):
-        len(stream)
-    with pytest.raises(NotImplementedError):
-        stream[0]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_each_worker_reads_all_of_a_plain_stream(workers):
-    came = numbers(Stream(NumberedImages(7)), batch_size=4, num_workers=workers)
-    assert Counter(came) == dict.fromkeys(range(7), workers)
+def test_each_worker_reads_all_of_a_plain_stream():
+    came = numbers(Stream(NumberedImages(7)), batch_size=4, num_workers=2)
+    assert Counter(came) == dict.fromkeys(range(7), 2)
 
 
-@pytest.mark.parametrize(("length", "workers"), [(7, 2), (2, 3)])
-def test_a_split_stream_gives_each_sample_once(length, workers):
-    stream = SplitStream(NumberedImages(length))
-    assert sorted(numbers(stream, batch_size=2, num_workers=workers)) == list(range(length))
+def test_a_split_stream_gives_each_sample_once():
+    stream = SplitStream(NumberedImages(5))
+    assert numbers(stream, batch_size=1, num_workers=3) == list(range(5))
 
 
 def test_the_batches_of_a_split_stream_are_those_of_its_workers():

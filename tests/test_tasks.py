@@ -2,7 +2,6 @@
 
 import inspect
 
-import numpy as np
 import pytest
 import torch
 
@@ -71,11 +70,10 @@ def test_only_a_known_guess_or_its_rounding_gets_the_message_for_it(guess, messa
     assert [text for text in known.values() if text in said] == ([message] if message else [])
 
 
-@pytest.mark.parametrize("guess", ["4.86", "0.0006"])
-def test_a_guess_is_repeated_as_it_was_given(guess):
+def test_a_guess_is_repeated_as_it_was_given():
     task = prediction()
-    assert task.predict(float(guess)).text.startswith(f"{guess}. Go on")
-    assert f"you predicted {guess}." in task.reveal(3).text
+    assert task.predict(0.0006).text.startswith("0.0006. Go on")
+    assert "you predicted 0.0006." in task.reveal(3).text
 
 
 def test_a_guess_within_the_distance_is_right_and_one_beyond_it_is_not():
@@ -89,14 +87,14 @@ def test_a_guess_within_the_distance_is_right_and_one_beyond_it_is_not():
         assert task.reveal(3).kind == "missed"
 
 
-@pytest.mark.parametrize("guess", [np.int64(3), torch.tensor(3), "3"])
+@pytest.mark.parametrize("guess", [torch.tensor(3), "3"])
 def test_a_number_of_any_library_or_typed_in_quotes_is_a_guess(guess):
     task = prediction()
     assert task.predict(guess).kind == "noted"
     assert task.reveal(torch.tensor(3)).text.startswith("3. ")
 
 
-@pytest.mark.parametrize("guess", ["three", True, None, torch.ones(2)])
+@pytest.mark.parametrize("guess", ["three", True, torch.ones(2)])
 def test_a_guess_that_is_no_number_is_refused_with_the_remedy(guess):
     task = prediction()
     reply = task.predict(guess)
@@ -151,16 +149,15 @@ def test_a_card_takes_a_number_and_shows_what_was_guessed_and_measured():
 
 @uses_widgets
 def test_a_card_with_choices_and_a_question_are_answered_by_clicks():
-    task = prediction("up", choices=("up", "down"), wrong={"down": "known"})
+    task, asked = prediction("up", choices=("up", "down"), wrong={"down": "known"}), question()
     widgets(task.predict(...))["down"].click()
     assert task.guess == "down"
-    asked = question()
     card = widgets(asked.check(...))
     card["Answer"].click()
     assert read() == {}, "nothing was chosen"
     card["RadioButtons"].value = "b"
     card["Answer"].click()
-    assert read() == {"count_your_batches.q": {"state": "done", "tries": 1, "first": "right"}}
+    assert [kept["first"] for kept in read().values()] == ["right"]
 
 
 @pytest.mark.parametrize("guess", [..., 2])
@@ -181,14 +178,12 @@ def passing(a, b):
     pass
 
 
-@pytest.mark.parametrize("answer", [empty, passing])
-def test_what_is_not_written_yet_is_open(answer):
-    assert exercise().check(answer).kind == "open" and read() == {}
-
-
-@pytest.mark.parametrize("answer", [lambda a, b: 0, 7])
-def test_what_is_written_is_judged_however_short(answer):
-    assert exercise().check(answer).kind == "wrong"
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [(empty, "open"), (passing, "open"), (lambda a, b: 0, "wrong"), (7, "wrong")],
+)
+def test_what_is_not_written_yet_is_open_and_the_rest_is_judged_however_short(answer, kind):
+    assert exercise().check(answer).kind == kind and bool(read()) is (kind == "wrong")
 
 
 def add_backwards(a, b):
@@ -197,15 +192,13 @@ def add_backwards(a, b):
 
 def test_code_to_repair_is_open_until_it_is_changed():
     repair = exercise(given=inspect.getsource(add_backwards))
-    assert (
-        repair.check(add_backwards).kind == "open"
-        and "as you found it" in repair.check(add_backwards).text
-    )
-    assert repair.check(lambda a, b: a * b).kind == "wrong"
+    found = repair.check(add_backwards)
+    assert found.kind == "open" and "as you found it" in found.text
     answers = {
         "times": lambda a, b: a * b,  # its line is no Python by itself
     }
-    assert "SyntaxError" not in repair.check(answers["times"]).text
+    reply = repair.check(answers["times"])
+    assert reply.kind == "wrong" and "SyntaxError" not in reply.text
     assert repair.check(lambda a, b: b + a).kind == "right"
     assert "REPAIR" in html(repair)
 

@@ -22,14 +22,3 @@ def test_what_is_raised_inside_leaves_the_old_file_and_nothing_beside_it(tmp_pat
         file.write(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["kept.bin"]
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is full")
-def test_a_full_disk_names_the_file_and_a_remedy(tmp_path):
-    (tmp_path / "big.bin.part").symlink_to("/dev/full")
-    with (
-        pytest.raises(OSError, match=r"disk is full.*free some space.*big\.bin'"),
-        write_whole(tmp_path / "big.bin") as file,
-    ):
-        file.write(bytes(100_000))
-    assert os.listdir(tmp_path) == []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from dlhelpers.base.checks import check_kind, shown
 from dlhelpers.base.tables import ShownAsTable, Table
@@ -83,8 +83,11 @@ def describe(loader: DataLoader) -> LoaderSummary:
     if batches == 0:
         warnings.append(f"no batch at all: {samples} samples, batch size {size}, drop_last {drop}.")
     elif dropped:
+        which = "fine in training with shuffle=True"
+        if isinstance(loader.sampler, SequentialSampler):
+            which = "the same each time without shuffle=True"
         warnings.append(
-            f"{dropped} samples are left out of each epoch: fine in training with shuffle=True, wrong in validation."
+            f"{dropped} samples are left out of each epoch: {which}, wrong in validation."
         )
     return LoaderSummary(samples, size, drop, batches, last, dropped, formulas, tuple(warnings))
 

@@ -70,7 +70,8 @@ def _draw(batch_size, micro_batch, epochs):
             left += share
     ax.axvline(100, color="#B04A00")
     ax.set_yticks((0, 1), ("epochs", "memory"))
-    ax.set(ylim=(1.5, -0.5), xlabel="% of what is allowed", frame_on=False)
+    widest = max(130, ax.get_xlim()[1])  # mostly the same, so that the line stays where it is
+    ax.set(xlim=(0, widest), ylim=(1.5, -0.5), xlabel="% of what is allowed", frame_on=False)
     return show(
         ax,
         f"{counted(made.optimizer_steps, 'optimizer step')} from {seen:,} samples ({BUDGET:,} are allowed);"

@@ -10,7 +10,8 @@ REACH = 5.0  # of the picture, to each side of the best
 TRIES = (
     "Find the rate that lands at the bottom in a single step. What does the ball do just above it?",
     "Find the smallest rate at which the ball never comes closer to the bottom.",
-    "Go back to a rate of 10 hundredths and to 20 steps, and untick the clearing. Can any rate bring the ball to rest?",
+    "Go back to a rate of 0.10 (10 hundredths), take 20 steps, and untick the clearing. Can any rate bring the ball to"
+    " rest?",
 )
 
 

@@ -132,8 +132,8 @@ def judge_shuffled(answer: Callable) -> str | None:
         return "this is an order, the numbers 0 to 99. Use it as the index: `labels[order]`."
     if not one.sort().values.equal(labels.sort().values):
         return (
-            "some digits are there more often than before. Don't draw new labels: shuffle those that are there, each"
-            " one used once."
+            "some digits are there more often than before: use each label once. `torch.randperm` draws each position"
+            " once."
         )
     if one.equal(labels):
         return "the labels came back in the order in which they went in."
@@ -304,7 +304,7 @@ memory = Prediction(
     choices=("about 1 megabyte", "about 10 megabytes", "over 100 megabytes"),
     belief="A process holds its data and its model, so their sizes add up to its memory: met in forum threads that"
     " divide the memory in use by the parameters and find a leak.",
-    because="Python, PyTorch and scikit-learn are most of it. Data and model are added on top, and here you can't see"
+    because="Python and PyTorch are most of it. Data and model are added on top, and here you can't see"
     " them.",
     wrong={
         "about 1 megabyte": "That's data and model, with room for a copy. Something much larger was there before them.",

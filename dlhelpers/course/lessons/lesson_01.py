@@ -55,8 +55,8 @@ def judge_every_other(answer: Callable[[Dataset], Dataset]) -> str | None:
     kept = wrapped[-1]
     try:
         samples = [kept[k] for k in range(4)]
-    except IndexError as error:
-        return f"an index below the length of 4 raised an IndexError ({error}). Sample k of yours is sample 2 * k."
+    except IndexError:
+        return "an index below the length of 4 raised an IndexError. Sample k of yours is sample 2 * k."
     if None in samples:
         k = samples.index(None)
         return f"the length is right; for index {k}, `__getitem__` returned None: `return` sample {2 * k}."
@@ -184,8 +184,8 @@ def judge_with_mirrors(answer: Callable[[Dataset], Dataset]) -> str | None:
     for k in range(6):
         try:
             sample = wrapped[k]
-        except IndexError as error:
-            return f"index {k} is below the length of 6 and raised an IndexError ({error}). Which image is it of three?"
+        except IndexError:
+            return f"index {k} is below the length of 6 and raised an IndexError. Which image is it of three?"
         if sample is None:
             return f"for index {k}, `__getitem__` returned None: is a `return` missing?"
         image, label = sample if isinstance(sample, tuple) and len(sample) == 2 else (None, None)
@@ -210,7 +210,10 @@ def judge_with_mirrors(answer: Callable[[Dataset], Dataset]) -> str | None:
         wrapped[6]
     except IndexError:
         return None
-    return "index 6 is beyond its length of 6 and still gives a sample: an IndexError is expected."
+    return (
+        "index 6 is beyond its length of 6 and still gives a sample: an IndexError is expected, and with `index % n`"
+        " none ever comes."
+    )
 
 
 with_mirrors = Exercise(
@@ -299,7 +302,10 @@ def judge_windows(answer: Callable[[Tensor, int], Dataset]) -> str | None:
         if type(length) is not int or length != right:
             return f"{told}."
         for k in range(right):
-            window = made[k]
+            try:
+                window = made[k]
+            except IndexError:
+                return f"index {k} is one of the {right} windows of {size} days and raised an IndexError."
             if window is None or list(window) != list(range(k, k + size)):
                 return f"window {k} of {size} days is {_days(window)}: {list(range(k, k + size))} is expected."
         for beyond in (right, days + 1):
@@ -307,6 +313,8 @@ def judge_windows(answer: Callable[[Tensor, int], Dataset]) -> str | None:
                 window = made[beyond]
             except IndexError:
                 continue
+            except Exception as error:
+                return f"past the end it raised a {type(error).__name__}: only an IndexError ends a plain loop."
             return (
                 f"the length is right. But index {beyond} is beyond the {right} windows of {size} days and gives"
                 f" {_days(window)}: a slice past the end is short or empty, and never an error. Raise the IndexError"
@@ -393,7 +401,7 @@ price_gb = Exercise(
     "lesson_01.price_gb",
     """
     Write `price_gb(shape, bytes_per_number, length)`: what `length` tensors of that shape take, in gigabytes of
-    1,000,000,000 bytes. `shape` may have any number of sides, such as `(3, 224, 224)` or `(1000,)`. Then try it on
+    1,000,000,000 bytes. `shape` may have any number of dimensions, such as `(3, 224, 224)` or `(1000,)`. Then try it on
     your prediction.
     """,
     minutes=2,
@@ -428,14 +436,17 @@ price_gb = Exercise(
         ),
         (
             lambda shape, bytes_per_number, length: sum(shape) * bytes_per_number * length / 1e9,
-            "the sides of a shape are multiplied, not added: 3 x 224 x 224 numbers.",
+            "the numbers in a shape are multiplied, not added: 3 x 224 x 224 numbers.",
         ),
         (
             lambda shape, size, n: prod(shape) * size * n,
             "these are bytes. A gigabyte has 1,000,000,000 of them.",
         ),
     ],
-    hints=["`math.prod(shape)` multiplies the sides.", "numbers x bytes per number x length / 1e9"],
+    hints=[
+        "`math.prod(shape)` multiplies the numbers in a shape.",
+        "numbers x bytes per number x length / 1e9",
+    ],
     code="""
     import math
 
@@ -501,7 +512,7 @@ first_images = Exercise(
     "lesson_01.first_images",
     """
     Write `first_images(images, count)`: the first `count` images of a tensor, as one tensor that keeps nothing else
-    alive. (What NumPy calls `.copy()`, a tensor calls `.clone()`.)
+    alive.
     """,
     minutes=2,
     judge=judge_first_images,

@@ -64,7 +64,7 @@ batch_of = Exercise(
 
 independent = Question(
     "lesson_02.independent",
-    'A much-read answer says: "The length of the dataset and the size of the loader are independent." What do'
+    'A much-read forum answer says: "The length of the dataset and the size of the loader are independent." What do'
     " you reply?",
     [
         Choice(
@@ -130,6 +130,10 @@ last_batch_size = Exercise(
         (
             lambda samples, batch_size: samples / batch_size % 1,
             "that is the filled part of a batch: half, for 10 samples in batches of 4. How many samples is that?",
+        ),
+        (
+            lambda samples, batch_size: (samples - 1) % batch_size,
+            "that is the place of the last sample in its batch, counted from 0.",
         ),
         (
             lambda samples, batch_size: batch_size - samples % batch_size,
@@ -235,9 +239,9 @@ two_epochs = Prediction(
     " over two epochs make?",
     belief="Iterations are epochs x samples / batch size: recipes for schedulers, and papers that state steps.",
     answer=626,
-    because="The rest does not wait: each epoch ends with its own short batch, so two epochs are twice 313.",
+    because="Each epoch ends with its own short batch, so two epochs are twice 313.",
     wrong={
-        625: "That would be so if the 16 images left over were filled up from the next epoch. A loader starts anew.",
+        625: "That would be so if the next epoch filled up the last batch. A loader starts each epoch anew.",
         624: "That drops the short batch of each epoch. Nobody asked for it.",
         313: "That is one epoch.",
         627: "Each epoch has one batch that is not full, so there are two of them, and 2 x 312 full ones.",
@@ -267,7 +271,8 @@ too_few = Prediction(
     belief="A loader that cannot fill a batch raises an error, or gives what it has: tabnet's issue 537.",
     answer="a loss of 0.0",
     choices=("an error", "the loss of 20 images", "a loss of 0.0"),
-    because="The only batch is not full, so it is dropped, and the loop body never runs.",
+    because="The only batch is not full, so it is dropped, and the loop body never runs. Yet 0.0 looks like"
+    " a perfect model.",
     wrong={
         "an error": "A loop over nothing is no error in Python, and PyTorch says nothing either.",
         "the loss of 20 images": "That is what you get without drop_last.",

@@ -1,6 +1,7 @@
 """What lesson 03, Weigh your averages, asks."""
 
 from collections.abc import Callable
+from itertools import product
 
 from dlhelpers.course.judges import judge_cases
 from dlhelpers.course.tasks import Choice, Exercise, Prediction, Question
@@ -119,7 +120,7 @@ accuracy_of = Exercise(
     "lesson_03.accuracy_of",
     """
     This is the usual loop, with one line spelled out. It runs, and it prints 19.8 % for a model that is right on
-    25.3 %. Repair it for every loader, also for one with `drop_last=True`.
+    25.3 %. Repair it for every loader, also for one that leaves a short last batch out (`drop_last=True`).
     """,
     minutes=5,
     given="""
@@ -193,6 +194,11 @@ def _judge_repaired(answer: Callable) -> str | None:
             MEANS_BY_SAMPLES,
         ),
         (mistake(lambda right: right.sum().item(), lambda loader: 1), NOT_DIVIDED),
+        (mistake(lambda right: right.sum().item(), lambda loader: 75), ALWAYS_75),
+        (
+            mistake(lambda right: right.sum().item(), lambda loader: len(list(loader)[-1][1])),
+            BY_LAST_BATCH,
+        ),
     ]
     truths = zip(loaders, (19 / 75, 19 / 44, 15 / 40), strict=True)
     return judge_cases(accuracy_of, [((case,), truth) for case, truth in truths], wrong)
@@ -214,6 +220,10 @@ MEANS_BY_SAMPLES = (
     " add up right answers."
 )
 NOT_DIVIDED = "that is the number of right answers. Divide it by the images that came."
+ALWAYS_75 = "this divides by 75 for every loader. Count the images that come."
+BY_LAST_BATCH = (
+    "after the loop, `labels` is the last batch alone. Count the images in the loop, as they come."
+)
 
 divides = Question(
     "lesson_03.divides",
@@ -267,7 +277,8 @@ worst_pair = Prediction(
     belief="One leftover image cannot matter, the error is negligible: the usual forum reply to this bug.",
     answer=50,
     within=0.2,
-    because="Two batches, one at 100 % and one at 0 %: a single image counts as much as the other 256 together.",
+    because="Two batches, one at 100 % and one at 0 %: a single image counts as much as the other 256 together."
+    " It costs the mean 1/2, and it costs the truth 1/257, which leaves 99.6 %.",
     wrong={
         99.6: "That is the truth, and what weighing would print. The mean of batch means has two batches to average.",
         0.5: "That is the fraction; the question asks for percent.",
@@ -277,15 +288,57 @@ worst_pair = Prediction(
     hints=["How many batches are there, and what is the accuracy of each?"],
 )
 
-ROUND_UP = "the short batch is a batch, too: round the number of batches up."
-ONE_TOO_MANY = "64 samples in batches of 32 are two batches, and this counts three: add one only where a rest is left."
+
+def _wrong_errors() -> list[tuple[Callable, str]]:
+    """Mistakes in largest_error, alone and combined; of several, the message names the first."""
+    fraction = "that is a fraction. Percentage points are 100 times as many."
+    exchanged = "the two shares are exchanged: a short batch gets more than it deserves, so the difference is positive."
+    round_up = "the short batch is a batch, too: round the number of batches up."
+    too_many = "64 samples in batches of 32 are two batches, and this counts three: add one only where a rest is left."
+    rest = (
+        "64 samples in batches of 32 have no error, and this gives 50: where the batch size divides the samples,"
+        " the remainder is 0, but the last batch is full."
+    )
+    as_full = (
+        "this counts the last batch as full. Take only the full ones before it from the samples."
+    )
+    alone = "that is the share which the last batch gets. Subtract the share which it deserves."
+    by_batch = "the share that the last batch deserves is its samples, divided by all samples, not by the batch size."
+    batches = (
+        (lambda n, b: -(-n // b), ""),
+        (lambda n, b: n // b, round_up),
+        (lambda n, b: n / b, round_up),
+        (lambda n, b: n // b + 1, too_many),
+    )
+    scales = (100, ""), (1, fraction), (-100, exchanged)
+    last = (  # of n samples in k batches of b
+        (lambda n, b, k: n % b or b, ""),
+        (lambda n, b, k: n - (k - 1) * b, ""),
+        (lambda n, b, k: n % b, rest),
+        (lambda n, b, k: n - k * b, as_full),
+        (lambda n, b, k: k * b - n, as_full),
+        (lambda n, b, k: b, as_full),
+        (lambda n, b, k: 0, alone),
+    )
+    whole = (lambda n, b: n, ""), (lambda n, b: b, by_batch)
+
+    def wrong(count, scale, short, all_of_it):
+        return lambda n, b: scale * (1 / count(n, b) - short(n, b, count(n, b)) / all_of_it(n, b))
+
+    found = []
+    for parts in product(batches, scales, last, whole):
+        functions, messages = zip(*parts, strict=True)
+        if told := [message for message in messages if message]:
+            found.append((len(told), wrong(*functions), told[0]))
+    return [(answer, message) for _, answer, message in sorted(found, key=lambda one: one[0])]
+
 
 largest_error = Exercise(
     "lesson_03.largest_error",
     """
     Write `largest_error(samples, batch_size)` in percentage points, so 100 times this difference: the share of the mean
-    that the last batch gets (one of so many batches), minus the share that it deserves (its samples among all samples).
-    Both numbers are at least 1.
+    that the last batch gets (one batch of all batches), minus the share that it deserves (its samples among all
+    samples). Both numbers are at least 1.
     """,
     minutes=5,
     cases=[
@@ -294,41 +347,7 @@ largest_error = Exercise(
         ((10_000, 32), 100 * (1 / 313 - 16 / 10_000)),
         ((64, 32), 0.0),
     ],
-    wrong=[
-        (
-            lambda n, b: 100 * (1 / -(-n // b) - n % b / n),
-            "64 samples in batches of 32 have no error, and this gives 50: where the batch size divides the samples,"
-            " the remainder is 0, but the last batch is full.",
-        ),
-        (
-            lambda n, b: 1 / -(-n // b) - (n % b or b) / n,
-            "that is a fraction. Percentage points are 100 times as many.",
-        ),
-        (
-            lambda n, b: 1 / -(-n // b) - n % b / n,
-            "that is a fraction (percentage points are 100 times as many), and where the batch size divides the samples"
-            " the last batch is full, though the remainder is 0.",
-        ),
-        (
-            lambda n, b: 100 / -(-n // b),
-            "that is the share which the last batch gets. Subtract the share which it deserves.",
-        ),
-        (
-            lambda n, b: 100 * ((n % b or b) / n - 1 / -(-n // b)),
-            "the two shares are exchanged: a short batch gets more than it deserves, so the difference is positive.",
-        ),
-        (lambda n, b: 100 * (b / n - (n % b or b) / n), ROUND_UP),
-        (lambda n, b: 100 * (b / n - n % b / n), ROUND_UP),
-        (lambda n, b: 0.0, ROUND_UP),  # n - (n / b - 1) * b is b
-        (lambda n, b: 100 * (1 / (n // b) - (n % b or b) / n), ROUND_UP),
-        (lambda n, b: 100 * (1 / (n // b) - n % b / n), ROUND_UP),
-        (lambda n, b: 100 * (1 / (n // b + 1) - (n % b or b) / n), ONE_TOO_MANY),
-        (lambda n, b: 100 * (1 / (n // b + 1) - n % b / n), ONE_TOO_MANY),
-        (
-            lambda n, b: 100 * (1 / -(-n // b) - (n % b or b) / b),
-            "the share that the last batch deserves is its samples, divided by all samples, not by the batch size.",
-        ),
-    ],
+    wrong=_wrong_errors(),
     hints=[
         "The number of batches is `batches_per_epoch(samples, batch_size)`; the last batch gets 1 divided by that.",
         "All batches but the last are full. How many samples do they leave for it?",
@@ -347,12 +366,12 @@ quickstart = Question(
     [
         Choice(
             "Both: each is divided by the number of what was added up",
-            "for each loss that is a batch, so the loss is a mean of batch means.",
+            "one loss per batch was added up, and dividing by the batches gives a mean of batch means.",
         ),
         Choice(
             "The accuracy alone",
             "`.sum()` adds up right images, and they are divided by images. `loss_fn` returns the mean of a batch, and"
-            " `num_batches` of these are averaged: the ragged last one counts as much as a full one.",
+            " `num_batches` of these are averaged: the short last one counts as much as a full one.",
             right=True,
         ),
         Choice(
@@ -374,8 +393,8 @@ quickstart = Question(
 mean_loss = Exercise(
     "lesson_03.mean_loss",
     """
-    Write `mean_loss(losses, sizes)`: the mean over all samples, where `losses` holds the mean loss of each batch and
-    `sizes` the number of its samples. Do not round.
+    Write `mean_loss(losses, sizes)`: the mean over all samples, where the list `losses` holds the mean loss of each
+    batch and the list `sizes` the number of its samples. Do not round.
     """,
     minutes=4,
     cases=[
@@ -407,7 +426,7 @@ mean_loss = Exercise(
     ],
     hints=[
         "A batch's mean times its size is the sum over its samples.",
-        "Add those sums, and divide by the number of all samples.",
+        "Add those sums (`zip` pairs the two lists), and divide by the number of all samples.",
     ],
     code="""
     def mean_loss(losses, sizes):

@@ -96,28 +96,47 @@ forgotten_zero = Prediction(
 )
 
 
-def judge_train_step(train_step: Callable) -> str | None:
-    """What is wrong with a learner's train_step, or None: it is held against three steps of plain SGD."""
+def _given() -> tuple[nn.Module, Callable, torch.optim.Optimizer, set[str]]:
+    """What a learner's loop gets: one weight w at 0, its loss, SGD, and a set where those two note that they were used.
 
-    def loss_fn(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if (
-            labels.requires_grad or not outputs.requires_grad
-        ):  # swapped, or the images in place of the outputs
+    Towards the label 2 the loss is (2 - w)**2, and the step is (2 - w) / 5.
+    """
+    model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.zeros_(model.weight)
+    optimizer, used = torch.optim.SGD(model.parameters(), lr=0.1), set()
+    optimizer.register_step_post_hook(lambda *_: used.add("optimizer"))
+
+    def loss_fn(outputs: Tensor, labels: Tensor) -> Tensor:
+        used.add("loss_fn")
+        # swapped, or the images in place of the outputs
+        if labels.requires_grad or not outputs.requires_grad:
             raise ValueError(
                 "the loss function takes the model's outputs, `model(images)`, and then the labels"
             )
-        return torch.nn.functional.mse_loss(outputs, labels)
+        return nn.functional.mse_loss(outputs, labels)
 
-    model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
-    torch.nn.init.zeros_(model.weight)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return model, loss_fn, optimizer, used
+
+
+def _unused(used: set[str], moved: bool) -> str | None:
+    """Which of the two that were given a learner's loop replaced by one of its own, or None."""
+    if "loss_fn" not in used:
+        return "`loss_fn` was never called: compute the loss with it, and the gradients from that loss."
+    if moved and "optimizer" not in used:
+        return "something else moved the weights: let the `optimizer` that was given take the step."
+    return None
+
+
+def judge_train_step(train_step: Callable) -> str | None:
+    """What is wrong with a learner's train_step, or None: it is held against three steps of plain SGD."""
+    model, loss_fn, optimizer, used = _given()
     images = torch.ones(2, 1, dtype=torch.float64)
     given, weights = [], []
-    for _ in range(
-        3
-    ):  # towards the label 2, one weight w has the loss (2 - w)**2, and the step is (2 - w) / 5
+    for _ in range(3):
         given.append(train_step(model, images, 2 * images, loss_fn, optimizer))
         weights.append(round(model.weight.item(), 6))
+    if replaced := _unused(used, any(weights)):
+        return replaced
     if weights == [0, 0, 0]:
         return (
             "the weights did not move: is a call of `backward()` or `step()` missing, does `step()` come before"
@@ -131,8 +150,10 @@ def judge_train_step(train_step: Callable) -> str | None:
         return f"a weight is {weights[-1]:g}, not 0.976: take one step a batch, for `loss_fn(model(images), labels)`."
     if given[0] is None:
         return "the steps are right, and it returned None: `return` the loss of the batch as well."
-    if isinstance(given[0], torch.Tensor):
-        return "the loss came back as a tensor, which keeps the record of its forward pass: return it as a number."
+    if isinstance(given[0], Tensor):
+        return "the loss came back as a tensor, which may keep the record of its forward pass: return it as a number."
+    if callable(given[0]):
+        return "what came back can still be called: `item` needs its brackets."
     if any(abs(one - other) > 1e-6 for one, other in zip(given, (4.0, 2.56, 1.6384), strict=True)):
         came = [round(float(one), 4) for one in given]
         return (
@@ -208,13 +229,11 @@ def judge_one_epoch(one_epoch: Callable) -> str | None:
     """What is wrong with a learner's one_epoch, or None: it gets three of five images and then one."""
     images = torch.ones(5, 1, dtype=torch.float64)
     loader = DataLoader(TensorDataset(images, 2 * images), batch_size=3, sampler=range(4))
-    model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
-    nn.init.zeros_(model.weight)
-    # towards the label 2, one weight w has the loss (2 - w)**2, and the step is (2 - w) / 5
-    result = one_epoch(
-        model, loader, nn.functional.mse_loss, torch.optim.SGD(model.parameters(), lr=0.1)
-    )
+    model, loss_fn, optimizer, used = _given()
+    result = one_epoch(model, loader, loss_fn, optimizer)
     weight = round(model.weight.item(), 6)
+    if replaced := _unused(used, weight != 0):
+        return replaced
     if weight == 0:
         return "no weight has moved: are `backward()` and `step()` there, in this order, for each batch?"
     if weight == 0.4:
@@ -226,20 +245,23 @@ def judge_one_epoch(one_epoch: Callable) -> str | None:
     if result is None:
         return "the steps are right, and it returned None: return the mean loss."
     if isinstance(result, Tensor):
-        return "the mean came back as a tensor, which keeps a record of every forward pass: use `loss.item()`."
+        if result.requires_grad:
+            return "the mean came back as a tensor, which keeps a record of every forward pass: use `loss.item()`."
+        return "the mean came back as a tensor: return it as a number."
     known = {
-        3.28: "that is the mean of the batch means, the bug of lesson 03: weigh each loss by its samples.",
-        6.56: "that is the sum of the batch means: weigh each by its samples, and divide by all samples.",
-        1.64: "the losses were added up without their weights: multiply each by the samples of its batch.",
+        3.28: "that is the mean of the batch means, the bug of lesson 03: multiply each by its samples.",
+        6.56: "that is the sum of the batch means: multiply each by its samples, and divide by all samples.",
+        1.64: "the batch means were added up as they are: multiply each by the samples of its batch.",
         14.56: "that is the loss of all samples added up: divide it by their number.",
-        7.28: "the weighed losses were divided by the number of batches: divide by that of the samples.",
+        7.28: "the sum of all losses was divided by the number of batches: divide by that of the samples.",
         2.56: "that is the loss of the last batch alone.",
         2.912: "of the 5 images of the dataset, the loader gave 4, as with `drop_last=True`: count those that come.",
     }
     value = round(float(result), 6)
     if value != 3.64:
         return known.get(
-            value, f"batches of 3 and 1 samples with losses 4 and 2.56 gave {value:g}, not 3.64."
+            value,
+            f"batches of 3 and 1 samples with losses 4 and 2.56 gave {value:g}, not 3.64: count with `len(labels)`.",
         )
     return None
 
@@ -403,6 +425,21 @@ every_epoch = Exercise(
     """,
 )
 
+next_epoch = Prediction(
+    "lesson_04.next_epoch",
+    "We call `fit` again with the same history and `epochs=3`, that is, three more epochs. Which number does the next"
+    " epoch get?",
+    answer=3,
+    belief="`epochs` is a total, or whatever was started counts: met with trainers that take max_epochs, and with"
+    " notebooks that number their rows by calls",
+    because="Two epochs are finished. The third was broken off, so it does not count as one, and a new third follows.",
+    wrong={
+        1: "It would be 1 without `history=`.",
+        4: "It would be 4 if the broken-off epoch counted as finished. Most of its images were never seen.",
+    },
+    hints=["How many epochs does the table call finished?"],
+)
+
 eval_learns = Question(
     "lesson_04.eval_learns",
     "A script calls `model.eval()` once and then trains: forward, loss, clear, backward, step, for ten epochs. The"
@@ -424,19 +461,4 @@ eval_learns = Question(
         ),
     ],
     hints=["Which of the two is about what a layer computes: `eval()` or `no_grad()`?"],
-)
-
-next_epoch = Prediction(
-    "lesson_04.next_epoch",
-    "We call `fit` again with the same history and `epochs=3`, that is, three more epochs. Which number does the next"
-    " epoch get?",
-    answer=3,
-    belief="`epochs` is a total, or whatever was started counts: met with trainers that take max_epochs, and with"
-    " notebooks that number their rows by calls",
-    because="Two epochs are finished. The third was broken off, so it does not count as one, and a new third follows.",
-    wrong={
-        1: "It would be 1 without `history=`.",
-        4: "It would be 4 if the broken-off epoch counted as finished. Most of its images were never seen.",
-    },
-    hints=["How many epochs does the table call finished?"],
 )

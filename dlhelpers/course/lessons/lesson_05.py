@@ -42,7 +42,10 @@ def judge_on_device(on_device: Callable) -> str | None:
         if moved is None:
             return "it returned None: is a `return` missing?"
         if not isinstance(moved, dict) or set(moved) != set(before):
-            return f"it returned {moved!r:.40}, and a dictionary with the names {', '.join(before)} is expected."
+            return (
+                f"a dictionary with the names {', '.join(before)} is expected, those of the batch that it was given:"
+                " go through all of them."
+            )
         if any(batch[name] is not before[name] for name in before):
             return "it changed the dictionary that it was given: build a new one."
         for name, tensor in moved.items():
@@ -51,6 +54,8 @@ def judge_on_device(on_device: Callable) -> str | None:
                     f"asked for {place!r}, it left {name!r} on {tensor.device.type!r}: `to(device)` returns a new"
                     " tensor, which has to be kept, for every tensor in the batch."
                 )
+            if place == "cpu" and not torch.equal(tensor, before[name]):
+                return f"under {name!r} it put other numbers: move each name's own tensor."
     return None
 
 
@@ -75,8 +80,8 @@ on_device = Exercise(
 
 optimizer_first = Prediction(
     "lesson_05.optimizer_first",
-    "We make a model, then an SGD optimizer without momentum, and move the model only after that. Then we train for"
-    ' twenty steps. What happens: "an error", "nothing changes" or "it learns"?',
+    "We make a model, then an SGD optimizer without momentum, and move the model to the GPU only after that. Then"
+    ' we train for twenty steps. What happens: "an error", "nothing changes" or "it learns"?',
     belief="Parameters become different objects when a model is moved, so an optimizer made before trains nothing."
     " PyTorch's own documentation of torch.optim said so for years (issues 7844 and 76752), and forums repeat it.",
     answer="it learns",
@@ -263,8 +268,9 @@ def judge_mean_loss(mean_loss: Callable) -> str | None:
         return "it returned a tensor: turn the finished mean into a number, with one `.item()`."
     if reads > 1:
         return (
-            f"it read the device {reads} times for 3 batches: add tensors up while the loop runs, and call `.item()`"
-            " once, after it. (`torch.tensor` of a list reads each tensor in it, `torch.stack` none.)"
+            f"it read the device {reads} times for 3 batches: add up loss tensors while the loop runs, count samples"
+            " with `len(labels)`, and call `.item()` once, after it. (`torch.tensor` of a list reads each tensor in it,"
+            " `torch.stack` none.)"
         )
     wrong = {
         13
@@ -287,7 +293,8 @@ mean_loss = Exercise(
     """
     Write `mean_loss(model, batches, loss_fn)`: the mean loss over all samples, as a number, and with a single read of
     the device, however many batches there are. A batch is `(images, labels)`, already on the device, and
-    `loss_fn(outputs, labels)` is the mean over a batch. Nothing is trained.
+    `loss_fn(outputs, labels)` is the mean over a batch. Nothing is trained, and the model's
+    mode can stay as it is.
     """,
     minutes=5,
     judge=judge_mean_loss,

@@ -37,6 +37,8 @@ half_batch = Prediction(
     because="Only the activations halve. Parameters, gradients and optimizer state stay as they are.",
     belief="Half the batch takes half the memory; the first answer to every out-of-memory question in forums.",
     wrong={
+        17.26: "Those are the MB. How many percent of 30.24 MB are they?",
+        64: "That is the number of images. How much of the 30.24 MB do they take?",
         50: "It would be half if every byte belonged to an image.",
         43: "That is what the activations of 64 images take. The other three kinds are still there.",
         100: "Each image has activations of its own, and half of the images are gone.",
@@ -113,21 +115,18 @@ iteration_time = Prediction(
 
 largest_found = Prediction(
     "lesson_06.largest_found",
-    "This device fails above 100 images. The study starts at 16 and doubles until a size fails. Which batch size does"
-    " it report as the largest?",
+    "This device fails above 100 images. The study starts at 16, doubles until a size fails, and then tries one more,"
+    " halfway back to the last that ran. Which batch size does it report as the largest?",
     answer=96,
-    because="128 fails. Then the study tries one more, halfway between 64 and 128, and 96 runs.",
+    because="64 runs and 128 fails. Halfway between them is 96, which runs.",
     belief="A batch-size finder finds the limit; so the names of such tools in trainer libraries suggest.",
     wrong={
         100: "100 would fit, but it was never tried, and the study promises nothing untried.",
-        64: "That is the last doubling that ran. The study looks once more, halfway to the size that failed.",
+        64: "That is the last doubling that ran. One more size is tried after it.",
         128: "128 is above 100, so it fails.",
         99: "The study doesn't search image by image.",
     },
-    hints=[
-        "Which is the first size that fails, and which the last before it?",
-        "After a failure it tries one more, halfway back.",
-    ],
+    hints=["Which is the first size that fails, and which the last before it?"],
 )
 
 try_again = Prediction(
@@ -194,6 +193,10 @@ fixed_bytes = Exercise(
         (
             lambda parameters, states: _bytes(parameters) * states,
             "that is the optimizer state alone. Parameters and gradients are there as well.",
+        ),
+        (
+            lambda parameters, states: _bytes(parameters) * 4,
+            "that is Adam, whatever the optimizer: use `states`.",
         ),
         (
             lambda parameters, states: _bytes(parameters) * 2,
@@ -267,6 +270,14 @@ largest_for = Exercise(
             "the slope is right, and the constant is missing: take it off the limit first.",
         ),
         (
+            lambda limit, small, large: int((limit - 4.28) / _slope(small, large)),
+            "4.28 MB is the constant of one model: work it out from the two measurements.",
+        ),
+        (
+            lambda limit, small, large: small[0] + int((limit - small[1]) * _slope(small, large)),
+            "the slope is upside down: take MB per image, and divide the MB that are left by it.",
+        ),
+        (
             lambda limit, small, large: int((limit - small[1]) / _slope(small, large)),
             "this is how many images fit *beyond* those of `small`.",
         ),
@@ -304,6 +315,7 @@ pick_size = Exercise(
         (({1: 5.0, 2: 5.0, 4: 5.0},), 4),
         (({64: 30.0, 32: 15.1, 16: 20.0},), 32),
         (({10: 10.515, 20: 20.0},), 10),
+        (({8: 15.0, 16: 28.5, 32: 57.8},), 8),
     ],
     wrong=[
         (
@@ -316,7 +328,15 @@ pick_size = Exercise(
             "this is the fastest, often by a hair. A smaller size is within 5 % of it.",
         ),
         (
-            lambda ms: max(ms, key=lambda size: ms[size] / size),
+            lambda ms: min(size for size in ms if size / ms[size] > 0.95 * _fastest(ms)),
+            "95 % exactly is enough: compare with `>=`.",
+        ),
+        (
+            lambda ms: max(size for size in ms if size / ms[size] >= 0.95 * _fastest(ms)),
+            "this is the largest that is fast enough. Take the smallest.",
+        ),
+        (
+            lambda ms: min(n for n in ms if ms[n] / n >= 0.95 * max(ms[k] / k for k in ms)),
             "upside down: that is milliseconds per sample, which should be few.",
         ),
         (
@@ -390,7 +410,7 @@ def _judge_search(answer: Callable) -> str | None:
     """Say what is wrong with a search for a batch size that runs, or return None."""
     for room, start, expected in (100, 64, 32), (100, 50, 50), (10, 64, 4):
         device = _Device(room)
-        where = f"Where {expected} images fit, and the search starts at {start},"
+        where = f"Where {room // 2} images fit, and the search starts at {start},"
         try:
             found = answer(device.run, start)
         except _Endless:
@@ -404,7 +424,7 @@ def _judge_search(answer: Callable) -> str | None:
         except torch.OutOfMemoryError:
             return f"{where} it gives up with the error: try half the size after a failure."
         if not isinstance(found, int):
-            return f"{where} it returned {found!r}: return the size that ran."
+            return f"{where} it returned {found!r}: return the size that ran, a whole number (halve with `//`)."
         if found not in device.tried:
             return f"{where} it says {found}, which has not run: return a size once `run` got through with it."
         if found == expected:
@@ -435,7 +455,8 @@ largest_that_runs = Exercise(
     "lesson_06.largest_that_runs",
     """
     `run(size)` trains one iteration, or raises `torch.OutOfMemoryError`. This search halves the size until `run` gets
-    through, and returns it. On a device where 32 images fit, it starts at 64 and returns 0. Make it find 32.
+    through, and returns it. On a device where 50 images fit, it starts at 64 and returns 0 (an empty batch fits
+    anywhere). Make it find 32.
     """,
     minutes=4,
     judge=_judge_search,

@@ -84,7 +84,7 @@ miss = Exercise(
 
 batch_of_16 = Prediction(
     "lesson_07.batch_of_16",
-    "Now the average over 300 random batches of 16 images. How large is the miss, as a share of the full gradient's"
+    "Take 300 random batches of 16 images. How large is their average miss, as a share of the full gradient's"
     ' length: "about 25 %", "about 75 %" or "about 220 %"?',
     answer="about 220 %",
     choices=("about 25 %", "about 75 %", "about 220 %"),
@@ -162,16 +162,18 @@ batch_for = Exercise(
 
 
 def _judge_look(answer: Callable) -> str | None:
-    """Say what is wrong with a reading of a log, and where an IndexError or a KeyError comes from."""
+    """Say what is wrong with a reading of a log, and where an IndexError, a KeyError or a None comes from."""
     problem = judge_cases(answer, loss_at.cases, loss_at.wrong)
     for raised, why in (
         (", 72) raised IndexError", "`steps` is no place in the list."),
         (", 500) raised IndexError", "Beyond the end of the log, its last pair counts."),
         (", 0) raised IndexError", "At 0 steps the first pair counts."),
+        (", 107) returned None", "No pair has exactly 107 steps: take the last one before."),
+        (", 500) returned None", "Beyond the end of the log, its last pair counts."),
         (" raised KeyError", "Not every number of steps has a pair: take the last one before it."),
     ):
         if problem and raised in problem:
-            return f"{problem}. {why}"
+            return f"{problem.partition(': is a')[0]}. {why}"
     return problem
 
 
@@ -268,10 +270,38 @@ equal_steps = Prediction(
     hints=["Rate and number of steps are equal. What do the additional images buy in each step?"],
 )
 
+held_equal = Question(
+    "lesson_07.held_equal",
+    'A report says: "We trained for 90 epochs with batches of 256, and for 90 epochs with batches of 8,192, at the same'
+    ' learning rate. The large batch ended with the worse model." What does it show?',
+    [
+        Choice(
+            "Large batches generalise worse (do worse on new images)",
+            "that is how such reports are mostly quoted. But with equal epochs, the large batch took about one step"
+            " for every 32, none of them longer: it may not have finished learning.",
+        ),
+        Choice(
+            "The small batch won with about 32 times as many steps",
+            "images and rate were equal, steps were not. It does not show that the large batch learns less from as"
+            " many steps, nor at a rate of its own.",
+            right=True,
+        ),
+        Choice(
+            "The large batch lost in the same time",
+            "nothing is said of time. How long 90 epochs take depends on batch size and machine.",
+        ),
+        Choice(
+            "The large batch lost with all else equal",
+            "no two batch sizes are equal in everything: with equal epochs the steps differ.",
+        ),
+    ],
+    hints=["How many images does a run of 90 epochs see? How many steps does it take?"],
+)
+
 same_seconds = Prediction(
     "lesson_07.same_seconds",
-    "On this machine 128 gets through 5.3 times as many images per second as 16. Both get the same seconds, at the same"
-    ' rate. Which has a clear lead: "16", "128", or "no clear lead"?',
+    "On this machine 128 gets through 5.3 times as many images per second as 16. Both get the time of 216 steps of"
+    ' 16, at the same rate. Which has a clear lead: "16", "128", or "no clear lead"?',
     answer="16",
     choices=("16", "128", "no clear lead"),
     because="In the time of 216 steps of 16, the larger batch takes 144. At the same rate, steps decide.",
@@ -374,34 +404,6 @@ own_rates = Prediction(
         "less than half of it": "Its steps are longer and better, and there are fewer of them.",
     },
     hints=["Which of the two can use the higher rate, and what does a higher rate make of a step?"],
-)
-
-held_equal = Question(
-    "lesson_07.held_equal",
-    'A report says: "We trained for 90 epochs with batches of 256, and for 90 epochs with batches of 8,192, at the same'
-    ' learning rate. The large batch ended with the worse model." What does it show?',
-    [
-        Choice(
-            "Large batches generalise worse",
-            "that is how such reports are mostly quoted. But with equal epochs, the large batch took about one step"
-            " for every 32, none of them longer: it may not have finished learning.",
-        ),
-        Choice(
-            "The small batch won with about 32 times as many steps",
-            "images and rate were equal, steps were not. It does not show that the large batch learns less from as"
-            " many steps, nor at a rate of its own.",
-            right=True,
-        ),
-        Choice(
-            "The large batch lost in the same time",
-            "nothing is said of time. How long 90 epochs take depends on batch size and machine.",
-        ),
-        Choice(
-            "The large batch lost with all else equal",
-            "no two batch sizes are equal in everything: with equal epochs the steps differ.",
-        ),
-    ],
-    hints=["How many images does a run of 90 epochs see? How many steps does it take?"],
 )
 
 may_conclude = Question(

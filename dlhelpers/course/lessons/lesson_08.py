@@ -61,6 +61,10 @@ def judge_accumulate(answer: Callable) -> str | None:
             "every loader batch of a group counts alike, but here the last one holds 2 images and the one before 4."
             " Add up sums over images, and divide once.",
         ),
+        (
+            [sums[0] / 4, sums[1] / 2],
+            "the sum over the images is divided by the number of loader batches: divide by the images.",
+        ),
         (sums, "a step's gradient is now a sum over its images: divide it by their number."),
         ([full, sums[1] / 16], "the rest is divided by the 16 images of a full group: it holds 6."),
         (
@@ -84,8 +88,8 @@ def judge_accumulate(answer: Callable) -> str | None:
     if not same(seen, 2 * expected):
         return (
             f"the gradients of the four steps of two epochs are {[round(g, 1) for g in seen]}, and"
-            f" {[round(g, 1) for g in 2 * expected]} are expected: means over the images of each group. Is the gradient"
-            " cleared after each step, and the count with it?"
+            f" {[round(g, 1) for g in 2 * expected]} are expected: means over the images of each group. Divide the"
+            " gradient once, just before the step. Clear it after each step, and the count with it."
         )
     if passes < 12:
         return (
@@ -313,11 +317,11 @@ not_the_same = Question(
     " images. For which model may the two optimizer steps differ by more than rounding?",
     [
         Choice(
-            "One with convolutions",
+            "One with convolutions, which mix neighbouring pixels",
             "a convolution looks at one image at a time, however many come together.",
         ),
         Choice(
-            "One with BatchNorm",
+            "One with BatchNorm, which subtracts a mean over the batch and divides by its spread",
             "in training mode it takes mean and variance from what passes through it together: 8 images in place of 32."
             " The shares repair the loss, but they can't repair this.",
             right=True,
@@ -355,6 +359,10 @@ optimizer_steps = Exercise(
         (
             lambda n, k, e: (n // k + 1) * e,
             "where the groups come out even there's no rest, and no step for it.",
+        ),
+        (
+            lambda n, k, e: n * e // k + 1,
+            "this counts a rest once, at the end of the run. An epoch may have one, or none.",
         ),
         (lambda n, k, e: n / k * e, "a step is whole: the rest of an epoch makes one more."),
         (lambda n, k, e: n * k * e, "more loader batches in each step make fewer steps, not more."),
@@ -408,6 +416,14 @@ shares = Exercise(
         (
             lambda sizes: [round(n / sum(sizes), 3) for n in sizes],
             "these are rounded: give the shares as they come.",
+        ),
+        (
+            lambda sizes: [n / 30 for n in sizes],
+            "30 is the number of images of one step batch: other sizes have other sums.",
+        ),
+        (
+            lambda sizes: [n / len(sizes) for n in sizes],
+            "this divides by the number of parts: divide by the number of images.",
         ),
         (
             lambda sizes: [1 / sum(sizes)] * len(sizes),

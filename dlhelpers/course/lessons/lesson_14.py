@@ -115,17 +115,17 @@ def judge_valid_loss(answer: Callable) -> str | None:
         if not taken:
             raise NotWritten
         return "it returned None: is the `return` missing?"
-    if most > 2:
-        return (
-            f"{most} graphs were alive at once: each batch's stays as long as a sum or a list holds its loss. Let go of"
-            " the graph inside the loop."
-        )
     if not gradients:
         return "it left gradients switched off, and the next epoch couldn't train: use `with torch.no_grad():`."
     if model.weight.grad is None or model.weight.grad.item() != 7:
         return (
             "it changed `.grad`, which belongs to training. `backward()` does empty the graph, but it adds gradients of"
             " validation images to those of training. Build no graph instead."
+        )
+    if most > 2:
+        return (
+            f"{most} graphs were alive at once: each batch's stays as long as a sum or a list holds its loss. Let go of"
+            " the graph inside the loop."
         )
     if isinstance(result, torch.Tensor):
         graph = " that still carries a graph" if result.requires_grad else ""
@@ -196,9 +196,9 @@ travels = Question(
             " pack the dataset for its worker.",
         ),
         Choice(
-            "Use `functools.partial(operator.mul, 1 / 16)` as the transform",
-            "a partial travels as the name of its function and the arguments, and `operator.mul` can be imported on the"
-            " other side.",
+            "Use `functools.partial(operator.mul, 1 / 16)`: a function that multiplies by 1 / 16",
+            "it travels as the address of `operator.mul`, which can be imported on the other side, and the number"
+            " 1 / 16.",
             right=True,
         ),
     ],
@@ -367,8 +367,8 @@ load_weights = Exercise(
 valid_loss = Exercise(
     "lesson_14.valid_loss",
     """
-    Repair `valid_loss`, so that it keeps at most one batch's graph at a time, returns a plain number, and doesn't
-    disturb training: gradients stay switched on, and `.grad` stays as it is. (`model.eval()` is up to the caller.)
+    Repair `valid_loss`, so that no graph outlives its batch, it returns a plain number, and it doesn't disturb
+    training: gradients stay switched on, and `.grad` stays as it is. (`model.eval()` is up to the caller.)
     """,
     minutes=2,
     given="""
@@ -407,8 +407,8 @@ diagnose = Exercise(
     "lesson_14.diagnose",
     """
     Write `diagnose(tried, total, free, mine, unused)`. It gets the message's numbers in MiB: requested, total capacity,
-    free, in use by this process, reserved but unallocated. Return `"pieces"` if free and unused memory together could
-    hold the request; otherwise `"others"` if other processes hold more than this one; otherwise `"full"`.
+    free, this process, reserved but unallocated. Return `"pieces"` if free and unused memory together could hold the
+    request; otherwise `"others"` if other processes hold more than this one; otherwise `"full"`.
     """,
     minutes=3,
     cases=[

@@ -17,6 +17,7 @@ from dlhelpers.course.capstone import (
     CAP,
     ENOUGH,
     EXAM,
+    FEW,
     FILES,
     HELD_OUT,
     data,
@@ -44,6 +45,10 @@ HELP = {
     "killed": f"Does each of its loops end? {SMALL}",
     "failed": SMALL,
 }
+DROPPED = (
+    " One of them leaves out the short last batch: give `drop_last=True` to both the training loader and"
+    " `plan`, or to neither."
+)
 
 
 def finished(run: LimitedRun) -> dict[str, Any]:
@@ -117,8 +122,10 @@ def _kept(project: type) -> str:
         gave["plan"] == plan,
         "the plan isn't the one the run started with. State it once, leave it alone, and check the run again.",
     )
+    whole = f"{(FILES - 1) // BATCH * BATCH:,}"
     for name, planned, happened, held in plan.compare(gave["history"]).rows:
-        expect(held == "yes", f"`{name}`: {planned} planned, {happened} in the history.")
+        why = DROPPED if whole in (planned, happened) else ""
+        expect(held == "yes", f"`{name}`: {planned} planned, {happened} in the history.{why}")
     return f"{sum(r.samples for r in gave['trained']):,} samples, as planned"
 
 
@@ -193,6 +200,12 @@ def _resumes(project: type) -> str:
         "the first epoch is that of an unbroken run, but the second isn't: load model and optimizer, and give `fit`"
         f" a seed. {schedule}",
     )
+    most = max(result.samples for result in three[0].value["history"])
+    expect(
+        most <= FEW[0],
+        f"an epoch had {most:,} images, but the folder it got has at most {FEW[0]}: does `train` use the notebook's"
+        " `folder` where it should use `data`?",
+    )
     return "equal losses, to 1e-6"
 
 
@@ -203,7 +216,7 @@ def _judge_good_images(answer) -> str | None:
     """Say what is wrong with a learner's good_images, or return None."""
     with TemporaryDirectory() as place:
         root, shade = Path(place), 0
-        for name in ("cat", "dog"):
+        for name in ("bulldog", "dog"):
             (root / name).mkdir()
             for k in range(4):
                 shade += 20
@@ -228,7 +241,7 @@ def _judge_good_images(answer) -> str | None:
         if len(found) == 8:
             return "with 8 files, one of them damaged, it has 8 samples: the damaged one is still in it."
         if len(found) == 6:
-            return "cat/2.png is gone, too: files of two classes may have the same name. Compare class and name."
+            return "bulldog/2.png is gone, too: compare the whole name of the class and that of the file."
         if len(found) == 1:
             return "it has 1 sample of 8: these are the damaged ones. Keep the others."
         if len(found) != len(kept):
@@ -322,7 +335,8 @@ loaders = Exercise(
     """,
     minutes=4,
     judge=_judge_loaders,
-    praise="shuffled for training, complete for validation.",
+    praise="shuffled for training, complete for validation. With `drop_last=True` for training, your plan needs it,"
+    " too.",
     hints=[
         "Two options are on the wrong loader.",
         "What does the first batch of the training loader hold? And which images does validation never see?",
@@ -418,7 +432,7 @@ honest_report = Question(
             "these very images chose the plan, so the number is a little too good.",
         ),
         Choice(
-            "How many of 600 images drawn after the run it gets right, and how many a model that guesses does",
+            "How many of 600 images drawn after the run it gets right, and what guessing gets",
             "no try was made on these images, and the reader knows how many they are and what to compare with.",
             True,
         ),
