@@ -732,8 +732,8 @@ MUTATIONS = [
     Mutation(
         "mean-of-ranks-gradients",
         "train/ranks.py",
-        "yield batch, size * ranks.world / together",
-        "yield batch, 1.0",
+        "mine=size * ranks.world, of=together: mine / of()",
+        "mine=size * ranks.world, of=together: 1.0",
         "A rank with fewer samples pulls at the weights as hard as a rank with many.",
         "",
         "test_ranks.py::test_two_ranks_equal_one_with_the_doubled_batch",
@@ -768,8 +768,8 @@ MUTATIONS = [
     Mutation(
         "shorter-rank-counts-twice",
         "train/ranks.py",
-        "            yield last, 0\n",
-        "            yield last, 1\n",
+        "yield last, lambda: 0\n",
+        "yield last, lambda: 1\n",
         "A rank that has run out pulls at the weights with a batch that it has already taken.",
         "",
         "test_ranks.py::test_two_ranks_equal_one_with_the_doubled_batch",

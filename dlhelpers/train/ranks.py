@@ -123,8 +123,7 @@ def in_step(
 ) -> Iterator[tuple[Any, Callable[[], float]]]:
     """Yield this rank's batches, each with a function that gives the weight of its loss, until no rank has any left.
 
-    The function waits for the other ranks' sizes, so ask it late: they travel while the model computes its outputs.
-
+    It waits for the sizes of the other ranks' batches, so ask it late: they travel while the model computes outputs.
     DistributedDataParallel takes the mean of all ranks' gradients, so a rank with n of the step's samples weighs its
     loss by n x ranks / samples: then every sample counts the same. A rank that has run out takes its last batch again
     with weight 0, since the others wait for its gradients; BatchNorm's averages are put back after it.
@@ -140,7 +139,7 @@ def in_step(
         together = ranks.sum_later(size)
         if size:
             last = batch
-            yield batch, lambda: size * ranks.world / together()
+            yield batch, lambda mine=size * ranks.world, of=together: mine / of()
         elif not together():
             return
         else:
