@@ -98,8 +98,8 @@ SHEET = [
         "is off by up to half, for one sample in the last batch",
         "257 images in batches of 256: {} points",
         "03",
-        "worst-pairs",
-        r"257 +256 +([\d.]+)",
+        "draw-worst",
+        r"([\d.]+) at 256",
     ),
     (
         "Average",
