@@ -108,7 +108,7 @@ SHEET = [
         "batches of 40 of 75 images: {} points off",
         "03",
         "drop-table",
-        r"drop_last +\S+ % +([\d.]+)",
+        r"drop_last by ([\d.]+)",
     ),
     (
         "Write",
