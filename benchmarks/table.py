@@ -71,8 +71,13 @@ def changed(name: str) -> bool:
 
 
 def parsed(text: str) -> str:
-    """Return code without its comments and layout."""
-    return ast.dump(ast.parse(text))
+    """Return what a file of Python does: comments, layout and docstrings left out."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str()) as docstring):
+                docstring.value = ""
+    return ast.dump(tree)
 
 
 def shown(value: float) -> str:

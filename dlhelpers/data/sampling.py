@@ -92,7 +92,7 @@ class BlockShuffleSampler(Sampler):
         self.epoch = self.samples_done = 0
 
     def set_epoch(self, epoch: int, samples_done: int = 0) -> None:
-        """Go to an epoch, behind the first `samples_done` samples of this rank; `fit` does it for you."""
+        """Go to an epoch, behind the first `samples_done` samples of this rank; `fit` goes to the start of each."""
         self.epoch, self.samples_done = epoch, samples_done
 
     def __len__(self) -> int:
