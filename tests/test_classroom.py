@@ -8,6 +8,7 @@ import shutil
 import time
 
 import pytest
+from judged import JUDGED
 from PIL import Image
 
 from dlhelpers.__main__ import main
@@ -70,12 +71,15 @@ def test_each_known_mistake_is_told_as_it_was_made(monkeypatch):
     monkeypatch.setattr("dlhelpers.course.tasks.record", lambda name, **more: kept.append(more))
     names = "small_loader", "independent", "batch_of"
     guess, choice, code = tasks = [TASKS[f"lesson_02.{name}"] for name in names]
+    tasks.append(TASKS["lesson_03.accuracy_of"])  # it has a judge
     monkeypatch.setattr(guess, "guess", [*guess.wrong][-1])
     guess.reveal(guess.answer)
     letter = next(letter for letter, one in choice.lettered.items() if not one.right)
     choice.check(letter)
     code.check(code.wrong[-1][0])
-    told = f"{guess.guess}: ", choice.label(letter), code.wrong[-1][1][1:]
+    answer, message = JUDGED["lesson_03.accuracy_of"][0]
+    tasks[-1].check(answer)
+    told = f"{guess.guess}: ", choice.label(letter), code.wrong[-1][1][1:], message[1:]
     for task, more, words in zip(tasks, kept, told, strict=True):
         row = classroom._counted(task, [{"state": "tried", "tries": 1, **more}])
         assert row["made_by"] == 1 and " ".join(words.split()) in row["mistake"]

@@ -302,6 +302,7 @@ class Exercise(Task):
     cases  arguments and the result that is expected of the learner's function
     wrong  functions that are known mistakes, each with its message: who answers as they do is told so
     judge  instead of cases: takes the answer, returns None where it is right, else what is wrong
+    replies  of a judge, to known mistakes: a class's table counts them
     seconds  after which an answer is stopped
     where    how to answer, where the code stands in a cell further up
     """
@@ -312,6 +313,7 @@ class Exercise(Task):
     cases: Sequence[tuple[tuple, Any]] = ()
     wrong: Sequence[tuple[Callable, str]] = ()
     judge: Callable[[Any], str | None] | None = None
+    replies: Sequence[str] = ()
     praise: str = "every case holds."
     seconds: float = 20
     where: str = ""
@@ -350,8 +352,11 @@ class Exercise(Task):
             problem = f"your code was stopped ({self.seconds:g} s at most): does each of its loops come to an end?"
         except Exception as error:  # a learner's code may fail in any way
             problem = f"your code raised {type(error).__name__}: {error}"
-        known = [message for _, message in self.wrong]
-        return self._judged(problem is None, problem or self.praise, known)
+        return self._judged(problem is None, problem or self.praise, self.mistakes())
+
+    def mistakes(self) -> list[str]:
+        """Return what is said to each known mistake."""
+        return [*(message for _, message in self.wrong), *self.replies]
 
     def state(self) -> str:
         """Return the tries, or before the first the minutes that it takes."""

@@ -116,6 +116,27 @@ sample_weight = Prediction(
     hints=["One image in a batch of n has 1/n of the batch's weight.", "(1 / 11) / (1 / 32)"],
 )
 
+MEAN_OF_MEANS = (
+    "this is still the mean of batch means: the last 11 images count as much as 32 others."
+)
+BY_BATCHES = (
+    "the right answers of all batches are added up now, and divided by the number of batches. Divide"
+    " by the images."
+)
+BY_DATASET = "with `drop_last=True` only 40 of the 75 images come, and this divides by 75: count the images that come."
+BY_FULL_BATCHES = (
+    "this divides as if each batch were full: three batches of 32 would be 96 images, and 75 came."
+)
+MEANS_BY_SAMPLES = (
+    "it adds up the batches' means and divides by the images, and a mean has been divided already:"
+    " add up right answers."
+)
+NOT_DIVIDED = "that is the number of right answers. Divide it by the images that came."
+ALWAYS_75 = "this divides by 75 for every loader. Count the images that come."
+BY_LAST_BATCH = (
+    "after the loop, `labels` is the last batch alone. Count the images in the loop, as they come."
+)
+
 accuracy_of = Exercise(
     "lesson_03.accuracy_of",
     """
@@ -132,6 +153,16 @@ accuracy_of = Exercise(
         return total / len(loader)
     """,
     judge=lambda answer: _judge_repaired(answer),
+    replies=(
+        MEAN_OF_MEANS,
+        BY_BATCHES,
+        BY_DATASET,
+        BY_FULL_BATCHES,
+        MEANS_BY_SAMPLES,
+        NOT_DIVIDED,
+        ALWAYS_75,
+        BY_LAST_BATCH,
+    ),
     praise="each image that came counts once, at every batch size.",
     hints=[
         "Which number does it add up for a batch, and which would you add up to count images?",
@@ -203,27 +234,6 @@ def _judge_repaired(answer: Callable) -> str | None:
     truths = zip(loaders, (19 / 75, 19 / 44, 15 / 40), strict=True)
     return judge_cases(accuracy_of, [((case,), truth) for case, truth in truths], wrong)
 
-
-MEAN_OF_MEANS = (
-    "this is still the mean of batch means: the last 11 images count as much as 32 others."
-)
-BY_BATCHES = (
-    "the right answers of all batches are added up now, and divided by the number of batches. Divide"
-    " by the images."
-)
-BY_DATASET = "with `drop_last=True` only 40 of the 75 images come, and this divides by 75: count the images that come."
-BY_FULL_BATCHES = (
-    "this divides as if each batch were full: three batches of 32 would be 96 images, and 75 came."
-)
-MEANS_BY_SAMPLES = (
-    "it adds up the batches' means and divides by the images, and a mean has been divided already:"
-    " add up right answers."
-)
-NOT_DIVIDED = "that is the number of right answers. Divide it by the images that came."
-ALWAYS_75 = "this divides by 75 for every loader. Count the images that come."
-BY_LAST_BATCH = (
-    "after the loop, `labels` is the last batch alone. Count the images in the loop, as they come."
-)
 
 divides = Question(
     "lesson_03.divides",
