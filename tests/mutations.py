@@ -732,7 +732,7 @@ MUTATIONS = [
     Mutation(
         "mean-of-ranks-gradients",
         "train/ranks.py",
-        "mine=size * ranks.world, of=together: mine / of()",
+        "mine=size * ranks.world, of=together: mine / of()[0]",
         "mine=size * ranks.world, of=together: 1.0",
         "A rank with fewer samples pulls at the weights as hard as a rank with many.",
         "",

@@ -44,21 +44,19 @@ class Ranks:
 
     def sums(self, *numbers: float) -> list[float]:
         """Return each number's sum over all ranks, in float64; every rank has to call it."""
-        together = torch.tensor(numbers, dtype=torch.float64)
-        if self.world > 1:
-            _end_without_launcher()
-            dist.all_reduce(together)
-        return together.tolist()
+        return self.sums_later(*numbers)()
 
-    def sum_later(self, number: float) -> Callable[[], float]:
-        """Begin to add a number up over several ranks, and return a function that waits for the sum."""
+    def sums_later(self, *numbers: float) -> Callable[[], list[float]]:
+        """Begin to add up as `sums` does, and return a function that waits for the sums."""
+        together = torch.tensor(numbers, dtype=torch.float64)
+        if self.world == 1:
+            return together.tolist
         _end_without_launcher()
-        together = torch.tensor(number, dtype=torch.float64)
         exchange = dist.all_reduce(together, async_op=True)
 
-        def wait() -> float:
+        def wait() -> list[float]:
             exchange.wait()
-            return together.item()
+            return together.tolist()
 
         return wait
 
@@ -136,11 +134,11 @@ def in_step(
     while True:
         batch = next(batches, end)
         size = 0 if batch is end else len(split_batch(batch)[1])
-        together = ranks.sum_later(size)
+        together = ranks.sums_later(size)
         if size:
             last = batch
-            yield batch, lambda mine=size * ranks.world, of=together: mine / of()
-        elif not together():
+            yield batch, lambda mine=size * ranks.world, of=together: mine / of()[0]
+        elif not together()[0]:
             return
         else:
             kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
