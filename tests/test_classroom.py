@@ -126,13 +126,14 @@ def test_a_copy_counts_once_and_the_file_with_more_tries_counts(folder, tmp_path
     record("lesson_00.guessing", done=True, first="right")
     progress.export(folder / "me.json")
     shutil.copy(folder / "me.json", folder / "another name.json")
-    record("lesson_00.unseen", done=False, first="wrong")
+    for first in ("wrong", None):
+        record("lesson_00.unseen", done=False, first=first)
     progress.export(folder / "me (1).json")
     monkeypatch.setenv("DLHELPERS_PROGRESS", str(tmp_path / "another learner.json"))
     record("lesson_00.guessing", done=True, first="right")
     progress.export(folder / "equal.json")
     assert rows(folder)["lesson_00.guessing"]["reached"] == 2
-    assert rows(folder)["lesson_00.unseen"]["stuck"] == [{"file": "me (1).json", "tries": 1}]
+    assert rows(folder)["lesson_00.unseen"]["stuck"] == [{"file": "me (1).json", "tries": 2}]
     assert sum("same learner" in note for note in pool(folder).notes) == 2
     assert pool(folder).learners == 6
 

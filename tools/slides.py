@@ -16,7 +16,7 @@ SLIDES = [
     (
         "Same model, same 75 images. 25.3 % or 19.8 %?",
         "What could change an accuracy, if not the model and not the images?",
-        ["03 draw-sizes"],
+        ["03 show-images"],  # the picture of all batch sizes would answer what lesson 03 asks
     ),
     (
         "Three numbers, and none of them is “the size”",

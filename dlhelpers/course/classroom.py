@@ -40,7 +40,8 @@ class Classroom:
     learners  whose file could be read
     tasks     one dict per task of the course, in its order. Counts of learners: `reached` and `done`; `first_tries`
               that are known, and how many of them were `right`; the commonest known `mistake`, `made_by` how many;
-              `stuck` lists the file and the tries of those who have most tries here, and are not done
+              `stuck` lists the file and the tries of those who have most tries here, two at least, and
+              are not done
     notes     which files and tasks were left out, and why
     """
 
@@ -115,15 +116,16 @@ class Classroom:
         ax.barh(range(len(rows)), 1, height=0.6, color="#EEEEEE")
         ax.barh(range(len(rows)), shares, height=0.6, color=PALETTE[0])
         for y, row in enumerate(rows):
-            look = {"va": "center", "fontsize": 20, "parse_math": False}
+            look = {"va": "center", "parse_math": False}
             for x, number in ((1.32, _percent(row)), (1.63, row["made_by"] or "")):
-                ax.text(x, y, number, ha="right", fontweight="bold", **look)
-            words = textwrap.wrap(_said(row), 52, max_lines=2, placeholder=" ...")
-            ax.text(1.7, y, "\n".join(words), linespacing=1.05, **look)
+                ax.text(x, y, number, ha="right", fontsize=20, fontweight="bold", **look)
+            words = textwrap.wrap(_said(row), 58, max_lines=2, placeholder=" ...")
+            ax.text(1.7, y, "\n".join(words), fontsize=18, linespacing=1.05, **look)
         ax.set_yticks(range(len(rows)), map(_short, rows), fontsize=20, color=grey)
-        heads = ((0, "right at the first try"), (1.46, "people"), (1.7, "commonest mistake"))
-        for x, text in heads:
-            ax.text(x, -0.65, text, fontsize=18, color=grey)
+        heads = {"right at the first try": 0, "people": 1.63, "commonest mistake": 1.7}
+        for text, x in heads.items():
+            ha = "right" if text == "people" else "left"
+            ax.text(x, -0.65, text, ha=ha, fontsize=18, color=grey)
         ax.set(xlim=(0, 4.4), ylim=(DRAWN - 0.4, -1), xticks=[])
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
@@ -182,7 +184,7 @@ def pool(folder: str | Path) -> Classroom:
         tries = {
             task: tasks[task]["tries"]
             for task in reversed(known)  # of equals the later one, where the learner is now
-            if task in tasks and tasks[task]["state"] == "tried"
+            if task in tasks and tasks[task]["state"] == "tried" and tasks[task]["tries"] > 1
         }
         if tries:
             worst = max(tries, key=tries.get)
