@@ -132,10 +132,10 @@ def test_averages_are_those_of_the_lessons_model(images, size):
     batches = right.split(size)
     mean = sum(batch.mean() for batch in batches) / len(batches)
     last = len(batches[-1])
-    found = numbers("averages", images, size, True)
+    found = numbers("averages", size, images, True)
     expected = [mean, right.mean(), last, len(batches[0]) / last]
     assert found == pytest.approx([float(value) for value in expected], abs=0.0501)
-    shuffled = numbers("averages", images, size, False)
+    shuffled = numbers("averages", size, images, False)
     assert shuffled[1:] == found[1:], "the order moves the mean of means alone"
 
 

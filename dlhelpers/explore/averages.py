@@ -19,14 +19,14 @@ def explore_averages() -> Explorer:
     The answers are those of lesson 03: the first of its 75 images, in order or shuffled.
     """
     controls = (
-        ("images", 75, 1, 75),
         ("batch size (images)", 32, 1, 75),
+        ("images", 75, 1, 75),
         ("sorted by class", True),
     )
-    return Explorer(_draw, controls, TRIES, [(75, 25, True), (51, 50, True)])
+    return Explorer(_draw, controls, TRIES, [(25, 75, True), (50, 51, True)])
 
 
-def _draw(images, batch_size, by_class):
+def _draw(batch_size, images, by_class):
     right = np.array(RIGHT[:images])
     if not by_class:
         right = np.random.default_rng(0).permutation(right)
