@@ -301,8 +301,8 @@ class Exercise(Task):
     given  code that runs and is wrong, which the learner finds in the cell and repairs; else there are dots
     cases  arguments and the result that is expected of the learner's function
     wrong  functions that are known mistakes, each with its message: who answers as they do is told so
-    judge  instead of cases: takes the answer, returns None where it is right, else what is wrong
-    replies  of a judge, to known mistakes: a class's table counts them
+    judge  instead of cases: takes the answer, returns None where it is right, else what is wrong; known mistakes that it
+           tells by the messages of `wrong` are counted in the table of a class
     seconds  after which an answer is stopped
     where    how to answer, where the code stands in a cell further up
     """
@@ -313,7 +313,6 @@ class Exercise(Task):
     cases: Sequence[tuple[tuple, Any]] = ()
     wrong: Sequence[tuple[Callable, str]] = ()
     judge: Callable[[Any], str | None] | None = None
-    replies: Sequence[str] = ()
     praise: str = "every case holds."
     seconds: float = 20
     where: str = ""
@@ -356,7 +355,7 @@ class Exercise(Task):
 
     def mistakes(self) -> list[str]:
         """Return what is said to each known mistake."""
-        return [*(message for _, message in self.wrong), *self.replies]
+        return [message for _, message in self.wrong]
 
     def state(self) -> str:
         """Return the tries, or before the first the minutes that it takes."""

@@ -16,25 +16,7 @@ fraction_right = Exercise(
     """,
     minutes=4,
     judge=lambda answer: _judge_fraction(answer),
-    hints=[
-        "`scores.argmax(dim=1)` gives the answer for each row.",
-        "`==` compares two tensors number by number. Of True and False, `.float()` makes 1 and 0.",
-        "The mean of ones and zeros is the fraction of ones: `.mean().item()`.",
-    ],
-    code="""
-    def fraction_right(scores, labels):
-        right = scores.argmax(dim=1) == labels
-        return right.float().mean().item()
-    """,
-)
-
-
-def _judge_fraction(answer: Callable) -> str | None:
-    import torch  # here, since a table of progress needs none
-
-    scores = torch.eye(3)[[1, 1, 1, 2, 0]] * 2
-    few, many = (scores[:2], torch.tensor([1, 0])), (scores, torch.tensor([0, 1, 2, 2, 0]))
-    wrong = [
+    wrong=[
         (
             lambda scores, labels: (scores.argmax(dim=1) == labels).sum().item(),
             "that is the number of right answers. Divide it by the number of images.",
@@ -63,14 +45,30 @@ def _judge_fraction(answer: Callable) -> str | None:
             lambda scores, labels: (scores.argmax(dim=1) == labels).float(),
             "that is one value per image, 1 or 0. Their mean is the accuracy.",
         ),
-    ]
-    wrong.append(
         (
             lambda scores, labels: (scores.argmax(dim=1) == labels).sum().item() // len(labels),
             "`//` rounds down, to 0 for all but a perfect batch. Divide with `/`.",
-        )
-    )
-    problem = judge_cases(answer, [(few, 0.5), (many, 0.6)], wrong)
+        ),
+    ],
+    hints=[
+        "`scores.argmax(dim=1)` gives the answer for each row.",
+        "`==` compares two tensors number by number. Of True and False, `.float()` makes 1 and 0.",
+        "The mean of ones and zeros is the fraction of ones: `.mean().item()`.",
+    ],
+    code="""
+    def fraction_right(scores, labels):
+        right = scores.argmax(dim=1) == labels
+        return right.float().mean().item()
+    """,
+)
+
+
+def _judge_fraction(answer: Callable) -> str | None:
+    import torch  # here, since a table of progress needs none
+
+    scores = torch.eye(3)[[1, 1, 1, 2, 0]] * 2
+    few, many = (scores[:2], torch.tensor([1, 0])), (scores, torch.tensor([0, 1, 2, 2, 0]))
+    problem = judge_cases(answer, [(few, 0.5), (many, 0.6)], fraction_right.wrong)
     raised = {
         "could not infer output dtype": "PyTorch takes no mean of True and False: make numbers of them first, with"
         " `.float()`, or add them up and divide.",
@@ -137,6 +135,27 @@ BY_LAST_BATCH = (
     "after the loop, `labels` is the last batch alone. Count the images in the loop, as they come."
 )
 
+
+def _divided(add: Callable, divide: Callable) -> Callable:
+    """An accuracy_of with a known mistake: what it adds up for a batch, and what it divides that by."""
+
+    def wrong(model, loader):
+        total = 0.0
+        for images, labels in loader:
+            total += add((model(images).argmax(dim=1) == labels).float())
+        return total / divide(loader)
+
+    return wrong
+
+
+def _sum(right):
+    return right.sum().item()
+
+
+def _mean(right):
+    return right.mean().item()
+
+
 accuracy_of = Exercise(
     "lesson_03.accuracy_of",
     """
@@ -153,16 +172,16 @@ accuracy_of = Exercise(
         return total / len(loader)
     """,
     judge=lambda answer: _judge_repaired(answer),
-    replies=(
-        MEAN_OF_MEANS,
-        BY_BATCHES,
-        BY_DATASET,
-        BY_FULL_BATCHES,
-        MEANS_BY_SAMPLES,
-        NOT_DIVIDED,
-        ALWAYS_75,
-        BY_LAST_BATCH,
-    ),
+    wrong=[
+        (_divided(_mean, len), MEAN_OF_MEANS),
+        (_divided(_sum, len), BY_BATCHES),
+        (_divided(_sum, lambda loader: len(loader.dataset)), BY_DATASET),
+        (_divided(_sum, lambda loader: len(loader) * loader.batch_size), BY_FULL_BATCHES),
+        (_divided(_mean, lambda loader: len(loader.dataset)), MEANS_BY_SAMPLES),
+        (_divided(_sum, lambda loader: 1), NOT_DIVIDED),
+        (_divided(_sum, lambda loader: 75), ALWAYS_75),
+        (_divided(_sum, lambda loader: len(list(loader)[-1][1])), BY_LAST_BATCH),
+    ],
     praise="each image that came counts once, at every batch size.",
     hints=[
         "Which number does it add up for a batch, and which would you add up to count images?",
@@ -196,43 +215,15 @@ def _judge_repaired(answer: Callable) -> str | None:
     def model(images):
         return torch.tensor([[0.0, 1.0, 0.0]] * len(images))
 
-    def accuracy_of(case, answer=answer):
-        return answer(model, loaders[case])
+    def on(function):
+        def accuracy_of(case):
+            return function(model, loaders[case])
 
-    def mistake(add, divide):
-        """A known mistake: what it adds up for a batch, and what it divides that by."""
+        return accuracy_of
 
-        def wrong(case):
-            loader, total = loaders[case], 0.0
-            for images, labels in loader:
-                total += add((model(images).argmax(dim=1) == labels).float())
-            return total / divide(loader)
-
-        return wrong
-
-    wrong = [
-        (mistake(lambda right: right.mean().item(), len), MEAN_OF_MEANS),
-        (mistake(lambda right: right.sum().item(), len), BY_BATCHES),
-        (mistake(lambda right: right.sum().item(), lambda loader: len(loader.dataset)), BY_DATASET),
-        (
-            mistake(
-                lambda right: right.sum().item(), lambda loader: len(loader) * loader.batch_size
-            ),
-            BY_FULL_BATCHES,
-        ),
-        (
-            mistake(lambda right: right.mean().item(), lambda loader: len(loader.dataset)),
-            MEANS_BY_SAMPLES,
-        ),
-        (mistake(lambda right: right.sum().item(), lambda loader: 1), NOT_DIVIDED),
-        (mistake(lambda right: right.sum().item(), lambda loader: 75), ALWAYS_75),
-        (
-            mistake(lambda right: right.sum().item(), lambda loader: len(list(loader)[-1][1])),
-            BY_LAST_BATCH,
-        ),
-    ]
+    wrong = [(on(function), message) for function, message in accuracy_of.wrong]
     truths = zip(loaders, (19 / 75, 19 / 44, 15 / 40), strict=True)
-    return judge_cases(accuracy_of, [((case,), truth) for case, truth in truths], wrong)
+    return judge_cases(on(answer), [((case,), truth) for case, truth in truths], wrong)
 
 
 divides = Question(
