@@ -301,8 +301,8 @@ class Exercise(Task):
     given  code that runs and is wrong, which the learner finds in the cell and repairs; else there are dots
     cases  arguments and the result that is expected of the learner's function
     wrong  functions that are known mistakes, each with its message: who answers as they do is told so
-    judge  instead of cases: takes the answer, returns None where it is right, else what is wrong; known mistakes that it
-           tells by the messages of `wrong` are counted in the table of a class
+    judge  instead of cases: takes the answer, returns None where it is right, else what is wrong; what it says of a
+           known mistake, of those in `wrong`, is counted in the table of a class
     seconds  after which an answer is stopped
     where    how to answer, where the code stands in a cell further up
     """
