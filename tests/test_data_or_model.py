@@ -66,7 +66,7 @@ def test_the_data_share_is_right_within_5_percent():
             break
     else:
         pytest.fail(f"three times, and the last time {off:.3f} off: {result}")
-    assert result.bound == "no overlap" and "Try num_workers=1" in result.verdict
+    assert result.bound == "no overlap" and "try num_workers=1" in result.verdict
 
 
 def test_the_start_of_a_loader_is_not_taken_for_fetching():

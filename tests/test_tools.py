@@ -18,7 +18,6 @@ import pages
 import pictures
 import pytest
 import slides
-import torch
 from run_notebooks import ROOT
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -246,14 +245,10 @@ def test_the_numbers_at_the_top_are_printed_by_a_lesson():
     assert {"75", "25.3", "19.8"} <= numbers <= printed("03")
 
 
-def test_the_example_runs_as_it_stands_and_prints_about_what_it_says(capsys):
+def test_the_example_runs_as_it_stands_and_prints_what_it_says(capsys):
     code, said = re.search(r"(?s)```python\n(.*?)```\n```text\n(.*?)```", README).groups()
-    torch.manual_seed(0)
     exec(code, {})
-    printed = capsys.readouterr().out
-    number = r"^\d+"
-    assert re.sub(number, "", printed) == re.sub(number, "", said)
-    assert abs(int(re.search(number, printed)[0]) - int(re.search(number, said)[0])) <= 4
+    assert capsys.readouterr().out == said
 
 
 def test_the_hours_are_those_of_the_lessons_together():

@@ -85,7 +85,7 @@ class PipelineSpeed(ShownAsTable):
             )
         return (
             f"No overlap: loading ({loader}) and training ({model}) take turns, {together} together, so feeding"
-            f" the model costs {share}. Try num_workers=1; or, if workers take the model's cores, fewer of them."
+            f" the model costs {share}. Without workers, try num_workers=1; with them, fewer: they take its cores."
         )
 
     def table(self) -> Table:

@@ -116,7 +116,7 @@ after_append = Prediction(
     wrong={
         10: "That would need a length that the loader wrote down when it was built. It wrote none down.",
         6: "The first ten are still there: an epoch delivers everything, not what is new.",
-        0: "Nothing breaks when a dataset grows between two epochs.",
+        0: "Nothing breaks here when it grows between two epochs.",
     },
     hints=["Does the loader know a length, or does it know whom to ask?"],
 )

@@ -56,11 +56,11 @@ def judge_images_per_second(answer: Callable) -> str | None:
         known = [
             (
                 [padded / whole],
-                "you still time the start of the workers, and you count images that the short last batch doesn't have.",
+                "you still time the loader's start, and you count images that the short last batch doesn't have.",
             ),
             (
                 [images / whole],
-                "the images are counted correctly. The clock still runs while the workers start.",
+                "you count correctly. But the clock runs while the loader starts and makes its first batch.",
             ),
             (
                 [(padded - first) / timed],
@@ -70,7 +70,10 @@ def judge_images_per_second(answer: Callable) -> str | None:
                 [images / timed, padded / timed],
                 "the clock starts after the first batch has arrived, so don't count its images.",
             ),
-            ([rest / whole, rest / (START + timed)], "the start of the workers still counts."),
+            (
+                [rest / whole, rest / (START + timed)],
+                "the start of the loader still counts: read the clock after the first batch has come.",
+            ),
             (
                 [(len(sizes) - 1) / timed, len(sizes) / timed],
                 "these are batches per second. Count images.",
@@ -107,7 +110,7 @@ images_per_second = Exercise(
         return batches * loader.batch_size / (clock() - start)
     """,
     judge=judge_images_per_second,
-    praise="neither the start of the workers nor a short last batch throws it off any more.",
+    praise="neither the loader's start nor a short last batch throws it off any more.",
     hints=[
         "Workers take a while to start, and the last batch may be smaller. `batches = iter(loader)` lets you take the"
         " first with `next(batches)`, and the others in a `for` loop over `batches`.",
@@ -210,8 +213,8 @@ epoch_seconds = Exercise(
     """
     Write `epoch_seconds(batches, load_ms, train_ms, workers)`: how many seconds an epoch takes if making a batch takes
     `load_ms` milliseconds and training on it `train_ms`. The loop waits for each training step to end, as it does with
-    our sleeping model. Workers make whole batches, take turns, and don't slow each other down. Ignore the wait for the
-    first batch, and don't round.
+    our sleeping model. All workers work at the same time, each on a whole batch, and don't slow each other down. Ignore
+    the wait for the first batch, and don't round.
     """,
     minutes=3,
     judge=judge_epoch_seconds,
@@ -494,5 +497,5 @@ names_read = Prediction(
     wrong={
         "no": "No name changes. What changes is the reference count that Python keeps with each of them."
     },
-    hints=["What does Python store in an object whenever a variable refers to it?"],
+    hints=["Python counts how many variables refer to an object. Where does it store that count?"],
 )

@@ -26,6 +26,11 @@ UNSHARED = [  # known ways to share nine samples wrongly: between workers, and i
         "worker 1 leaves out the first sample and takes all others: where is the step?",
     ),
     (
+        lambda samples, w, of: samples[w:of],
+        lambda samples: samples,
+        "the third argument of `islice` is where it stops: write `islice(samples, start, None, step)`.",
+    ),
+    (
         lambda samples, w, of: samples[w + 1 :: of],
         lambda samples: samples,
         "nobody takes the first sample: positions and workers both count from 0.",
@@ -56,11 +61,12 @@ UNSHARED = [  # known ways to share nine samples wrongly: between workers, and i
 SAID = [  # what an error says, and what it means here
     (
         "NoneType",
-        "in the main process `get_worker_info()` gives None, which has no `id`: all samples are wanted then.",
+        "in the main process `get_worker_info()` gives None, which has no `id`: all samples are wanted then, and"
+        " nothing after them, so that part ends with a `return`.",
     ),
     (
         "islice()",
-        "start and step are swapped: in `islice(samples, start, None, step)` a worker starts at its own id, and"
+        "worker 0 would take steps of 0: in `islice(samples, start, None, step)` the start is a worker's own id, and"
         " the step is the number of workers.",
     ),
     ("subscriptable", "a stream has no index: loop over it, or use `islice`."),
@@ -149,6 +155,8 @@ def _checked(answer: Callable[[Iterable[int], int], Iterable[int]]) -> str | Non
                     return f"it had read {len(taken)} samples before it gave the first: pass each on at once."
         except ValueError as error:
             refusal = repr(error)
+        if length and taken == list(range(length)) and not came:
+            return "it had read the stream before it gave the first, and a stream can be read once: count on the way."
         if came != list(range(length)):
             return f"of {length} samples it passed on {came}: each is expected once, in order; compare after the loop."
         named = str(length) in refusal and str(promised) in refusal
@@ -236,9 +244,7 @@ def judge_epoch_order(answer: Callable[[list[str], int, int], list[str]]) -> str
             raise
         return "`Random` takes no tuple or list as its seed: make one text of both."
     if first is None:
-        return (
-            "it returned None. `random.shuffle` returns nothing: it shuffles the list you give it."
-        )
+        return "it returned None: is a `return` missing? `random.shuffle` returns nothing, it shuffles the list itself."
     if not isinstance(first, list) or sorted(first) != names:
         return f"of 10 shards it gave {first!r:.60}: each is expected once, in a list."
     if (again := order(1, 5)) != order(1, 5):

@@ -1,6 +1,7 @@
 """What lesson 13, Leave one machine, asks."""
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -133,7 +134,7 @@ def _rehearse(answer: Callable, parts: list[list[int]]) -> list | str:
 
 def judge_shared_accuracy(answer: Callable) -> str | None:
     """Say what is wrong with a learner's shared_accuracy, or return None."""
-    for parts in ([[1, 0, 0, 0, 1, 1, 0], [1]], [[0, 1, 1], [0, 1, 1], [1, 1], [1, 1]]):
+    for parts in ([[1, 0, 0, 0, 1, 1, 0], [1, 1]], [[0, 1, 1], [0, 1, 1], [1, 1], [1, 1]]):
         if problem := _one_run(answer, parts):
             return problem
     empty = "a rank may get no images at all, as with 2 images on 3 ranks:"
@@ -159,6 +160,8 @@ def _one_run(answer: Callable, parts: list[list[int]]) -> str | None:
     rights, counts = [sum(part) for part in parts], [len(part) for part in parts]
     right, samples, world = sum(rights), sum(counts), len(parts)
     own = [r / n if n else 0 for r, n in zip(rights, counts, strict=True)]
+    in_batches = [[part[k : k + 2] for k in range(0, len(part), 2)] for part in parts]
+    means = [fmean(map(fmean, batches)) if batches else 0 for batches in in_batches]
     seen = f"With {' and '.join(f'{r} of {n}' for r, n in zip(rights, counts, strict=True))} right,"
     known = [
         (
@@ -169,7 +172,15 @@ def _one_run(answer: Callable, parts: list[list[int]]) -> str | None:
             own,
             "each rank returns the accuracy of its own part: they have to exchange their counts, and use the sums.",
         ),
+        (
+            [sum(means) / world] * world,
+            "those are means of batch means, and then of ranks: count right answers and images, as in lesson 03.",
+        ),
         ([sum(own)] * world, "that's the sum of the accuracies, which can pass 1."),
+        (
+            [right / world**2] * world,
+            "the right answers are divided by ranks, not by images: the second number to add up is `samples`.",
+        ),
         ([right // samples] * world, "`//` rounds down to a whole number: divide with `/`."),
         ([right] * world, "that's how many are right on all ranks. Of how many?"),
         (
@@ -301,6 +312,7 @@ mean_of_ranks = Prediction(
     because="Two ranks have 2 of 3 right, and two have 2 of 2. The errors sit on the ranks with more images, and those"
     " count too little.",
     wrong={
+        83: "As a percentage, yes. As a fraction it's 0.83.",
         0.8: "That's the true accuracy. But a mean of means counts every rank equally, not every image.",
         0.667: "That's the accuracy of the two ranks that have an image the model gets wrong.",
         0.75: "You'd get that if the ranks with two images had one error each. Which ranks have images 0 and 1?",
