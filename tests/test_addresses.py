@@ -28,27 +28,23 @@ def test_every_launch_link_leads_to_a_file_of_the_course(path):
     found = links(path.read_text("utf-8"))
     assert len(found) >= 2
     for link in found:
-        target = (
-            link.partition("/blob/")[2].partition("/")[2]
-            if link.startswith(COLAB)
-            else in_binder(link)
-        )
-        target = target.replace(
-            "my-lessons", "notebooks"
-        )  # where `make lab` and Binder put the copies
+        target = link.partition("/blob/")[2].partition("/")[2]
+        if link.startswith(BINDER):  # which opens the copies in my-lessons
+            (path_there,) = parse_qs(urlparse(link).query)["urlpath"]
+            target = path_there.replace("lab/tree/my-lessons", "notebooks")
         assert (ROOT / target).is_file(), link
         assert path.suffix == ".md" or target == f"notebooks/{path.name}"
 
 
-def in_binder(link):
-    return parse_qs(urlparse(link).query)["urlpath"][0].removeprefix("lab/tree/")
-
-
-def test_the_site_lists_each_lesson_by_number_and_title():
-    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+def test_site_and_readme_list_each_lesson_with_title_and_minutes():
+    index, readme = ((ROOT / name).read_text("utf-8") for name in ("docs/index.md", "README.md"))
     for path in LESSONS:
-        title = json.loads(path.read_text("utf-8"))["cells"][0]["source"][0].strip()[2:]
+        first = "".join(json.loads(path.read_text("utf-8"))["cells"][0]["source"])
+        title = first.splitlines()[0].removeprefix("# ")
+        minutes = re.search(r"about\s+(\d+)\s+minutes", first)[1]
         assert f"\n{path.name[:2]} {title} <../notebooks/{path.stem}>\n" in index
+        row = rf"\n\| \d\d \| \[{re.escape(title)}\]\(notebooks/{path.name}\) \| [^|]+ \| {minutes} \|"
+        assert len(re.findall(row, readme)) == 1, path.name
 
 
 def test_on_a_package_index_each_picture_and_link_of_the_readme_leads_to_the_repository():
@@ -98,12 +94,6 @@ def test_the_address_can_be_that_of_the_clone(tmp_path, monkeypatch, origin):
     assert (moved.repository, moved.branch) == ("someone/my.fork", "a/branch")
 
 
-def test_the_outputs_of_a_lesson_are_left_alone():
-    text = LESSONS[0].read_text("utf-8")
-    before, after = json.loads(text), json.loads(addresses.lesson(text, ELSEWHERE, LESSONS[0].name))
-    assert before["cells"][2:] == after["cells"][2:] and before["metadata"] == after["metadata"]
-
-
 def test_an_address_that_is_no_repository_is_refused(tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nversion="1"\n[project.urls]\nRepository = "https://github.com/x"\n'
@@ -113,21 +103,3 @@ def test_an_address_that_is_no_repository_is_refused(tmp_path, monkeypatch):
         ValueError, match="'https://github.com/x': expected https://github.com/OWNER/NAME"
     ):
         addresses.home()
-
-
-def test_the_readme_names_each_lesson_with_the_minutes_of_its_first_cell():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    row = r"(?m)^\| \d\d \| \[([^\]]+)\]\(notebooks/([^)]+)\) \| [^|]+ \| (\d+) \| \[.+/\2\)"
-    rows = re.findall(row, readme)
-    firsts = {
-        path.name: "".join(json.loads(path.read_text("utf-8"))["cells"][0]["source"])
-        for path in LESSONS
-    }
-    shown = {name: (title, minutes) for title, name, minutes in rows}
-    assert shown == {
-        name: (
-            text.splitlines()[0].removeprefix("# "),
-            re.search(r"about\s+(\d+)\s+minutes", text)[1],
-        )
-        for name, text in firsts.items()
-    }

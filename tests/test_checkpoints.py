@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 from small_runs import LOSS, batches, network, run, same, weights
-from torch import nn
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
-from dlhelpers.train import EpochResult, History, accuracy, fit, load_checkpoint, save_checkpoint
+from dlhelpers.train import History, accuracy, fit, load_checkpoint, save_checkpoint
 
 
 class Noisy(Dataset):
@@ -137,61 +136,49 @@ def test_paths_may_be_strings_and_a_tilde_is_the_home_folder_which_is_made(tmp_p
 # Saves that break off
 
 
-class Acting:
-    """Does something in the middle of a save: when it is pickled."""
+@pytest.fixture
+def good(tmp_path):
+    """A checkpoint of an AdamW run with a scheduler, and without a scaler."""
+    model, path = network(), tmp_path / "good.pt"
+    optimizer = adam(model)
+    scheduler = lr_scheduler.StepLR(optimizer, 1)
+    run(model, batches(), LOSS, optimizer, scheduler=scheduler, checkpoint=path)
+    torch.rand(9)
+    return path
 
-    def __init__(self, act):
-        self.act = act
+
+class Kills:
+    """Kills its process in the middle of a save: when it is pickled."""
 
     def __reduce__(self):
-        self.act()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def save(path, epochs, act=None):
-    """Save a model whose every weight is the number of epochs of its history; `act` comes in the middle."""
-    model, history = nn.Linear(5, 3), History()
+def save(path, **of_the_optimizer):
+    """Save other weights than `good` has, with something in the state of the optimizer."""
+    model = network(3)
     optimizer = adam(model)
-    optimizer.param_groups[0]["act"] = act and Acting(act)
-    for parameter in model.parameters():
-        nn.init.constant_(parameter, epochs)
-    for epoch in range(1, epochs + 1):
-        history.append(EpochResult("train", epoch, 1.0, optimizer_steps=3))
-    save_checkpoint(path, model, optimizer, history=history)
-
-
-def loaded(path):
-    """The number of epochs in a checkpoint, which has to be that in every weight."""
-    model = nn.Linear(5, 3)
-    epochs = load_checkpoint(path, model, adam(model)).epochs
-    assert all((parameter == epochs).all() for parameter in model.parameters())
-    return epochs
+    optimizer.param_groups[0].update(of_the_optimizer)
+    save_checkpoint(path, model, optimizer, history=History())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the child is forked, as on Linux")
-def test_a_killed_save_leaves_the_last_good_file(tmp_path):
-    path = tmp_path / "run.pt"
-    save(path, 1)
-    before = path.read_bytes()
-    killed = multiprocessing.get_context("fork").Process(target=save, args=(path, 2, kill))
+def test_a_killed_save_leaves_the_last_good_file(good):
+    before = good.read_bytes()
+    fork = multiprocessing.get_context("fork")
+    killed = fork.Process(target=save, args=(good,), kwargs={"act": Kills()})
     killed.start()
     killed.join(60)
-    assert killed.exitcode == -signal.SIGKILL
-    assert path.read_bytes() == before and loaded(path) == 1
-    save(path, 3)
-    assert loaded(path) == 3 and os.listdir(tmp_path) == ["run.pt"]
+    assert killed.exitcode == -signal.SIGKILL and good.read_bytes() == before
+    save(good)
+    assert load_checkpoint(good, network()).epochs == 0 and os.listdir(good.parent) == ["good.pt"]
 
 
-def test_what_could_not_be_loaded_again_is_not_saved(tmp_path):
-    path, model = tmp_path / "run.pt", network()
-    save(path, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=np.float64(0.1))
+def test_what_could_not_be_loaded_again_is_not_saved(good):
+    before = good.read_bytes()
     with pytest.raises(TypeError, match=r"would hold .*numpy.* use plain numbers.*float\(lr\)"):
-        save_checkpoint(path, model, optimizer, history=History())
-    assert loaded(path) == 1 and os.listdir(tmp_path) == ["run.pt"]
+        save(good, lr=np.float64(0.1))
+    assert good.read_bytes() == before and os.listdir(good.parent) == ["good.pt"]
 
 
 def test_fit_finds_a_checkpoint_that_cannot_be_written_before_it_trains(tmp_path):
@@ -240,17 +227,6 @@ def refuse(text, path, kind=ValueError, **parts):
     assert str(path) in str(caught.value) and state_of(*given.values()) == before
 
 
-@pytest.fixture
-def good(tmp_path):
-    """A checkpoint of an AdamW run with a scheduler, and without a scaler."""
-    model, path = network(), tmp_path / "good.pt"
-    optimizer = adam(model)
-    scheduler = lr_scheduler.StepLR(optimizer, 1)
-    run(model, batches(), LOSS, optimizer, scheduler=scheduler, checkpoint=path)
-    torch.rand(9)
-    return path
-
-
 ANOTHER = {
     r"model: under '0.weight' it has \(8, 5\), and this model \(9, 5\).*Build": network(hidden=9),
     r"model: under '4.weight' it has \(3, 8\), and this model nothing": network()[:4],
@@ -276,7 +252,7 @@ REFUSED = "no checkpoint of this course, or one that is cut short or damaged, or
 
 def test_a_file_cut_short_or_with_a_wrong_bit_is_refused(good):
     whole, path, model = good.read_bytes(), good.with_name("bad.pt"), network(4)
-    cuts = [0, 3, *range(8, len(whole), len(whole) // 6), len(whole) - 1]
+    cuts = [*range(0, len(whole), len(whole) // 6), len(whole) - 1]
     load_checkpoint(good, model)
     place = whole.index(model[0].weight.detach().numpy().tobytes())
     wrong = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]

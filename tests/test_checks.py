@@ -43,9 +43,8 @@ def refused(model, loader, *parts, loss_fn=LOSS, error=ValueError, **options):
     history.append(EpochResult("train", 1, 0.5, samples=8, batches=2, optimizer_steps=2))
     modes = [part.training for part in model.modules()]
     before = weights(model)
-    optimizer = torch.optim.SGD(list(model.parameters()) or [torch.zeros(1)], lr=0.1)
     with pytest.raises(error) as caught:
-        run(model, loader, loss_fn, optimizer, history=history, **options)
+        run(model, loader, loss_fn, history=history, **options)
     assert history.epochs == 1 and all(not r.complete for r in history[1:])
     assert [part.training for part in model.modules()] == modes and same(before, weights(model))
     assert [part for part in parts if part not in str(caught.value)] == [], caught.value

@@ -35,7 +35,6 @@ from dlhelpers.train import (
     accuracy,
     evaluate,
     load_checkpoint,
-    process_group,
     train_epoch,
     unwrap,
 )
@@ -226,13 +225,6 @@ def resumed(ranks, path, epochs, batch_size):
     return values(model), history.column("train_loss"), told
 
 
-def test_a_resumed_run_is_the_unbroken_one(pool, tmp_path):
-    unbroken = pool.run(resumed, tmp_path / "unbroken.pt", 4, 4)
-    for _ in range(2):
-        broken = pool.run(resumed, tmp_path / "broken.pt", 2, 4)
-    assert broken == unbroken and len(broken[0][1]) == 4 and broken[0][2] == []
-
-
 def test_another_number_of_ranks_goes_on_with_the_same_effective_batch(pool, tmp_path):
     unbroken = resumed(None, tmp_path / "alone.pt", 4, 8)
     resumed(None, tmp_path / "grown.pt", 2, 8)
@@ -284,17 +276,6 @@ REFUSED = {
 def test_what_would_go_wrong_is_refused_on_every_rank(pool, case):
     for told, group in pool.run(refused, case):
         assert REFUSED[case] in told and group == [2.0]
-
-
-# Alone
-
-
-def test_a_group_of_one_is_no_group():
-    bare = trained(None, 17, 8, {})
-    with process_group() as ranks:
-        assert (ranks.rank, ranks.world, ranks.first) == (0, 1, True)
-        assert trained(ranks, 17, 8, {}) == bare
-    assert not torch.distributed.is_initialized()
 
 
 # The example, under torchrun
@@ -377,6 +358,7 @@ def test_the_example_runs_alone(tmp_path, monkeypatch, capsys):
     assert repr(history) in capsys.readouterr().out and history.epochs == 3
     assert json.loads((tmp_path / "told.json").read_text()) == history.to_dict()
     assert history[4].loss < history[0].loss
+    assert not torch.distributed.is_initialized(), "it has left its group of one"
 
 
 @pytest.mark.parametrize("how", SIGNALS)
@@ -396,6 +378,7 @@ def test_killed_ranks_restart_as_if_unbroken_and_none_outlives_its_launcher(pool
         run.process.send_signal(how)
         assert run.ended() != 0
         assert run.text().count("going on after epoch") == KILLS
+        assert "rank(s)" not in run.text(), "of as many ranks as before nothing is told"
     broken = saved(run.checkpoint)
     options += f"--epochs={broken.epochs}", f"--checkpoint={tmp_path / 'unbroken.pt'}"
     assert pool.run(example_on, *options) == [broken.to_dict()] * 2

@@ -65,20 +65,13 @@ def test_the_learning_rates_are_those_of_a_loop_written_by_hand(name, unit, per_
 
 
 def test_reduce_on_plateau_gets_the_validation_loss():
-    given = []
-
-    class Spy(lr_scheduler.ReduceLROnPlateau):
-        def step(self, loss):
-            given.append(loss)
-            super().step(loss)
-
     model, optimizer = learner()
     options = {"patience": 0, "threshold": 10.0, "threshold_mode": "abs", "factor": 0.5}
-    scheduler, valid = Spy(optimizer, **options), batches(12)
-    train = batches(), LOSS, optimizer
-    history = run(model, *train, epochs=3, valid_loader=valid, scheduler=scheduler)
-    assert given == history.column("valid_loss")
-    assert len(set(given)) == 3 and rate(optimizer) == 0.1 * 0.5**2  # two were not better by 10
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, **options)
+    moved = {"valid_loader": batches(12), "scheduler": scheduler}
+    history = run(model, batches(), LOSS, optimizer, epochs=3, **moved)
+    assert scheduler.best == history.column("valid_loss")[0]
+    assert rate(optimizer) == 0.1 * 0.5**2, "two were not better by 10"
 
 
 def test_an_interrupt_during_validation_leaves_no_epoch_out_of_the_schedule():

@@ -28,12 +28,12 @@ def flip(path, bit):
 
 
 def faults(folder):
-    return verify(folder, progress=False).faults
+    return verify(folder).faults
 
 
 def test_what_was_written_has_no_faults(folder, capsys, monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    report = verify(folder, progress=True)
+    report = verify(folder)
     assert report.ok and report.faults == () and report.samples == 30
     assert report.bytes == 256 + 30 * (16 + 8)
     assert [line.split() for line in str(report).splitlines()[1:]] == [
@@ -55,7 +55,11 @@ def test_a_flipped_bit_is_named_by_its_rows(folder, name, row):
             f"{name}, rows {first} to {first + 9}: other bytes than were written"
         )
         flip(folder / name, 8 * (128 + number * row) + 3)
-    assert verify(folder, progress=False).ok
+    for bit in (0, 500, 128 * 8 - 1):
+        flip(folder / name, bit)
+        assert faults(folder) == (f"{name} has another header than was written",)
+        flip(folder / name, bit)
+    assert verify(folder).ok
 
 
 def test_every_fault_is_listed(folder):
@@ -69,16 +73,6 @@ def test_every_fault_is_listed(folder):
     )
 
 
-@pytest.mark.parametrize("name", ["images.npy", "labels.npy"])
-def test_every_flipped_bit_of_a_header_is_found(folder, name):
-    for bit in range(0, 128 * 8, 1 if FULL else 23):
-        flip(folder / name, bit)
-        assert faults(folder) == (f"{name} has another header than was written",)
-        with pytest.raises(ValueError, match="another header than was written"):
-            PackedDataset(folder)
-        flip(folder / name, bit)
-
-
 def test_every_flipped_bit_of_a_manifest_is_found_and_nothing_reaches_a_terminal_raw(folder):
     path = folder / "manifest.json"
     for bit in range(0, 8 * path.stat().st_size, 1 if FULL else 23):
@@ -89,7 +83,7 @@ def test_every_flipped_bit_of_a_manifest_is_found_and_nothing_reaches_a_terminal
             PackedDataset(folder)
         assert str(refusal.value) == fault
         flip(path, bit)
-    assert verify(folder, progress=False).ok
+    assert verify(folder).ok
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"null", b'{"version": [2]}', b"\xff"])

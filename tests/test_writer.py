@@ -64,7 +64,7 @@ def state(folder):
     except ValueError as error:
         assert "unfinished dataset" in str(error)
         return "unfinished"
-    assert verify(folder, progress=False).ok
+    assert verify(folder).ok
     whole = dataset.__getitems__(range(len(dataset)))
     old = len(whole) == 40
     assert np.array_equal(whole.images, IMAGES[: len(whole)])
@@ -178,9 +178,7 @@ def test_an_exception_leaves_an_unfinished_dataset_and_a_start_for_the_next(
     assert snapshot(tmp_path) == unbroken
 
 
-@pytest.mark.parametrize(
-    "change", [{"source": "else"}, {"source": None}, {"classes": ("cat", "dog", "elk")}]
-)
+@pytest.mark.parametrize("change", [{"source": None}, {"classes": ("cat", "dog", "elk")}])
 def test_other_settings_start_afresh(tmp_path, change):
     stop_after(tmp_path / "resumed", 30)
     assert write(tmp_path / "resumed", **change) == SAMPLES
@@ -217,7 +215,6 @@ def test_what_a_stopped_writer_left_counts_as_far_as_it_is_whole(tmp_path, unbro
     [
         ({"classes": "cat"}, "classes is 'cat': expected a list of names, each once"),
         ({"classes": ["a", "a"]}, "each once"),
-        ({"classes": ["a", "b\x1b[31m"]}, r"class name 'b\\x1b\[31m' holds a control character"),
         ({"shape": (8, 8)}, r"shape is \(8, 8\): expected \(channels, height, width\)"),
         ({"samples": 1.5}, "samples is 1.5"),
     ],
