@@ -125,7 +125,8 @@ def test_the_reference_solution_is_right(name, task):
 
 @each_exercise
 def test_each_known_mistake_gets_the_message_that_names_it(name, task):
-    mistakes = [*task.wrong, *JUDGED.get(name, [])]
+    judged = JUDGED.get(name, {})
+    mistakes = [*task.wrong, *zip(judged.values(), judged, strict=True)]
     assert mistakes, (
         "an exercise without a known mistake teaches nothing; a judge's mistakes are in judged.py"
     )

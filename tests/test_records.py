@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from test_tasks import question
 
 from dlhelpers.course import progress, start
 from dlhelpers.course.records import progress_file, read, record
-from dlhelpers.course.tasks import Choice, Question
 
 
 @pytest.fixture(autouse=True)
@@ -18,11 +18,6 @@ def kept_in(tmp_path, monkeypatch):
     monkeypatch.setenv("DLHELPERS_PROGRESS", str(path))
     monkeypatch.setattr(start, "_said", set())
     return path
-
-
-def question():
-    choices = [Choice("Yes", "it is not so."), Choice("No", "right so.", right=True)]
-    return Question("lesson_02.q", "Is it?", choices, hints=["Think."])
 
 
 def test_tries_are_counted_and_what_is_done_stays_done():

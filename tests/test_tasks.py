@@ -41,13 +41,7 @@ def test_hints_come_one_at_a_time_and_the_last_stays():
     assert [task.hint().text for _ in range(3)] == ["Count. (hint 1 of 2)", last, last]
 
 
-def test_a_task_shows_itself_and_its_solution():
-    assert repr(prediction()).startswith(
-        "Predict: How many?\nNot answered yet: replace the dots with"
-    )
-    assert repr(question()).startswith("Question: Is it?\na) Yes\nb) No\nNot answered yet: ")
-    assert "EXERCISE" in html(exercise()) and "2 minutes" in html(exercise())
-    assert "Write <code>add</code>." in html(exercise()) and "b) No" in html(question())
+def test_a_task_shows_its_solution():
     assert prediction().solution().text == "3. Rounded up."
     assert exercise().solution().text == "add = sum"
     assert question().solution().text == "b) No.\nRight so."
@@ -57,7 +51,6 @@ def test_a_task_shows_itself_and_its_solution():
     ("guess", "message"),
     [
         (99.6, "the truth"),
-        (101, ""),
         (390.4, "a part"),
         (392, ""),
     ],
@@ -194,10 +187,10 @@ def test_code_to_repair_is_open_until_it_is_changed():
     repair = exercise(given=inspect.getsource(add_backwards))
     found = repair.check(add_backwards)
     assert found.kind == "open" and "as you found it" in found.text
-    answers = {
+    (times,) = {
         "times": lambda a, b: a * b,  # its line is no Python by itself
-    }
-    reply = repair.check(answers["times"])
+    }.values()
+    reply = repair.check(times)
     assert reply.kind == "wrong" and "SyntaxError" not in reply.text
     assert repair.check(lambda a, b: b + a).kind == "right"
     assert "REPAIR" in html(repair)
@@ -220,8 +213,3 @@ def test_code_in_a_message_is_shown_as_code_and_nothing_else_as_html():
     assert repr(reply) == f"Not yet: {message}" and "Not yet</strong>" in shown
     assert "<code>step()</code> before <code>backward()</code>: &lt;b&gt;, a lone ` stays" in shown
     assert "`step()` before" in html(Reply("solution", message, prediction()))
-
-
-def test_a_result_that_nobody_predicted_is_folded():
-    assert "<details" in html(prediction().reveal(3))
-    assert "<details" not in html(Reply("right", "3.", prediction()))
