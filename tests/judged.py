@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from operator import getitem, truediv
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from tempfile import NamedTemporaryFile
 from time import perf_counter
 
@@ -695,16 +696,6 @@ def right_in(scores, labels):
     return (scores.argmax(dim=1) == labels).float()
 
 
-def over_batches(add, divide):
-    """A learner's accuracy_of: what it adds up for a batch, and what it divides the sum by."""
-
-    def accuracy_of(model, loader):
-        total = sum(add(right_in(model(images), labels)).item() for images, labels in loader)
-        return total / divide(loader)
-
-    return accuracy_of
-
-
 def across(models):
     """Each parameter of some copies, as the copies have it."""
     return [*zip(*[model.parameters() for model in models], strict=True)]
@@ -809,7 +800,16 @@ JUDGED = {
         "as with 2 images on 3 ranks: there you divided by 0": kept_apart(
             lambda ranks, r, n: truediv(*ranks.sums(r / n * n, n))
         ),
-        "[1.0, 1.0]: 0.5 is expected on each": accuracy_shared(lambda ranks, r, n: 1.0),
+        "[0.56, 0.56]: 0.555556 is expected on each": accuracy_shared(
+            lambda ranks, r, n: round(r / n, 2)
+        ),
+        "means of batch means": lambda ranks, model, loader: (
+            ranks.sums(fmean(right_in(model(x), y).mean().item() for x, y in loader))[0]
+            / ranks.world
+        ),
+        "divided by ranks, not by images": kept_apart(
+            lambda ranks, r, n: truediv(*ranks.sums(r, ranks.world))
+        ),
     },
     "lesson_06.largest_for": {
         "it gives 96.0, which is no size for a batch": lambda limit, small, large: (
@@ -895,25 +895,9 @@ JUDGED = {
         "(2, 1, 2, 2) is expected": lambda images, count: images[count].clone(),
     },
     "lesson_03.fraction_right": {
-        "that is the number of right answers.": lambda s, y: right_in(s, y).sum(),
-        "that is in percent.": lambda s, y: 100 * right_in(s, y).mean(),
-        "one highest score in the whole": lambda s, y: (s.argmax() == y).float().mean(),
-        "answer is its position": lambda s, y: (s.max(dim=1).values == y).float().mean(),
-        "the fraction of wrong answers.": lambda s, y: 1 - right_in(s, y).mean(),
-        "divided by the number of classes.": lambda s, y: right_in(s, y).sum() / 3,
-        "that is one value per image": right_in,
-        "`//` rounds down": lambda s, y: (s.argmax(1) == y).sum() // len(y),
         "takes no mean of True and False": lambda s, y: (s.argmax(1) == y).mean(),
         "two things, the highest scores and their": lambda s, y: (s.max(1) == y).sum() / len(y),
         "one class per image": lambda s, y: (s == y).float().mean(),
-    },
-    "lesson_03.accuracy_of": {
-        "still the mean of batch means": over_batches(torch.mean, len),
-        "divided by the number of batches. Divide": over_batches(torch.sum, len),
-        "count the images that come": over_batches(torch.sum, lambda loader: len(loader.dataset)),
-        "would be 96": over_batches(torch.sum, lambda loader: len(loader) * loader.batch_size),
-        "divided already": over_batches(torch.mean, lambda loader: len(loader.dataset)),
-        "that is the number of right answers.": over_batches(torch.sum, lambda loader: 1),
     },
     "lesson_04.learn": {
         "no gradient was computed: call `loss.backward()`": learning("step"),
@@ -1056,7 +1040,7 @@ JUDGED = {
     },
     "lesson_09.images_per_second": {
         "images that the short last batch doesn't have": paced(first=False),
-        "The clock still runs while the workers start": paced(first=False, count=len),
+        "the clock runs while the loader starts": paced(first=False, count=len),
         "count with `len(images)`": paced(),
         "don't count its images": paced(count=len, before=len),
         "these are batches per second": paced(before=lambda images: 1, count=lambda images: 1),
@@ -1204,9 +1188,10 @@ JUDGED = {
         "two of them give each sample twice.": lambda samples, worker: samples,
         "takes all others: where is the step?": or_all(partial(shared, step=1)),
         "nobody takes the first sample": or_all(partial(shared, start=1)),
-        "start and step are swapped": or_all(
+        "worker 0 would take steps of 0": or_all(
             lambda samples, w: islice(samples, w.num_workers, None, w.id)
         ),
+        "is where it stops": or_all(lambda samples, w: islice(samples, w.id, w.num_workers)),
         "the step is the number of workers, not this worker's number.": or_all(
             lambda samples, w: islice(samples, w.id, None, w.id + 1)
         ),
@@ -1247,6 +1232,9 @@ JUDGED = {
             lambda came, promised: None
         ),
         "it had read 5 samples before it gave the first": read_first,
+        "count on the way": lambda samples, promised: (
+            compare(len(list(samples)), promised) or samples
+        ),
         "of 5 samples it passed on []: each is expected once, in order": compared_inside,
         "5 samples came, 5 were promised, and it raised ValueError": checked(
             lambda came, promised: compare(came, promised, int.__eq__)
