@@ -68,9 +68,10 @@ def git(*words: str) -> str:
 
 
 def commit() -> str:
-    """Return the commit that is measured, with "-dirty" where a file differs from it; "" without git."""
+    """Return the commit that is measured, with "-dirty" where a file differs, results aside; "" without git."""
     with suppress(subprocess.CalledProcessError):
-        return git("describe", "--always", "--dirty", "--exclude=*").strip()
+        differs = git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")
+        return git("rev-parse", "--short", "HEAD").strip() + ("-dirty" if differs else "")
     return ""
 
 

@@ -19,6 +19,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Subset
 
+from dlhelpers.course.lessons.lesson_08 import WRONG_CALLS
+from dlhelpers.course.lessons.lesson_12 import UNSHARED
 from dlhelpers.data import BlockShuffleSampler, ImageFiles
 from dlhelpers.explore import network
 from dlhelpers.measure import plan
@@ -383,9 +385,16 @@ def all_at_once(samples, size, random):
     yield from shuffled([*samples], random)
 
 
-def shared(samples, worker, *, start=0, step=None):
-    """A learner's share with its own idea of where to begin and how far to go, and nothing said about `None`."""
-    return islice(samples, worker.id + start, None, step or worker.num_workers)
+def shared(samples, worker):
+    """A learner's share that does not think of the main process."""
+    return islice(samples, worker.id, None, worker.num_workers)
+
+
+def shared_as(between, alone):
+    """A learner's share with its own idea of a worker's samples, and of those in the main process."""
+    return lambda samples, w: (
+        between("".join(samples), w.id, w.num_workers) if w else alone("".join(samples))
+    )
 
 
 def or_all(part):
@@ -816,17 +825,11 @@ JUDGED = {
             small[0] + (limit - small[1]) // ((large[1] - small[1]) / (large[0] - small[0]))
         ),
     },
-    "lesson_07.batch_for": {
-        "gives 16, and 15.625 is expected": lambda size, miss, wanted: round(
-            size * (miss / wanted) ** 2
-        ),
-    },
     "lesson_07.loss_at": {
         "`steps` is no place in the list": lambda log, steps: log[steps],
         "take the last one before it": lambda log, steps: dict(log)[steps],
         "At 0 steps the first pair": lambda log, steps: [x for n, x in log if n < steps][-1],
         "Beyond the end of the log, its last pair counts": lambda log, steps: log[steps // 36][1],
-        "gives 3.0, and 2.0 is expected": lambda log, steps: log[min(steps // 36, len(log) - 1)][1],
     },
     "lesson_06.largest_that_runs": {
         "in memory: inside `except`, Python itself holds the error": search_inside,
@@ -1018,14 +1021,7 @@ JUDGED = {
         "it returned None in place of their number, 2": accumulated(give=lambda steps: None),
     },
     "lesson_08.falling_rate": {
-        "it was told the epochs": falling(lambda n, k, e: e),
-        "it was told the iterations": falling(lambda n, k, e: n * e),
-        "it was told the steps of one epoch": falling(lambda n, k, e: -(-n // k)),
-        "a step is whole": falling(lambda n, k, e: n / k * e),
-        "come out even there's no rest": falling(lambda n, k, e: (n // k + 1) * e),
-        "forgets the step that the rest of each epoch makes": falling(lambda n, k, e: n // k * e),
-        "lets groups run on into the next epoch": falling(lambda n, k, e: -(-n * e // k)),
-        "it counted images": falling(lambda n, k, e: -(-(2 * n - 1) // k) * e),
+        **{message: falling(calls) for calls, message in WRONG_CALLS},
         "for batches, every, epochs = (9, 4, 2) gives 7, and 6 is expected": falling(
             lambda n, k, e: -(-n // k) * e + 1
         ),
@@ -1184,27 +1180,14 @@ JUDGED = {
         ),
     },
     "lesson_12.share": {
+        **{message: shared_as(between, alone) for between, alone, message in UNSHARED},
         "`get_worker_info()` gives None, which has no `id`": shared,
-        "two of them give each sample twice.": lambda samples, worker: samples,
-        "takes all others: where is the step?": or_all(partial(shared, step=1)),
-        "nobody takes the first sample": or_all(partial(shared, start=1)),
         "worker 0 would take steps of 0": or_all(
             lambda samples, w: islice(samples, w.num_workers, None, w.id)
         ),
-        "is where it stops": or_all(lambda samples, w: islice(samples, w.id, w.num_workers)),
-        "the step is the number of workers, not this worker's number.": or_all(
-            lambda samples, w: islice(samples, w.id, None, w.id + 1)
-        ),
-        "in the main process nothing comes.": lambda samples, w: shared(samples, w) if w else [],
         "a stream has no index": or_all(lambda samples, w: samples[w.id :: w.num_workers]),
         "a stream has no length": or_all(
             lambda samples, w: islice(samples, len(samples) // w.num_workers)
-        ),
-        "these are the positions.": lambda samples, w: (
-            k for k, _ in enumerate(samples) if not w or k % w.num_workers == w.id
-        ),
-        "cutting into blocks needs the length": or_all(
-            lambda samples, w: list(samples)[9 // w.num_workers * w.id :][: 9 // w.num_workers]
         ),
         "it had read 9 samples when it gave its first": or_all(
             lambda samples, w: list(samples)[w.id :: w.num_workers]

@@ -29,6 +29,7 @@ case "$1 $2" in
   "-c "|"-m pip") [ "$2" != pip ] || [ "$3" = --version ] || echo "pip ${*: -1}" >> log
                   [ "$3" != install ] || [ ! -e broken ] || exit 1 ;;
   "-P -c") [ -e whole ] ;;
+  "-c import torchvision") [ ! -e unlike ] ;;
 esac
 """
 whole = ["pip pip", "pip .[course,test]"]
@@ -84,9 +85,11 @@ def test_where_all_is_there_a_touched_list_asks_for_nothing(clone):
 
 
 @no_make
-def test_the_small_build_comes_first_and_both_from_one_index(clone):
-    log = make(clone, "CPU=1")[1]
+def test_the_small_build_comes_first_both_from_one_index_and_what_does_not_fit_is_told(clone):
+    (clone / "unlike").touch()
+    result, log = make(clone, "CPU=1")
     assert log == ["pip pip", f"pip {install.CPU_INDEX}", "pip .[course,test]"]
+    assert "try GPU=1 make lab" in result.stderr
 
 
 @no_make

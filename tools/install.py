@@ -63,6 +63,11 @@ def main() -> None:
         )
     if not pip("--editable", ".[course,test]"):
         sys.exit("The install was broken off, see above. The same command goes on from here")
+    if not runs("-c", "import torchvision"):  # two mirrors, as in a company, may each give one
+        sys.exit(
+            "torch and torchvision are of two builds, and do not run together. Remove the folder .venv, and"
+            f" try {'GPU' if small else 'CPU'}=1 make lab"
+        )
     # JupyterLab would greet everybody with a box that asks about its news
     runs("-m", "jupyterlab.labextensions", "disable", NEWS)
 

@@ -101,6 +101,30 @@ def judge_accumulate(answer: Callable) -> str | None:
     return None
 
 
+WRONG_CALLS = [  # how many calls until the rate is 0, for n batches, k each step, e epochs
+    (lambda n, k, e: e, "it was told the epochs, and is called after each optimizer step."),
+    (
+        lambda n, k, e: n * e,
+        "it was told the iterations. There are fewer optimizer steps, and so fewer calls.",
+    ),
+    (lambda n, k, e: ceil(n / k), "it was told the steps of one epoch."),
+    (
+        lambda n, k, e: n // k * e,
+        "this forgets the step that the rest of each epoch makes: round up, not down.",
+    ),
+    (lambda n, k, e: n / k * e, "a step is whole: the rest of an epoch makes one more."),
+    (
+        lambda n, k, e: (n // k + 1) * e,
+        "where the groups come out even there's no rest, and no step for it.",
+    ),
+    (lambda n, k, e: ceil(n * e / k), "this lets groups run on into the next epoch."),
+    (
+        lambda n, k, e: ceil((2 * n - 1) / k) * e,
+        "it counted images: `every` counts loader batches, and there are `len(loader)`.",
+    ),
+]
+
+
 def judge_falling_rate(answer: Callable) -> str | None:
     """Say what is wrong with a learner's falling_rate, or return None."""
 
@@ -125,29 +149,7 @@ def judge_falling_rate(answer: Callable) -> str | None:
 
     calls_until_0.__name__ = "counting calls until the rate is 0, for batches, every, epochs = "
     cases = [((9, 4, 2), 6), ((6, 3, 5), 10), ((45, 1, 3), 135), ((3, 8, 2), 2)]
-    wrong = [
-        (lambda n, k, e: e, "it was told the epochs, and is called after each optimizer step."),
-        (
-            lambda n, k, e: n * e,
-            "it was told the iterations. There are fewer optimizer steps, and so fewer calls.",
-        ),
-        (lambda n, k, e: ceil(n / k), "it was told the steps of one epoch."),
-        (
-            lambda n, k, e: n // k * e,
-            "this forgets the step that the rest of each epoch makes: round up, not down.",
-        ),
-        (lambda n, k, e: n / k * e, "a step is whole: the rest of an epoch makes one more."),
-        (
-            lambda n, k, e: (n // k + 1) * e,
-            "where the groups come out even there's no rest, and no step for it.",
-        ),
-        (lambda n, k, e: ceil(n * e / k), "this lets groups run on into the next epoch."),
-        (
-            lambda n, k, e: ceil((2 * n - 1) / k) * e,
-            "it counted images: `every` counts loader batches, and there are `len(loader)`.",
-        ),
-    ]
-    return judge_cases(calls_until_0, cases, wrong)
+    return judge_cases(calls_until_0, cases, WRONG_CALLS)
 
 
 def judge_start_or_resume(answer: Callable[[Path, nn.Module, Any], History]) -> str | None:
