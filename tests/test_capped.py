@@ -138,9 +138,10 @@ def test_an_allocator_that_aborts_the_process_is_out_of_memory(capfd):
 
 
 def test_a_value_comes_back_as_it_is():
-    run = run_limited(lambda *args: args, "α", None, limit=LIMIT)
+    text = "α" * (3 * MB)
+    run = run_limited(lambda *args: (args, text), 1, None, limit=LIMIT)
     assert (run.outcome, run.error, run.traceback) == ("returned", "", "")
-    assert run.value == ("α", None)
+    assert run.value == ((1, None), text)
 
 
 def test_an_exception_is_told_with_its_type_text_and_place():

@@ -26,7 +26,7 @@ LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 FAKE = """#!/bin/bash
 case "$1 $2" in
-  "-c "|"-m pip") [ "$2" != pip ] || [ "$3" = --version ] || echo "pip ${*: -1}" >> log
+  "-m pip") [ "$2" != pip ] || [ "$3" = --version ] || echo "pip ${*: -1}" >> log
                   [ "$3" != install ] || [ ! -e broken ] || exit 1 ;;
   "-P -c") [ -e whole ] ;;
   "-c import torchvision") [ ! -e unlike ] ;;
@@ -90,6 +90,8 @@ def test_the_small_build_comes_first_both_from_one_index_and_what_does_not_fit_i
     result, log = make(clone, "CPU=1")
     assert log == ["pip pip", f"pip {install.CPU_INDEX}", "pip .[course,test]"]
     assert "try GPU=1 make lab" in result.stderr
+    (clone / "whole").touch()
+    assert "try GPU=1 make lab" in make(clone, "CPU=1")[0].stderr, "it is told again"
 
 
 @no_make

@@ -269,7 +269,7 @@ def _mistakes(task: Any) -> dict[str, str]:
     elif task.kind == "question":
         words = map(task.label, task.lettered)
     else:
-        words = (message[0].upper() + message[1:] for message in task.mistakes())
+        words = (message[0].upper() + message[1:] for _, message in task.wrong)
     return {f"known mistake {k}": " ".join(text.split()) for k, text in enumerate(words, 1)}
 
 

@@ -351,11 +351,8 @@ class Exercise(Task):
             problem = f"your code was stopped ({self.seconds:g} s at most): does each of its loops come to an end?"
         except Exception as error:  # a learner's code may fail in any way
             problem = f"your code raised {type(error).__name__}: {error}"
-        return self._judged(problem is None, problem or self.praise, self.mistakes())
-
-    def mistakes(self) -> list[str]:
-        """Return what is said to each known mistake."""
-        return [message for _, message in self.wrong]
+        known = [message for _, message in self.wrong]
+        return self._judged(problem is None, problem or self.praise, known)
 
     def state(self) -> str:
         """Return the tries, or before the first the minutes that it takes."""

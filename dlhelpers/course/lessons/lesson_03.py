@@ -114,46 +114,18 @@ sample_weight = Prediction(
     hints=["One image in a batch of n has 1/n of the batch's weight.", "(1 / 11) / (1 / 32)"],
 )
 
-MEAN_OF_MEANS = (
-    "this is still the mean of batch means: the last 11 images count as much as 32 others."
-)
-BY_BATCHES = (
-    "the right answers of all batches are added up now, and divided by the number of batches. Divide"
-    " by the images."
-)
-BY_DATASET = "with `drop_last=True` only 40 of the 75 images come, and this divides by 75: count the images that come."
-BY_FULL_BATCHES = (
-    "this divides as if each batch were full: three batches of 32 would be 96 images, and 75 came."
-)
-MEANS_BY_SAMPLES = (
-    "it adds up the batches' means and divides by the images, and a mean has been divided already:"
-    " add up right answers."
-)
-NOT_DIVIDED = "that is the number of right answers. Divide it by the images that came."
-ALWAYS_75 = "this divides by 75 for every loader. Count the images that come."
-BY_LAST_BATCH = (
-    "after the loop, `labels` is the last batch alone. Count the images in the loop, as they come."
-)
 
-
-def _divided(add: Callable, divide: Callable) -> Callable:
-    """An accuracy_of with a known mistake: what it adds up for a batch, and what it divides that by."""
+def _divided(add: str, divide: Callable) -> Callable:
+    """An accuracy_of with a known mistake: the "sum" or "mean" that it adds up, and what it divides that by."""
 
     def wrong(model, loader):
         total = 0.0
         for images, labels in loader:
-            total += add((model(images).argmax(dim=1) == labels).float())
+            right = (model(images).argmax(dim=1) == labels).float()
+            total += getattr(right, add)().item()
         return total / divide(loader)
 
     return wrong
-
-
-def _sum(right):
-    return right.sum().item()
-
-
-def _mean(right):
-    return right.mean().item()
 
 
 accuracy_of = Exercise(
@@ -173,14 +145,40 @@ accuracy_of = Exercise(
     """,
     judge=lambda answer: _judge_repaired(answer),
     wrong=[
-        (_divided(_mean, len), MEAN_OF_MEANS),
-        (_divided(_sum, len), BY_BATCHES),
-        (_divided(_sum, lambda loader: len(loader.dataset)), BY_DATASET),
-        (_divided(_sum, lambda loader: len(loader) * loader.batch_size), BY_FULL_BATCHES),
-        (_divided(_mean, lambda loader: len(loader.dataset)), MEANS_BY_SAMPLES),
-        (_divided(_sum, lambda loader: 1), NOT_DIVIDED),
-        (_divided(_sum, lambda loader: 75), ALWAYS_75),
-        (_divided(_sum, lambda loader: len(list(loader)[-1][1])), BY_LAST_BATCH),
+        (
+            _divided("mean", len),
+            "this is still the mean of batch means: the last 11 images count as much as 32 others.",
+        ),
+        (
+            _divided("sum", len),
+            "the right answers of all batches are added up now, and divided by the number of batches. Divide"
+            " by the images.",
+        ),
+        (
+            _divided("sum", lambda loader: len(loader.dataset)),
+            "with `drop_last=True` only 40 of the 75 images come, and this divides by 75: count the images that come.",
+        ),
+        (
+            _divided("sum", lambda loader: len(loader) * loader.batch_size),
+            "this divides as if each batch were full: three batches of 32 would be 96 images, and 75 came.",
+        ),
+        (
+            _divided("mean", lambda loader: len(loader.dataset)),
+            "it adds up the batches' means and divides by the images, and a mean has been divided already:"
+            " add up right answers.",
+        ),
+        (
+            _divided("sum", lambda loader: 1),
+            "that is the number of right answers. Divide it by the images that came.",
+        ),
+        (
+            _divided("sum", lambda loader: 75),
+            "this divides by 75 for every loader. Count the images that come.",
+        ),
+        (
+            _divided("sum", lambda loader: len(list(loader)[-1][1])),
+            "after the loop, `labels` is the last batch alone. Count the images in the loop, as they come.",
+        ),
     ],
     praise="each image that came counts once, at every batch size.",
     hints=[
