@@ -15,8 +15,6 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 GPUS = "/dev/nvidia*", "/dev/dxg", "/dev/kfd", "/dev/dri/renderD*"
 NEWS = "@jupyterlab/apputils-extension:announcements"
 PYTHON = os.path.join(".venv", "Scripts" if os.name == "nt" else "bin", "python")
-# Two mirrors, as in a company, may give torch and torchvision of two builds, of which the import fails.
-FIT = "import torchvision"
 # Run in .venv: says whether its packages are what pyproject.toml asks for, and this folder's the helpers.
 WHOLE = """
 import importlib.metadata as metadata, os, sys, tomllib
@@ -44,7 +42,7 @@ def main() -> None:
         sys.exit(
             f"Nothing can be written into {os.getcwd()}: clone the course into a folder of your own"
         )
-    if runs("-c", FIT) and runs("-P", "-c", WHOLE):
+    if runs("-c", "") and runs("-P", "-c", WHOLE):
         return
     if not runs("-m", "pip", "--version"):  # none yet, or one that was broken off
         subprocess.run([sys.executable, "-m", "venv", "--clear", ".venv"], check=True)
@@ -65,10 +63,13 @@ def main() -> None:
         )
     if not pip("--editable", ".[course,test]"):
         sys.exit("The install was broken off, see above. The same command goes on from here")
-    if not runs("-c", FIT):
+    if not runs("-c", "import torchvision"):  # two mirrors, as in a company, may each give one
+        runs(
+            "-m", "pip", "uninstall", "--yes", "torch", "torchvision"
+        )  # or the next run would take them
         sys.exit(
-            "torch and torchvision are of two builds, and do not run together. Remove the folder .venv, and"
-            f" try {'GPU' if small else 'CPU'}=1 make lab"
+            "torch and torchvision came from two builds, did not run together, and were removed again. Try"
+            f" {'GPU' if small else 'CPU'}=1 make lab"
         )
     # JupyterLab would greet everybody with a box that asks about its news
     runs("-m", "jupyterlab.labextensions", "disable", NEWS)
